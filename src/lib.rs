@@ -1,0 +1,6 @@
+//! Trains CoVFT and its rivals on a vision encoder inside a multimodal LLM, and measures how instructions pull the
+//! encoder apart. See `ARCHITECTURE.md` for the path of the data.
+
+pub mod ops;
+pub mod nn;
+pub mod train;

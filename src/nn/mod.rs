@@ -1,0 +1,7 @@
+//! Parameters and the layers that every model here is made of.
+
+mod init;
+mod params;
+
+pub use init::{Init, Stream};
+pub use params::{MapSource, Param, ParamBuilder, ParamStore, Part, Role, TensorSource};

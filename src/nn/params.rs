@@ -1,0 +1,275 @@
+//! The ordered table of parameters, and the builder through which models ask for them by checkpoint name.
+
+use super::init::Init;
+use crate::ops::{LayerId, Weight};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use indexmap::IndexMap;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Which part of the model a parameter belongs to; parts have learning rates of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The vision tower with whatever a tuning method adds to it.
+    Vision,
+    /// The multimodal projector.
+    Projector,
+    /// The language model.
+    Language,
+    /// The text encoder whose vector asks for the context.
+    Text,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vision => "vision",
+            Self::Projector => "projector",
+            Self::Language => "language",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// What a model says of a parameter when it asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Part of the model.
+    pub part: Part,
+    /// Layer of the vision encoder; `None` outside it.
+    pub layer: Option<LayerId>,
+    /// `attention`, `mlp`, `experts`, `cve`, `gate`, `layer_norm`, `layer_scale`, `lora`, `prompts`, `embeddings`, or the
+    /// part's name outside the vision encoder.
+    pub module: &'static str,
+    /// Whether the loss depends on it (false past the selected feature layer, in the post norm, ...).
+    pub reached: bool,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// Value and gradient slot; its name is the checkpoint's.
+    pub weight: Weight,
+    /// What it is.
+    pub role: Role,
+}
+
+/// All parameters of a model, in the order of construction.
+#[derive(Clone, Debug, Default)]
+pub struct ParamStore {
+    params: IndexMap<Arc<str>, Param>,
+}
+
+impl ParamStore {
+    /// Every parameter, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.params.values()
+    }
+
+    /// The parameters that train, in order.
+    pub fn trainable(&self) -> impl Iterator<Item = &Param> {
+        self.iter().filter(|p| p.weight.is_trainable())
+    }
+
+    /// The parameter called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.params.get(name)
+    }
+
+    /// Number of parameters tensors.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.params.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.params.is_empty()
+    }
+
+    /// Forgets all gradients.
+    pub fn clear_gradients(&self) {
+        for slot in self.iter().filter_map(|p| p.weight.slot()) {
+            slot.clear();
+        }
+    }
+}
+
+/// Where the tensors of a model come from: safetensors files, an earlier stage, nothing.
+pub trait TensorSource: fmt::Debug {
+    /// The tensor `name`, float32 on the CPU; `None` if the source does not hold it. A tensor that is there but cannot
+    /// be read is an error ending in the path.
+    fn get(&self, name: &str) -> Result<Option<Tensor>>;
+
+    /// What the source is, for error messages (a path).
+    fn describe(&self) -> String;
+}
+
+/// A source in memory (the parameters of an earlier stage, or nothing at all).
+#[derive(Clone, Debug, Default)]
+pub struct MapSource {
+    /// Tensors by name.
+    pub tensors: HashMap<String, Tensor>,
+}
+
+impl TensorSource for MapSource {
+    fn get(&self, name: &str) -> Result<Option<Tensor>> {
+        Ok(self.tensors.get(name).cloned())
+    }
+
+    fn describe(&self) -> String {
+        format!("memory ({} tensors)", self.tensors.len())
+    }
+}
+
+type TrainRule<'a> = dyn Fn(&str, &Role) -> bool + 'a;
+
+/// Hands out parameters by name. A prefix, a part, a layer and a module travel with it.
+#[derive(Clone)]
+pub struct ParamBuilder<'a> {
+    shared: Rc<Shared<'a>>,
+    prefix: String,
+    role: Role,
+}
+
+struct Shared<'a> {
+    store: RefCell<ParamStore>,
+    source: &'a dyn TensorSource,
+    trains: &'a TrainRule<'a>,
+    seed: u64,
+    device: Device,
+    dtype: DType,
+}
+
+impl fmt::Debug for ParamBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ParamBuilder({} {:?})", self.prefix, self.role)
+    }
+}
+
+impl<'a> ParamBuilder<'a> {
+    /// `trains` says of each name and role whether it trains; `seed` is the run's.
+    pub fn new(source: &'a dyn TensorSource, trains: &'a TrainRule<'a>, seed: u64, device: &Device) -> Self {
+        let role = Role { part: Part::Language, layer: None, module: "language", reached: true };
+        let store = RefCell::default();
+        let shared = Shared { store, source, trains, seed, device: device.clone(), dtype: DType::F32 };
+        Self { shared: Rc::new(shared), prefix: String::new(), role }
+    }
+
+    /// The builder below `name` (`prefix.name.`).
+    #[must_use]
+    pub fn pp(&self, name: impl fmt::Display) -> Self {
+        let prefix = if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) };
+        Self { prefix, ..self.clone() }
+    }
+
+    /// The builder for `part`, outside any layer, module named as the part.
+    #[must_use]
+    pub fn part(&self, part: Part) -> Self {
+        let module = match part {
+            Part::Vision => "embeddings",
+            Part::Projector => "projector",
+            Part::Language => "language",
+            Part::Text => "text",
+        };
+        Self { role: Role { part, layer: None, module, reached: self.role.reached }, ..self.clone() }
+    }
+
+    /// The builder for a layer of the vision encoder.
+    #[must_use]
+    pub fn layer(&self, layer: LayerId) -> Self {
+        Self { role: Role { layer: Some(layer), ..self.role }, ..self.clone() }
+    }
+
+    /// The builder for a module of a layer.
+    #[must_use]
+    pub fn module(&self, module: &'static str) -> Self {
+        Self { role: Role { module, ..self.role }, ..self.clone() }
+    }
+
+    /// The builder for parameters that the loss does not depend on.
+    #[must_use]
+    pub fn unreached(&self) -> Self {
+        Self { role: Role { reached: false, ..self.role }, ..self.clone() }
+    }
+
+    /// The prefix, without a trailing dot.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The role given to parameters asked for here.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The device parameters are put on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.shared.device
+    }
+
+    /// Whether the source holds `name` below this prefix.
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.shared.source.get(&self.full(name))?.is_some())
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The parameter `name` below this prefix, of shape `dims`: from the source, else drawn by `init`.
+    ///
+    /// # Errors
+    /// A tensor of another shape; a [`Init::Required`] one that is missing; a name asked for twice.
+    pub fn get(&self, dims: &[usize], name: &str, init: Init) -> Result<Weight> {
+        let full = self.full(name);
+        let value = self.value(&full, dims, &init)?;
+        let value = value.to_device(&self.shared.device)?.to_dtype(self.shared.dtype)?;
+        let trains = (self.shared.trains)(&full, &self.role);
+        let weight = if trains {
+            Weight::trainable(full.as_str(), &value)?
+        } else {
+            Weight::frozen(full.as_str(), value.contiguous()?.detach())
+        };
+        let param = Param { weight: weight.clone(), role: self.role };
+        if self.shared.store.borrow_mut().params.insert(full.as_str().into(), param).is_some() {
+            bail!("the model asks twice for the parameter {full}");
+        }
+        Ok(weight)
+    }
+
+    fn value(&self, full: &str, dims: &[usize], init: &Init) -> Result<Tensor> {
+        if let Some(found) = self.shared.source.get(full)? {
+            if found.dims() != dims {
+                bail!(
+                    "{full} has shape {:?}, the configuration needs {dims:?}: {}",
+                    found.dims(),
+                    self.shared.source.describe()
+                );
+            }
+            return Ok(found);
+        }
+        if let Some(drawn) = init.draw(self.shared.seed, full, dims)? {
+            return Ok(drawn);
+        }
+        match init {
+            Init::CopyOf(other, otherwise) => self.value(other, dims, otherwise),
+            _ => bail!("{full} {dims:?} is missing: {}", self.shared.source.describe()),
+        }
+    }
+
+    /// The table of everything that was asked for; call it when the model is built.
+    #[must_use]
+    pub fn finish(self) -> ParamStore {
+        self.shared.store.borrow().clone()
+    }
+}

@@ -1,0 +1,38 @@
+//! Differentiable operations: one file an operation, each with its equation, shapes, a fused CPU form with its own
+//! backward, and a *composed* twin in plain tensor operations that says what the fused form must equal.
+//!
+//! Parameters enter as [`Weight`]s, not as tracked tensors: the backward pass adds a parameter's gradient straight into
+//! its [`GradSlot`], so frozen operands cost nothing, micro-batches accumulate in place and nothing is folded over a
+//! hash map. Activations are ordinary candle tensors and flow through candle's own backward pass.
+
+mod activation;
+mod attention;
+mod checkpoint;
+mod cross_entropy;
+mod ctx;
+mod dropout;
+mod embedding;
+mod linear;
+mod mixture;
+mod norm;
+mod observer;
+mod patch;
+mod rope;
+mod rows;
+mod weight;
+
+pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
+pub use attention::{AttentionSpec, attention};
+pub use checkpoint::checkpoint;
+pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, cross_entropy};
+pub use ctx::{Ctx, Draw};
+pub use dropout::dropout;
+pub use embedding::embedding;
+pub use linear::linear;
+pub use mixture::mixture;
+pub use norm::{layer_norm, rms_norm};
+pub use observer::{BackwardObserver, LayerId, Place};
+pub use patch::unfold_patches;
+pub use rope::{RopeTable, rope};
+pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
+pub use weight::{GradSlot, Weight};

@@ -1,0 +1,185 @@
+//! Parameters as operations see them: a value, a name, and, if it trains, the slot its gradient is added into.
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A parameter. Cloning shares value and gradient slot (tied embeddings are two clones of one weight).
+#[derive(Clone)]
+pub struct Weight {
+    name: Arc<str>,
+    tensor: Tensor,
+    slot: Option<Arc<GradSlot>>,
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_trainable() { "trainable" } else { "frozen" };
+        write!(f, "Weight({} {:?} {state})", self.name, self.tensor.shape())
+    }
+}
+
+impl Weight {
+    /// A weight that never receives a gradient. `tensor` must be contiguous and untracked.
+    #[must_use]
+    pub fn frozen(name: impl Into<Arc<str>>, tensor: Tensor) -> Self {
+        Self { name: name.into(), tensor, slot: None }
+    }
+
+    /// A weight whose gradient is collected. The value is *copied*: training changes it in place.
+    pub fn trainable(name: impl Into<Arc<str>>, tensor: &Tensor) -> Result<Self> {
+        let tensor = tensor.contiguous()?.copy()?.detach();
+        let slot = Arc::new(GradSlot::default());
+        Ok(Self { name: name.into(), tensor, slot: Some(slot) })
+    }
+
+    /// Name in the checkpoint.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value, sharing storage with this weight: it changes when the optimiser steps. Copy it to keep it.
+    #[must_use]
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Dimensions.
+    #[must_use]
+    pub fn dims(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    /// Whether a gradient is collected.
+    #[must_use]
+    pub fn is_trainable(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// The slot of a trainable weight.
+    #[must_use]
+    pub fn slot(&self) -> Option<&Arc<GradSlot>> {
+        self.slot.as_ref()
+    }
+
+    /// Changes the value in place (float32 on the CPU only).
+    pub fn update_host(&self, change: impl FnMut(&mut [f32])) -> Result<()> {
+        self.tensor.inplace_op1(&HostUpdate(Mutex::new(change)))
+    }
+
+    /// Reads the value (float32 on the CPU only).
+    pub fn read_host<R>(&self, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        read_f32(&self.tensor, read)
+    }
+}
+
+/// Lends a contiguous float32 CPU tensor's numbers.
+pub fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => Ok(read(&data[start..end])),
+        (Storage::Cpu(CpuStorage::F32(_)), None) => bail!("tensor {:?} is not contiguous", layout.shape()),
+        _ => bail!("expected a float32 tensor on the CPU, got {:?} on {:?}", tensor.dtype(), tensor.device()),
+    }
+}
+
+struct HostUpdate<F>(Mutex<F>);
+
+impl<F: FnMut(&mut [f32])> InplaceOp1 for HostUpdate<F> {
+    fn name(&self) -> &'static str {
+        "host-update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("in-place update of a strided tensor") };
+        let CpuStorage::F32(data) = storage else { bail!("in-place update of a tensor that is not float32") };
+        let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut data[start..end]);
+        Ok(())
+    }
+}
+
+/// Where backward passes add one parameter's gradient. On the CPU a plain buffer, kept from step to step.
+#[derive(Default)]
+pub struct GradSlot(Mutex<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    host: Vec<f32>,
+    device: Option<Tensor>,
+    filled: bool,
+}
+
+impl GradSlot {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether any gradient was added since the last [`clear`](Self::clear).
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.lock().filled
+    }
+
+    /// Forgets the gradient; the buffer stays for the next step.
+    pub fn clear(&self) {
+        let mut slot = self.lock();
+        slot.filled = false;
+        slot.device = None;
+    }
+
+    /// Adds on the CPU: `write(buffer, add)` must *add* to the buffer when `add` is true and *overwrite* all of it when
+    /// it is false (the buffer then holds an older step's numbers). `len` is the parameter's number of elements.
+    pub fn accumulate_host(&self, len: usize, write: impl FnOnce(&mut [f32], bool)) {
+        let mut slot = self.lock();
+        let add = slot.filled;
+        if slot.host.len() != len {
+            slot.host = vec![0.0; len];
+        }
+        write(&mut slot.host, add);
+        slot.filled = true;
+    }
+
+    /// Adds a gradient tensor, on any device.
+    pub fn accumulate(&self, grad: &Tensor) -> Result<()> {
+        if grad.device().is_cpu() && grad.dtype() == DType::F32 {
+            let grad = grad.contiguous()?;
+            return read_f32(&grad, |g| {
+                self.accumulate_host(g.len(), |buffer, add| {
+                    if add {
+                        buffer.iter_mut().zip(g).for_each(|(b, g)| *b += g);
+                    } else {
+                        buffer.copy_from_slice(g);
+                    }
+                });
+            });
+        }
+        let mut slot = self.lock();
+        let grad = grad.detach();
+        slot.device = Some(match slot.device.take() {
+            Some(old) => (old + grad)?.detach(),
+            None => grad,
+        });
+        slot.filled = true;
+        Ok(())
+    }
+
+    /// Lends the gradient on the CPU, for reading or scaling; `None` if nothing was added.
+    pub fn with_host<R>(&self, f: impl FnOnce(&mut [f32]) -> R) -> Option<R> {
+        let mut slot = self.lock();
+        (slot.filled && slot.device.is_none()).then(|| f(&mut slot.host))
+    }
+
+    /// The gradient as a tensor of shape `dims` (a copy); `None` if nothing was added.
+    pub fn tensor(&self, dims: &[usize]) -> Result<Option<Tensor>> {
+        let slot = self.lock();
+        if !slot.filled {
+            return Ok(None);
+        }
+        match &slot.device {
+            Some(t) => t.reshape(dims).map(Some),
+            None => Tensor::from_slice(&slot.host, dims, &candle_core::Device::Cpu).map(Some),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What the training loop tells the world. Probes, progress bars and checkpoints are hooks; the loop knows none of them.
+
+use crate::nn::ParamStore;
+use candle_core::Tensor;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An error from a hook ends the run.
+pub type HookResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Context and routing of one CoMoE layer in one micro-batch.
+#[derive(Clone, Debug)]
+pub struct LayerRouting {
+    /// Layer of the tower.
+    pub layer: usize,
+    /// Context vectors `[B, C]`, detached.
+    pub context: Tensor,
+    /// Routing logits `[B, E]`, detached.
+    pub logits: Tensor,
+    /// Routing weights `[B, E]` (softmax of the logits), detached.
+    pub weights: Tensor,
+}
+
+/// One sample's part in a step.
+#[derive(Clone, Debug)]
+pub struct SampleLoss {
+    /// Sample id.
+    pub id: Arc<str>,
+    /// Task, where the data names one.
+    pub task: Option<Arc<str>>,
+    /// Whether the sample has an image.
+    pub has_image: bool,
+    /// Sum of the losses of its labelled tokens.
+    pub loss_sum: f64,
+    /// Labelled tokens.
+    pub tokens: usize,
+}
+
+/// A micro-batch after its forward pass. `routing[i]` rows follow `samples`.
+#[derive(Clone, Debug)]
+pub struct MicroBatch {
+    /// Samples in batch order.
+    pub samples: Vec<SampleLoss>,
+    /// One entry a CoMoE layer.
+    pub routing: Vec<LayerRouting>,
+}
+
+/// A step whose gradients are complete, before clipping and before the optimiser moves.
+#[derive(Debug)]
+pub struct GradientView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// Parameters; `weight.slot()` holds the gradient of the step's mean loss.
+    pub params: &'a ParamStore,
+    /// The optimiser's first moments of the steps before this one, by parameter name; empty at a stage's first step.
+    pub first_moments: &'a dyn FirstMoments,
+}
+
+/// Read access to AdamW's first moment.
+pub trait FirstMoments: std::fmt::Debug {
+    /// Lends the moment of `name`; `None` for untrained parameters and before the first step.
+    fn first_moment(&self, name: &str) -> Option<&[f32]>;
+}
+
+/// Where a record belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepId<'a> {
+    /// Stage name.
+    pub stage: &'a str,
+    /// Optimiser step within the stage, from 0.
+    pub step: u64,
+    /// Steps since the run began, over all stages.
+    pub global_step: u64,
+}
+
+/// A step that is over: the optimiser has moved.
+#[derive(Debug)]
+pub struct StepView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// Steps in this stage.
+    pub steps_in_stage: u64,
+    /// Steps in the whole run.
+    pub steps_in_run: u64,
+    /// Mean loss over the step's labelled tokens.
+    pub loss: f64,
+    /// Learning rate by parameter group, in the optimiser's order.
+    pub learning_rates: &'a [(String, f64)],
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Factor that clipping multiplied the gradients with (1 = unclipped).
+    pub clip_factor: f64,
+    /// Labelled tokens of the step.
+    pub labelled_tokens: usize,
+    /// Tokens through the language model, padding included.
+    pub sequence_tokens: usize,
+    /// Micro-batches with their samples, contexts and routing.
+    pub micro_batches: &'a [MicroBatch],
+    /// Parameters after the update.
+    pub params: &'a ParamStore,
+    /// Times of the phases.
+    pub times: StepTimes,
+}
+
+/// Wall time of a step's phases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Waiting for the loader.
+    pub data: Duration,
+    /// Forward passes.
+    pub forward: Duration,
+    /// Backward passes.
+    pub backward: Duration,
+    /// Clipping and optimiser.
+    pub optimizer: Duration,
+    /// Hooks (probes), without writing checkpoints.
+    pub hooks: Duration,
+    /// The whole step.
+    pub total: Duration,
+}
+
+/// Start of a stage: parameters as they are before its first step.
+#[derive(Debug)]
+pub struct StageView<'a> {
+    /// Stage name.
+    pub stage: &'a str,
+    /// Index in the recipe.
+    pub index: usize,
+    /// Steps planned.
+    pub steps: u64,
+    /// Steps of the whole run.
+    pub steps_in_run: u64,
+    /// Step at which it (re)starts: 0, or the checkpoint's when resuming.
+    pub start_step: u64,
+    /// Parameters at step 0 of the stage (`None` when resuming mid-stage: `start` then says where the copy is).
+    pub params: &'a ParamStore,
+    /// Values at step 0 of the stage for parameters of the vision encoder, kept in the checkpoint for resuming.
+    pub start_values: &'a dyn crate::nn::TensorSource,
+}
+
+/// An evaluation.
+#[derive(Clone, Debug)]
+pub struct EvalView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// `val` (whole held-out set) or `val-subset`.
+    pub split: &'a str,
+    /// One row a task plus `all`.
+    pub rows: &'a [EvalRow],
+    /// Predictions that were generated.
+    pub predictions: &'a [Prediction],
+}
+
+/// Loss and score of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalRow {
+    /// Task, or `all`.
+    pub task: String,
+    /// Mean loss over labelled tokens.
+    pub loss: f64,
+    /// Labelled tokens.
+    pub tokens: usize,
+    /// Samples.
+    pub samples: usize,
+    /// Score in 0..=1 where the task has a scorer and samples were generated.
+    pub score: Option<f64>,
+    /// `exact`, `iou50`, `vqa`.
+    pub scorer: Option<&'static str>,
+    /// Samples the score is over.
+    pub scored: usize,
+}
+
+/// A generated answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Sample id.
+    pub sample: String,
+    /// Task.
+    pub task: Option<String>,
+    /// Generated text.
+    pub text: String,
+    /// Whether (how far) it is right, where a scorer exists.
+    pub correct: Option<f64>,
+}
+
+/// Listener of a run. Every method does nothing unless overridden.
+pub trait Hook {
+    /// A stage begins or resumes.
+    fn stage_start(&mut self, _: &StageView<'_>) -> HookResult {
+        Ok(())
+    }
+    /// Gradients of a step are complete (not called when [`wants_gradients`](Self::wants_gradients) is false).
+    fn gradients(&mut self, _: &GradientView<'_>) -> HookResult {
+        Ok(())
+    }
+    /// Whether [`gradients`](Self::gradients) should be called for this step.
+    fn wants_gradients(&self, _: StepId<'_>) -> bool {
+        false
+    }
+    /// An optimiser step is over.
+    fn step(&mut self, _: &StepView<'_>) -> HookResult {
+        Ok(())
+    }
+    /// An evaluation is over.
+    fn evaluated(&mut self, _: &EvalView<'_>) -> HookResult {
+        Ok(())
+    }
+    /// A checkpoint is about to be written: close what must not be lost.
+    fn before_checkpoint(&mut self, _: StepId<'_>) -> HookResult {
+        Ok(())
+    }
+    /// A line for the log: a loss or gradient spike, a dropped sample.
+    fn warn(&mut self, _: &str) -> HookResult {
+        Ok(())
+    }
+    /// A stage is over.
+    fn stage_end(&mut self, _: &StageView<'_>) -> HookResult {
+        Ok(())
+    }
+}
