@@ -1,6 +1,8 @@
 //! Trains CoVFT and its rivals on a vision encoder inside a multimodal LLM, and measures how instructions pull the
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
-pub mod ops;
+pub mod config;
+pub mod models;
 pub mod nn;
+pub mod ops;
 pub mod train;

@@ -40,12 +40,10 @@ pub fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Res
     let group = spec.heads / spec.kv_heads;
     let split = |t: &Tensor, n: usize, heads: usize| t.reshape((b, n, heads, d))?.transpose(1, 2)?.contiguous();
     let repeat = |t: Tensor| -> Result<Tensor> {
-        t.unsqueeze(2)?
-            .broadcast_as((b, spec.kv_heads, group, n_k, d))?
-            .reshape((b, spec.heads, n_k, d))?
-            .contiguous()
+        t.unsqueeze(2)?.broadcast_as((b, spec.kv_heads, group, n_k, d))?.reshape((b, spec.heads, n_k, d))?.contiguous()
     };
-    let (q, k, v) = (split(q, n_q, spec.heads)?, repeat(split(k, n_k, spec.kv_heads)?)?, repeat(split(v, n_k, spec.kv_heads)?)?);
+    let (q, k, v) =
+        (split(q, n_q, spec.heads)?, repeat(split(k, n_k, spec.kv_heads)?)?, repeat(split(v, n_k, spec.kv_heads)?)?);
     let scores = (q.matmul(&k.t()?)? * (1.0 / (d as f64).sqrt()))?;
     let mut visible = vec![0u8; b * n_q * n_k];
     for (row, seen) in visible.chunks_mut(n_k).enumerate() {

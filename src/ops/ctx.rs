@@ -29,7 +29,10 @@ pub struct Ctx {
 
 impl fmt::Debug for Ctx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ctx").field("recording", &self.is_recording()).field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Ctx")
+            .field("recording", &self.is_recording())
+            .field("place", &self.place)
+            .finish_non_exhaustive()
     }
 }
 

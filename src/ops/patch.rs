@@ -10,10 +10,9 @@ pub fn unfold_patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
         bail!("an image of {h} x {w} pixels does not divide into patches of {patch}");
     }
     let (rows, columns) = (h / patch, w / patch);
-    pixels
-        .detach()
-        .reshape((b, c, rows, patch, columns, patch))?
-        .permute((0, 2, 4, 1, 3, 5))?
-        .contiguous()?
-        .reshape((b, rows * columns, c * patch * patch))
+    pixels.detach().reshape((b, c, rows, patch, columns, patch))?.permute((0, 2, 4, 1, 3, 5))?.contiguous()?.reshape((
+        b,
+        rows * columns,
+        c * patch * patch,
+    ))
 }

@@ -1,25 +1,12 @@
 //! What the training loop tells the world. Probes, progress bars and checkpoints are hooks; the loop knows none of them.
 
+use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
-use candle_core::Tensor;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An error from a hook ends the run.
 pub type HookResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-/// Context and routing of one CoMoE layer in one micro-batch.
-#[derive(Clone, Debug)]
-pub struct LayerRouting {
-    /// Layer of the tower.
-    pub layer: usize,
-    /// Context vectors `[B, C]`, detached.
-    pub context: Tensor,
-    /// Routing logits `[B, E]`, detached.
-    pub logits: Tensor,
-    /// Routing weights `[B, E]` (softmax of the logits), detached.
-    pub weights: Tensor,
-}
 
 /// One sample's part in a step.
 #[derive(Clone, Debug)]

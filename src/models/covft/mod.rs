@@ -1,0 +1,16 @@
+//! CoVFT (CVPR 2026): context vector extraction and the contextual mixture of experts.
+
+use candle_core::Tensor;
+
+/// Context and routing of one CoMoE layer for one batch, detached from the graph.
+#[derive(Clone, Debug)]
+pub struct LayerRouting {
+    /// Layer of the tower, from 0.
+    pub layer: usize,
+    /// Context vectors `[B, C]`.
+    pub context: Tensor,
+    /// Routing logits `[B, E]` (the released code calls them gate probabilities).
+    pub logits: Tensor,
+    /// Routing weights `[B, E]`.
+    pub weights: Tensor,
+}
