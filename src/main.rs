@@ -1,1 +1,10 @@
-fn main() {}
+//! The `covft-probe` program: parse, run, print what went wrong, exit.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: covft_probe::kernels::PoolAllocator = covft_probe::kernels::PoolAllocator::new();
+
+fn main() -> ExitCode {
+    covft_probe::cli::main()
+}

@@ -1,1 +1,3 @@
-fn main() {}
+//! One integration binary: one link instead of ten.
+
+mod architecture;
