@@ -1,9 +1,42 @@
-//! Sizes of the language model and the text encoder: from a checkpoint's `config.json`, or from the recipe.
+//! Sizes of the parts: from a checkpoint's `config.json`, or from the recipe.
 
-use crate::config::model::{LanguageConfig, TextConfig};
-use candle_core::{Result, bail};
+use super::towers::TowerSizes;
+use crate::config::model::{LanguageConfig, ModelConfig, TextConfig};
+use candle_core::{Error, Result, bail};
 use serde_json::Value;
 use std::path::Path;
+
+/// Sizes of every part of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelShapes {
+    /// The vision tower's.
+    pub vision: TowerSizes,
+    /// The language model's.
+    pub language: LanguageShape,
+    /// The text encoder's.
+    pub text: TextShape,
+}
+
+impl ModelShapes {
+    /// What the recipe says, completed by the `config.json` of the folders it names.
+    ///
+    /// # Errors
+    /// A size that nobody says, or sizes that do not fit.
+    pub fn resolve(config: &ModelConfig) -> Result<Self> {
+        let checkpoint = config.checkpoint.as_deref();
+        let mut vision = config.vision.clone();
+        if let (None, Some(folder)) = (&vision.weights, checkpoint) {
+            if read_json(&folder.join("config.json"))?.get("vision_config").is_some() {
+                vision.weights = Some(folder.to_owned());
+            }
+        }
+        Ok(Self {
+            vision: TowerSizes::resolve(&vision).map_err(Error::wrap)?,
+            language: LanguageShape::resolve(&config.language, checkpoint)?,
+            text: TextShape::resolve(&config.text, checkpoint)?,
+        })
+    }
+}
 
 /// Sizes of a LLaMA.
 #[derive(Clone, Debug, PartialEq)]
