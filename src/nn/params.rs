@@ -112,6 +112,11 @@ pub trait TensorSource: fmt::Debug {
         Ok(self.get(name)?.map(|t| t.dims().to_vec()))
     }
 
+    /// Whether the source holds `name`, without reading it where that can be had cheaper.
+    fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.get(name)?.is_some())
+    }
+
     /// What the source is, for error messages (a path).
     fn describe(&self) -> String;
 }
@@ -185,6 +190,13 @@ impl<'a> ParamBuilder<'a> {
         Self { prefix, ..self.clone() }
     }
 
+    /// The builder above the last name of the prefix (`a.b` to `a`), for what stands beside a module.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let prefix = self.prefix.rsplit_once('.').map_or_else(String::new, |(above, _)| above.to_owned());
+        Self { prefix, ..self.clone() }
+    }
+
     /// The builder for `part`, outside any layer, module named as the part.
     #[must_use]
     pub fn part(&self, part: Part) -> Self {
@@ -235,7 +247,14 @@ impl<'a> ParamBuilder<'a> {
 
     /// Whether the source holds `name` below this prefix.
     pub fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.shared.source.get(&self.full(name))?.is_some())
+        self.shared.source.contains(&self.full(name))
+    }
+
+    /// Whether any parameter asked for so far below this prefix trains.
+    #[must_use]
+    pub fn any_trainable(&self) -> bool {
+        let below = format!("{}.", self.prefix);
+        self.shared.store.borrow().trainable().any(|p| p.weight.name().starts_with(&below))
     }
 
     fn full(&self, name: &str) -> String {
