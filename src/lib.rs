@@ -7,3 +7,4 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod train;
+pub mod verify;
