@@ -5,4 +5,5 @@ pub mod config;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod train;
