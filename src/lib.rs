@@ -7,5 +7,6 @@ pub mod experiment;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod train;
 pub mod verify;
