@@ -4,6 +4,8 @@
 //! time; products go through the `gemm` crate, which chooses by itself. Work is split into pieces whose size depends on
 //! the shapes alone, and partial sums are added in the order of the pieces: the number of threads never changes a bit.
 
+#![expect(unsafe_code, reason = "vector code chosen at run time, buffers written once, shared output regions")]
+
 mod activation;
 mod adamw;
 mod alloc;
