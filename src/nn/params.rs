@@ -107,9 +107,14 @@ pub trait TensorSource: fmt::Debug {
     /// be read is an error ending in the path.
     fn get(&self, name: &str) -> Result<Option<Tensor>>;
 
-    /// Whether the source holds `name`, without reading it where that can be had cheaper.
+    /// The dimensions of `name` without reading it; `None` if the source does not hold it.
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.get(name)?.map(|t| t.dims().to_vec()))
+    }
+
+    /// Whether the source holds `name`; answers without an error where `get` would refuse a missing tensor.
     fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.get(name)?.is_some())
+        Ok(self.dims(name)?.is_some())
     }
 
     /// What the source is, for error messages (a path).
@@ -150,6 +155,7 @@ struct Shared<'a> {
     seed: u64,
     device: Device,
     dtype: DType,
+    planning: bool,
 }
 
 impl fmt::Debug for ParamBuilder<'_> {
@@ -163,7 +169,17 @@ impl<'a> ParamBuilder<'a> {
     pub fn new(source: &'a dyn TensorSource, trains: &'a TrainRule<'a>, seed: u64, device: &Device) -> Self {
         let role = Role { part: Part::Language, layer: None, module: "language", reached: true };
         let store = RefCell::default();
-        let shared = Shared { store, source, trains, seed, device: device.clone(), dtype: DType::F32 };
+        let shared = Shared { store, source, trains, seed, device: device.clone(), dtype: DType::F32, planning: false };
+        Self { shared: Rc::new(shared), prefix: String::new(), role }
+    }
+
+    /// A builder that takes no memory: names, shapes, roles and what trains are real, the values are not there. Shapes
+    /// are still compared with the source's.
+    pub fn planning(source: &'a dyn TensorSource, trains: &'a TrainRule<'a>) -> Self {
+        let role = Role { part: Part::Language, layer: None, module: "language", reached: true };
+        let store = RefCell::default();
+        let device = Device::Cpu;
+        let shared = Shared { store, source, trains, seed: 0, device, dtype: DType::F32, planning: true };
         Self { shared: Rc::new(shared), prefix: String::new(), role }
     }
 
@@ -251,6 +267,9 @@ impl<'a> ParamBuilder<'a> {
     /// A tensor of another shape; a [`Init::Required`] one that is missing; a name asked for twice.
     pub fn get(&self, dims: &[usize], name: &str, init: Init) -> Result<Weight> {
         let full = self.full(name);
+        if self.shared.planning {
+            return self.plan(&full, dims);
+        }
         let value = self.value(&full, dims, &init)?;
         let value = value.to_device(&self.shared.device)?.to_dtype(self.shared.dtype)?;
         let trains = (self.shared.trains)(&full, &self.role);
@@ -259,11 +278,28 @@ impl<'a> ParamBuilder<'a> {
         } else {
             Weight::frozen(full.as_str(), value.contiguous()?.detach())
         };
+        self.enter(full, weight)
+    }
+
+    fn enter(&self, name: String, weight: Weight) -> Result<Weight> {
         let param = Param { weight: weight.clone(), role: self.role };
-        if self.shared.store.borrow_mut().params.insert(full.as_str().into(), param).is_some() {
-            bail!("the model asks twice for the parameter {full}");
+        if self.shared.store.borrow_mut().params.insert(name.as_str().into(), param).is_some() {
+            bail!("the model asks twice for the parameter {name}");
         }
         Ok(weight)
+    }
+
+    fn plan(&self, full: &str, dims: &[usize]) -> Result<Weight> {
+        if let Some(found) = self.shared.source.dims(full)?
+            && found != dims
+        {
+            let source = self.shared.source.describe();
+            bail!("{full} has shape {found:?}, the configuration needs {dims:?}: {source}");
+        }
+        // One zero, seen through strides of zero: a 7B model is planned in kilobytes.
+        let value = Tensor::zeros(1, self.shared.dtype, &self.shared.device)?.broadcast_as(dims)?;
+        let trains = (self.shared.trains)(full, &self.role);
+        self.enter(full.to_owned(), Weight::planned(full, value, trains))
     }
 
     fn value(&self, full: &str, dims: &[usize], init: &Init) -> Result<Tensor> {
