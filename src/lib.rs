@@ -2,7 +2,9 @@
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
 pub mod config;
+pub mod data;
 pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod train;
+pub mod verify;

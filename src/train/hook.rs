@@ -2,6 +2,7 @@
 
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct StepView<'a> {
     pub steps_in_run: u64,
     /// Mean loss over the step's labelled tokens.
     pub loss: f64,
+    /// Means of further objectives (telling tasks apart), by name.
+    pub objectives: &'a [(&'static str, f64)],
     /// Learning rate by parameter group, in the optimiser's order.
     pub learning_rates: &'a [(String, f64)],
     /// Global gradient norm before clipping.
@@ -100,7 +103,7 @@ pub struct StepTimes {
     pub backward: Duration,
     /// Clipping and optimiser.
     pub optimizer: Duration,
-    /// Hooks (probes), without writing checkpoints.
+    /// Hooks (probes), without writing checkpoints: what they took since the step before was reported.
     pub hooks: Duration,
     /// The whole step.
     pub total: Duration,
@@ -119,7 +122,7 @@ pub struct StageView<'a> {
     pub steps_in_run: u64,
     /// Step at which it (re)starts: 0, or the checkpoint's when resuming.
     pub start_step: u64,
-    /// Parameters at step 0 of the stage (`None` when resuming mid-stage: `start` then says where the copy is).
+    /// Parameters as they are now: at step 0 of the stage, or the checkpoint's when resuming.
     pub params: &'a ParamStore,
     /// Values at step 0 of the stage for parameters of the vision encoder, kept in the checkpoint for resuming.
     pub start_values: &'a dyn crate::nn::TensorSource,
@@ -188,12 +191,20 @@ pub trait Hook {
     fn step(&mut self, _: &StepView<'_>) -> HookResult {
         Ok(())
     }
-    /// An evaluation is over.
+    /// An evaluation is over. Its `at` counts the steps that are done: 0 is before the first.
     fn evaluated(&mut self, _: &EvalView<'_>) -> HookResult {
         Ok(())
     }
-    /// A checkpoint is about to be written: close what must not be lost.
+    /// A checkpoint is about to be written: close what must not be lost. `at` counts the steps that are done.
     fn before_checkpoint(&mut self, _: StepId<'_>) -> HookResult {
+        Ok(())
+    }
+    /// What this hook wants back when the run goes on from a checkpoint, under a name of its own.
+    fn save_state(&self) -> Option<(&'static str, serde_json::Value)> {
+        None
+    }
+    /// Called before [`stage_start`](Self::stage_start) when resuming, with the states of all hooks by name.
+    fn load_state(&mut self, _: &BTreeMap<String, serde_json::Value>) -> HookResult {
         Ok(())
     }
     /// A line for the log: a loss or gradient spike, a dropped sample.

@@ -1,3 +1,27 @@
-//! Training.
+//! Training: the loop, what it needs ([`StepModel`], [`BatchSource`], [`Evaluator`], [`Saver`]) and what it tells
+//! ([`hook`]). The loop knows no probe, no progress bar and no file.
+//!
+//! Run it on a thread with a large stack (64 MiB): candle walks the graph of a step recursively.
 
+mod adamw;
+pub mod checkpoint;
+mod error;
+mod gradients;
 pub mod hook;
+mod hooks;
+mod schedule;
+mod spike;
+mod step;
+mod trainer;
+
+pub use adamw::{AdamW, Group, Moments, SavedMoments};
+pub use error::{At, BoxError, SampleIds, TrainError};
+pub use gradients::{Fault, clip_factor, global_norm};
+pub use hooks::Hooks;
+pub use schedule::learning_rate_share;
+pub use spike::SpikeMonitor;
+pub use step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Saver, Scope, StepBatch, StepModel};
+pub use trainer::{Outcome, StagePlan, Trainer};
+
+#[cfg(test)]
+mod tests;

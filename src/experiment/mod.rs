@@ -1,0 +1,3 @@
+//! Whole runs and what compares them.
+
+pub mod checkpoint_drift;

@@ -1,0 +1,49 @@
+//! Errors of checkpoints; each ends in the path.
+
+use std::path::{Path, PathBuf};
+
+/// A checkpoint that could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The system refused (full disk, missing right).
+    #[error("cannot {action}: {source}: {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+        /// Of what.
+        path: PathBuf,
+    },
+    /// A safetensors file that is cut short or is none.
+    #[error("not a whole safetensors file ({reason}); use an older checkpoint: {}", path.display())]
+    Broken {
+        /// What does not fit.
+        reason: String,
+        /// File.
+        path: PathBuf,
+    },
+    /// `state.json` that cannot be understood.
+    #[error("cannot read the state ({reason}): {}", path.display())]
+    State {
+        /// What does not fit.
+        reason: String,
+        /// File.
+        path: PathBuf,
+    },
+    /// A tensor could not be lent to the writer.
+    #[error("cannot save a tensor ({reason}): {}", path.display())]
+    Tensor {
+        /// What failed.
+        reason: String,
+        /// File.
+        path: PathBuf,
+    },
+}
+
+impl CheckpointError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, source, path }
+    }
+}

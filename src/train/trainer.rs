@@ -1,0 +1,325 @@
+//! The loop.
+
+mod gather;
+mod save;
+
+use super::adamw::AdamW;
+use super::checkpoint::{Loaded, StartValues};
+use super::error::{At, BoxError, TrainError};
+use super::gradients::clip_factor;
+use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, StepView};
+use super::hooks::Hooks;
+use super::schedule::learning_rate_share;
+use super::spike::SpikeMonitor;
+use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel};
+use crate::config::train::{GradClip, Stage};
+use gather::Gathered;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// One stage of a run, with its place in it.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    /// The checked configuration.
+    pub stage: Stage,
+    /// Index in the recipe.
+    pub index: usize,
+    /// Optimiser steps of this stage.
+    pub steps: u64,
+    /// Optimiser steps of the stages before.
+    pub steps_before: u64,
+    /// Optimiser steps of the whole run.
+    pub steps_in_run: u64,
+    /// The run's seed.
+    pub seed: u64,
+    /// Stop (with a checkpoint) when so many steps of the run are done.
+    pub stop_after: Option<u64>,
+    /// Set it to end after the step that is under way (with a checkpoint).
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All its steps are done.
+    Finished,
+    /// It was asked to stop and is saved.
+    Stopped,
+}
+
+type Result<T> = std::result::Result<T, TrainError>;
+
+/// Trains one stage.
+#[derive(Debug)]
+pub struct Trainer<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> {
+    plan: &'a StagePlan,
+    model: &'a M,
+    source: &'a mut S,
+    hooks: Hooks<'a>,
+    evaluator: Option<Collaborator<'a, dyn Evaluator<M> + 'a>>,
+    saver: Option<Collaborator<'a, dyn Saver + 'a>>,
+    optimizer: AdamW,
+    start: StartValues,
+    progress: Progress,
+}
+
+/// A borrowed collaborator that need not be printable.
+struct Collaborator<'a, T: ?Sized>(&'a mut T);
+
+impl<T: ?Sized> std::fmt::Debug for Collaborator<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::any::type_name::<T>())
+    }
+}
+
+/// What moves from step to step, beside parameters and moments.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    step: u64,
+    started_at: u64,
+    spikes: SpikeMonitor,
+    eval_loss: Option<f32>,
+    best_eval_loss: Option<f32>,
+}
+
+impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
+    /// A stage from its beginning.
+    ///
+    /// # Errors
+    /// No trainable parameter; a tensor that cannot be copied.
+    pub fn new(plan: &'a StagePlan, model: &'a M, source: &'a mut S) -> Result<Self> {
+        let stage = &plan.stage;
+        if model.params().trainable().next().is_none() {
+            return Err(TrainError::NothingTrains { stage: stage.name.clone() });
+        }
+        let failed = |source| TrainError::Tensor { stage: stage.name.clone(), source };
+        Ok(Self {
+            plan,
+            model,
+            source,
+            hooks: Hooks::default(),
+            evaluator: None,
+            saver: None,
+            optimizer: AdamW::new(model.params(), stage),
+            start: StartValues::copy(model.params()).map_err(failed)?,
+            progress: Progress::default(),
+        })
+    }
+
+    /// One more listener, called after the others.
+    #[must_use]
+    pub fn with_hook(mut self, hook: &'a mut dyn Hook) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+
+    /// Evaluates on held-out samples when the stage says so.
+    #[must_use]
+    pub fn with_evaluator(mut self, evaluator: &'a mut dyn Evaluator<M>) -> Self {
+        self.evaluator = Some(Collaborator(evaluator));
+        self
+    }
+
+    /// Saves checkpoints when the stage says so.
+    #[must_use]
+    pub fn with_saver(mut self, saver: &'a mut dyn Saver) -> Self {
+        self.saver = Some(Collaborator(saver));
+        self
+    }
+
+    /// Goes on from a checkpoint of this stage, whose model is this model. Call it after the hooks are there.
+    ///
+    /// # Errors
+    /// A checkpoint of another stage, seed, length or set of trained parameters.
+    pub fn resume(mut self, loaded: &Loaded) -> Result<Self> {
+        self.take_over(loaded)?;
+        Ok(self)
+    }
+
+    /// Trains until the stage is over or it is asked to stop.
+    ///
+    /// # Errors
+    /// See [`TrainError`]; the optimiser has not moved in the step that the error names.
+    pub fn run(mut self) -> Result<Outcome> {
+        self.begin()?;
+        while self.progress.step < self.plan.steps {
+            let began = Instant::now();
+            let batches = self.load()?;
+            let mut times = StepTimes { data: began.elapsed(), ..StepTimes::default() };
+            let gathered = self.gather_gradients(&batches, &mut times)?;
+            let grad_norm = self.check_gradients(&batches)?;
+            self.show_gradients()?;
+            let update = self.update(grad_norm, &mut times)?;
+            times.hooks = self.hooks.take_spent();
+            times.total = began.elapsed();
+            self.report(&gathered, &update, times)?;
+            self.progress.step += 1;
+            let improved = self.evaluate_if_due()?;
+            if self.must_stop() {
+                self.save(false)?;
+                return Ok(Outcome::Stopped);
+            }
+            self.save_if_due(improved)?;
+        }
+        self.finish()?;
+        Ok(Outcome::Finished)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.model.params().clear_gradients();
+        let view = stage_view(self.plan, self.model, &self.progress, &self.start);
+        self.hooks.stage_start(&view).map_err(|source| self.hook_failed(source))?;
+        if self.plan.stage.eval_at_start && self.progress.step == 0 {
+            self.evaluate(Scope::Subset)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<Vec<M::Batch>> {
+        let batches = self.source.next_step().map_err(|source| TrainError::Data { at: self.at(), source })?;
+        if batches.is_empty() { Err(TrainError::NoBatch { at: self.at() }) } else { Ok(batches) }
+    }
+
+    fn show_gradients(&mut self) -> Result<()> {
+        if !self.hooks.wants_gradients(self.id()) {
+            return Ok(());
+        }
+        let view = GradientView { at: self.id(), params: self.model.params(), first_moments: &self.optimizer };
+        self.hooks.gradients(&view).map_err(|source| self.hook_failed(source))
+    }
+
+    fn update(&mut self, grad_norm: f64, times: &mut StepTimes) -> Result<Update> {
+        let began = Instant::now();
+        let stage = &self.plan.stage;
+        let warmup = stage.warmup.steps(self.plan.steps);
+        let share = learning_rate_share(stage.schedule, self.progress.step, self.plan.steps, warmup);
+        let factor = match stage.clip {
+            GradClip::Off => 1.0,
+            GradClip::Norm(largest) => clip_factor(grad_norm, largest),
+        };
+        self.optimizer.step(share, factor).map_err(|source| self.tensor_failed(source))?;
+        self.model.params().clear_gradients();
+        times.optimizer += began.elapsed();
+        Ok(Update { grad_norm, clip_factor: factor, learning_rates: self.optimizer.learning_rates(share) })
+    }
+
+    fn report(&mut self, gathered: &Gathered, update: &Update, times: StepTimes) -> Result<()> {
+        let view = StepView {
+            at: self.id(),
+            steps_in_stage: self.plan.steps,
+            steps_in_run: self.plan.steps_in_run,
+            loss: gathered.loss,
+            objectives: &gathered.objectives,
+            learning_rates: &update.learning_rates,
+            grad_norm: update.grad_norm,
+            clip_factor: update.clip_factor,
+            labelled_tokens: gathered.labelled_tokens,
+            sequence_tokens: gathered.sequence_tokens,
+            micro_batches: &gathered.micro_batches,
+            params: self.model.params(),
+            times,
+        };
+        self.hooks.step(&view).map_err(|source| self.hook_failed(source))?;
+        let warnings = self.progress.spikes.observe(&self.plan.stage.spikes, gathered.loss, update.grad_norm);
+        for warning in warnings {
+            let line = format!("{}: {warning}", self.at());
+            self.hooks.warn(&line).map_err(|source| self.hook_failed(source))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the held-out loss is the lowest so far.
+    fn evaluate_if_due(&mut self) -> Result<bool> {
+        self.progress.eval_loss = None;
+        let Some(every) = self.plan.stage.eval_every else { return Ok(false) };
+        let due = self.progress.step.is_multiple_of(every) || self.is_over();
+        if due { self.evaluate(Scope::Subset) } else { Ok(false) }
+    }
+
+    fn evaluate(&mut self, scope: Scope) -> Result<bool> {
+        let Some(Collaborator(evaluator)) = &mut self.evaluator else { return Ok(false) };
+        let result = evaluator.evaluate(self.model, scope);
+        let evaluation = result.map_err(|source| TrainError::Evaluation { at: self.at(), source })?;
+        let view = EvalView {
+            at: self.id(),
+            split: &evaluation.split,
+            rows: &evaluation.rows,
+            predictions: &evaluation.predictions,
+        };
+        self.hooks.evaluated(&view).map_err(|source| self.hook_failed(source))?;
+        // Where the subset is evaluated on the way, the best checkpoint is the best on the subset.
+        let decides = scope == Scope::Subset || self.plan.stage.eval_every.is_none();
+        match evaluation.loss().filter(|_| decides) {
+            Some(loss) => Ok(self.note_eval_loss(loss as f32)),
+            None => Ok(false),
+        }
+    }
+
+    fn note_eval_loss(&mut self, loss: f32) -> bool {
+        let improved = self.progress.best_eval_loss.is_none_or(|best| loss < best);
+        self.progress.eval_loss = Some(loss);
+        if improved {
+            self.progress.best_eval_loss = Some(loss);
+        }
+        improved
+    }
+
+    fn must_stop(&self) -> bool {
+        let done = self.id().global_step;
+        let limit = self.plan.stop_after.is_some_and(|limit| done >= limit) && !self.is_over();
+        limit || self.plan.stop.load(Ordering::SeqCst)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.evaluate(Scope::Whole)?;
+        self.save(true)?;
+        let view = stage_view(self.plan, self.model, &self.progress, &self.start);
+        self.hooks.stage_end(&view).map_err(|source| self.hook_failed(source))
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.step >= self.plan.steps
+    }
+
+    fn id(&self) -> StepId<'a> {
+        let step = self.progress.step;
+        StepId { stage: &self.plan.stage.name, step, global_step: self.plan.steps_before + step }
+    }
+
+    fn at(&self) -> At {
+        At { stage: self.plan.stage.name.clone(), step: self.progress.step }
+    }
+
+    fn hook_failed(&self, source: BoxError) -> TrainError {
+        TrainError::Hook { at: self.at(), source }
+    }
+
+    fn tensor_failed(&self, source: candle_core::Error) -> TrainError {
+        TrainError::Tensor { stage: self.plan.stage.name.clone(), source }
+    }
+}
+
+fn stage_view<'v>(
+    plan: &'v StagePlan,
+    model: &'v impl StepModel,
+    progress: &Progress,
+    start: &'v StartValues,
+) -> StageView<'v> {
+    StageView {
+        stage: &plan.stage.name,
+        index: plan.index,
+        steps: plan.steps,
+        steps_in_run: plan.steps_in_run,
+        start_step: progress.started_at,
+        params: model.params(),
+        start_values: start,
+    }
+}
+
+/// What an optimiser step did.
+struct Update {
+    grad_norm: f64,
+    clip_factor: f64,
+    learning_rates: Vec<(String, f64)>,
+}
