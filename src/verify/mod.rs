@@ -10,6 +10,8 @@ mod forward;
 mod golden;
 mod gradients;
 mod language;
+mod towers;
+mod training;
 
 use golden::{Golden, METHODS};
 use std::path::{Path, PathBuf};
@@ -91,8 +93,10 @@ pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
         let (model, store) = golden.build(name, method)?;
         forward::check(&golden, name, &model, &expected, &mut report)?;
         gradients::check(&golden, name, (&model, &store), &expected, &mut report)?;
+        training::check(&golden, name, (&model, &store), &expected, &mut report)?;
     }
     language::check(folder, &mut report)?;
+    towers::check(folder, &mut report)?;
     Ok(report)
 }
 
