@@ -2,9 +2,11 @@
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
 pub mod config;
-pub mod data;
+// pub mod data;
+pub mod experiment;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod train;
 pub mod verify;

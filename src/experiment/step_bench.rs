@@ -8,8 +8,7 @@ use crate::config::train::{StageConfig, check_stages};
 use crate::models::mllm::{IMAGE_TOKEN, Mllm, MllmInput};
 use crate::nn::{MapSource, ParamStore, Stream};
 use crate::ops::Ctx;
-use crate::train::adamw::AdamW;
-use crate::train::gradients::{clip_factor, global_norm};
+use crate::train::{AdamW, clip_factor, global_norm};
 use candle_core::{Device, Result, Tensor};
 use rand::Rng;
 use serde::Serialize;
@@ -92,7 +91,7 @@ impl StepBench {
             let forward = began.elapsed().as_secs_f64();
             drop(mean.backward()?);
             let backward = began.elapsed().as_secs_f64();
-            let factor = clip_factor(global_norm(&params)?, 1.0);
+            let factor = clip_factor(global_norm(&params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?, 1.0);
             optimizer.step(1.0, factor)?;
             params.clear_gradients();
             let total = began.elapsed().as_secs_f64();

@@ -10,6 +10,7 @@ mod forward;
 mod golden;
 mod gradients;
 mod language;
+pub mod real_weights;
 mod towers;
 mod training;
 
