@@ -309,8 +309,8 @@ fn names_of_llava_hf_and_old_berts_are_understood() {
         }
     }
     let write = |folder: &std::path::Path, tensors: &[(String, Tensor)]| {
-        let tensors = tensors.iter().map(|(n, t)| (n.as_str(), t));
-        crate::models::checkpoint::write_safetensors(&folder.join("model.safetensors"), tensors).unwrap();
+        let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        crate::models::checkpoint::write_safetensors(&folder.join("model.safetensors"), &tensors).unwrap();
         std::fs::write(folder.join("config.json"), "{}").unwrap();
     };
     write(&hf, &tensors);
