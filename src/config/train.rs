@@ -134,12 +134,8 @@ impl PartRates {
 
     /// The key and the rate of every part that has one.
     pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let all = [
-            ("vision", self.vision),
-            ("projector", self.projector),
-            ("language", self.language),
-            ("text", self.text),
-        ];
+        let all =
+            [("vision", self.vision), ("projector", self.projector), ("language", self.language), ("text", self.text)];
         all.into_iter().filter_map(|(key, rate)| rate.map(|r| (key, r)))
     }
 }
@@ -209,11 +205,7 @@ impl<'de> Deserialize<'de> for GradClip {
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<GradClip, E> {
-                if word == "none" {
-                    Ok(GradClip::Off)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
-                }
+                if word == "none" { Ok(GradClip::Off) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
             }
         }
 
