@@ -3,7 +3,10 @@
 
 pub mod config;
 pub mod eval;
+pub mod experiment;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod probe;
 pub mod train;
+pub mod verify;

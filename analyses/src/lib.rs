@@ -1,1 +1,5 @@
+//! The run directory of covft-probe, and what is computed and drawn from it: statistics, clusters, projections, figures.
+//!
+//! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
+pub mod store;

@@ -1,4 +1,61 @@
 //! One TOML is one run. Raw serde types become checked ones; unknown keys are refused with line and column.
 
+mod load;
+pub mod data;
 pub mod model;
+pub mod probe;
 pub mod train;
+
+pub use load::ConfigError;
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A complete run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the run and of its directory under `out`.
+    pub name: String,
+    /// Seed of every random draw.
+    #[serde(default)]
+    pub seed: u64,
+    /// `cpu` or `cuda:0`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Number type of the forward and backward pass; master weights and moments are always float32.
+    #[serde(default)]
+    pub dtype: Compute,
+    /// Where run directories are made.
+    #[serde(default = "default_out")]
+    pub out: PathBuf,
+    /// The networks.
+    pub model: model::ModelConfig,
+    /// The instructions and images.
+    pub data: data::DataConfig,
+    /// What is recorded.
+    #[serde(default)]
+    pub probe: probe::ProbeConfig,
+    /// Stages in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<train::StageConfig>,
+}
+
+/// Number type of the forward and backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// float32.
+    #[default]
+    F32,
+    /// bfloat16 on a device that has it; refused on the CPU.
+    Bf16,
+}
+
+fn default_device() -> String {
+    "cpu".into()
+}
+
+fn default_out() -> PathBuf {
+    "runs".into()
+}

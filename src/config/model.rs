@@ -265,13 +265,17 @@ fn default_experts() -> usize {
     4
 }
 
-/// How routing logits become weights.
+/// How routing logits become weights: `"dense"`, `"uniform"` or `{ sparse = 2 }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Router {
     /// Softmax over all experts (the paper).
     #[default]
     Dense,
+    /// Softmax over the given number of experts with the largest logits, the others at zero: `{ sparse = 2 }`.
+    Sparse(usize),
+    /// Every expert alike, whatever the context; gate and context extractor do not train.
+    Uniform,
 }
 
 /// How the language model is tuned.

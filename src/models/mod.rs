@@ -1,3 +1,21 @@
 //! The networks: vision towers, text encoder, language model, projector, and the multimodal model that joins them.
 
+pub mod bert;
+pub mod checkpoint;
 pub mod covft;
+mod feed_forward;
+pub mod generate;
+#[cfg(test)]
+mod golden;
+pub mod llama;
+pub mod mllm;
+pub mod projector;
+mod save;
+pub mod shapes;
+mod source;
+pub mod splice;
+pub mod towers;
+pub mod tuning;
+
+#[cfg(test)]
+pub(crate) mod test_support;

@@ -107,6 +107,16 @@ pub trait TensorSource: fmt::Debug {
     /// be read is an error ending in the path.
     fn get(&self, name: &str) -> Result<Option<Tensor>>;
 
+    /// The dimensions of `name` without reading it; `None` if the source does not hold it.
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.get(name)?.map(|t| t.dims().to_vec()))
+    }
+
+    /// Whether the source holds `name`, without reading it where that can be had cheaper.
+    fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.get(name)?.is_some())
+    }
+
     /// What the source is, for error messages (a path).
     fn describe(&self) -> String;
 }
@@ -145,6 +155,7 @@ struct Shared<'a> {
     seed: u64,
     device: Device,
     dtype: DType,
+    planning: bool,
 }
 
 impl fmt::Debug for ParamBuilder<'_> {
@@ -158,7 +169,17 @@ impl<'a> ParamBuilder<'a> {
     pub fn new(source: &'a dyn TensorSource, trains: &'a TrainRule<'a>, seed: u64, device: &Device) -> Self {
         let role = Role { part: Part::Language, layer: None, module: "language", reached: true };
         let store = RefCell::default();
-        let shared = Shared { store, source, trains, seed, device: device.clone(), dtype: DType::F32 };
+        let shared = Shared { store, source, trains, seed, device: device.clone(), dtype: DType::F32, planning: false };
+        Self { shared: Rc::new(shared), prefix: String::new(), role }
+    }
+
+    /// A builder that takes no memory: names, shapes, roles and what trains are real, the values are not there. Shapes
+    /// are still compared with the source's.
+    pub fn planning(source: &'a dyn TensorSource, trains: &'a TrainRule<'a>) -> Self {
+        let role = Role { part: Part::Language, layer: None, module: "language", reached: true };
+        let store = RefCell::default();
+        let device = Device::Cpu;
+        let shared = Shared { store, source, trains, seed: 0, device, dtype: DType::F32, planning: true };
         Self { shared: Rc::new(shared), prefix: String::new(), role }
     }
 
@@ -166,6 +187,13 @@ impl<'a> ParamBuilder<'a> {
     #[must_use]
     pub fn pp(&self, name: impl fmt::Display) -> Self {
         let prefix = if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) };
+        Self { prefix, ..self.clone() }
+    }
+
+    /// The builder above the last name of the prefix (`a.b` to `a`), for what stands beside a module.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let prefix = self.prefix.rsplit_once('.').map_or_else(String::new, |(above, _)| above.to_owned());
         Self { prefix, ..self.clone() }
     }
 
@@ -219,7 +247,14 @@ impl<'a> ParamBuilder<'a> {
 
     /// Whether the source holds `name` below this prefix.
     pub fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.shared.source.get(&self.full(name))?.is_some())
+        self.shared.source.contains(&self.full(name))
+    }
+
+    /// Whether any parameter asked for so far below this prefix trains.
+    #[must_use]
+    pub fn any_trainable(&self) -> bool {
+        let below = format!("{}.", self.prefix);
+        self.shared.store.borrow().trainable().any(|p| p.weight.name().starts_with(&below))
     }
 
     fn full(&self, name: &str) -> String {
@@ -232,6 +267,9 @@ impl<'a> ParamBuilder<'a> {
     /// A tensor of another shape; a [`Init::Required`] one that is missing; a name asked for twice.
     pub fn get(&self, dims: &[usize], name: &str, init: Init) -> Result<Weight> {
         let full = self.full(name);
+        if self.shared.planning {
+            return self.plan(&full, dims);
+        }
         let value = self.value(&full, dims, &init)?;
         let value = value.to_device(&self.shared.device)?.to_dtype(self.shared.dtype)?;
         let trains = (self.shared.trains)(&full, &self.role);
@@ -240,11 +278,28 @@ impl<'a> ParamBuilder<'a> {
         } else {
             Weight::frozen(full.as_str(), value.contiguous()?.detach())
         };
+        self.enter(full, weight)
+    }
+
+    fn enter(&self, name: String, weight: Weight) -> Result<Weight> {
         let param = Param { weight: weight.clone(), role: self.role };
-        if self.shared.store.borrow_mut().params.insert(full.as_str().into(), param).is_some() {
-            bail!("the model asks twice for the parameter {full}");
+        if self.shared.store.borrow_mut().params.insert(name.as_str().into(), param).is_some() {
+            bail!("the model asks twice for the parameter {name}");
         }
         Ok(weight)
+    }
+
+    fn plan(&self, full: &str, dims: &[usize]) -> Result<Weight> {
+        if let Some(found) = self.shared.source.dims(full)?
+            && found != dims
+        {
+            let source = self.shared.source.describe();
+            bail!("{full} has shape {found:?}, the configuration needs {dims:?}: {source}");
+        }
+        // One zero, seen through strides of zero: a 7B model is planned in kilobytes.
+        let value = Tensor::zeros(1, self.shared.dtype, &self.shared.device)?.broadcast_as(dims)?;
+        let trains = (self.shared.trains)(full, &self.role);
+        self.enter(full.to_owned(), Weight::planned(full, value, trains))
     }
 
     fn value(&self, full: &str, dims: &[usize], init: &Init) -> Result<Tensor> {

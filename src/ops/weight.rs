@@ -33,6 +33,12 @@ impl Weight {
         Ok(Self { name: name.into(), tensor, slot: Some(slot) })
     }
 
+    /// A weight without values of its own, for tables of a model that is not to be run.
+    #[must_use]
+    pub fn planned(name: impl Into<Arc<str>>, tensor: Tensor, trains: bool) -> Self {
+        Self { name: name.into(), tensor, slot: trains.then(Arc::default) }
+    }
+
     /// Name in the checkpoint.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,5 +1,15 @@
 //! CoVFT (CVPR 2026): context vector extraction and the contextual mixture of experts.
 
+mod context_vector;
+mod contextual_moe;
+mod residual_block;
+mod router;
+
+pub use context_vector::ContextVector;
+pub use contextual_moe::{ContextualMoe, MoeSizes};
+pub use residual_block::ResidualBlock;
+pub use router::route;
+
 use candle_core::Tensor;
 
 /// Context and routing of one CoMoE layer for one batch, detached from the graph.

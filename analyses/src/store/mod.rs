@@ -1,0 +1,49 @@
+//! The run directory: a public format, read by pandas, polars and DuckDB alike.
+//!
+//! ```text
+//! runs/<name>/
+//!   manifest.json                      what ran, on what, and how it ended
+//!   config.toml                        the resolved configuration
+//!   log.txt
+//!   dataset.parquet                    the samples
+//!   images/
+//!   records/<stream>/part-000042.parquet
+//!   records/cuts.json                  where the streams stood at each checkpoint
+//!   checkpoints/step-000300/
+//!   analysis/  figures/
+//! ```
+//!
+//! A part is written whole: under a temporary name that starts with a dot, synced, then renamed. Every 64 closed parts
+//! are merged into one that is named by its range (`part-000000-000063.parquet`). A reader ignores a part whose range
+//! lies within another's, a writer deletes it when it opens, so that a kill at any moment loses at most a second of
+//! records and doubles none.
+
+mod atomic;
+mod cell;
+mod clock;
+mod cuts;
+mod dataset;
+mod dir;
+mod error;
+mod follow;
+mod manifest;
+mod part;
+mod reader;
+mod records;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use atomic::write_atomic;
+pub use clock::timestamp;
+pub use cuts::Cut;
+pub use dataset::{DatasetRow, read_dataset, write_dataset};
+pub use dir::RunDir;
+pub use error::{Result, StoreError};
+pub use follow::{Poll, RunFollower};
+pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
+pub use reader::{Read, read_batches, read_records, streams};
+pub use records::{
+    ALL, ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, SampleRow, StepRow, option_that_logs,
+};
+pub use writer::{RecordWriter, WriterOptions};

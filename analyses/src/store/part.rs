@@ -1,0 +1,192 @@
+//! Parts: their names, which of them count, and their bytes.
+
+use super::atomic::is_leftover;
+use super::error::{Result, StoreError};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Key of the metadata entry that says how many rows each part has: `12,30,7`, in order of number.
+const ROWS_KEY: &str = "covft.part_rows";
+
+/// The numbers `first..=last` of a part; equal for one that was never merged. Ordered by `first`, the longer one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub first: u32,
+    pub last: u32,
+}
+
+impl Range {
+    pub fn one(number: u32) -> Self {
+        Self { first: number, last: number }
+    }
+
+    pub fn contains(self, other: Self) -> bool {
+        self != other && self.first <= other.first && other.last <= self.last
+    }
+
+    pub fn file_name(self) -> String {
+        if self.first == self.last {
+            format!("part-{:06}.parquet", self.first)
+        } else {
+            format!("part-{:06}-{:06}.parquet", self.first, self.last)
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        let numbers = name.strip_prefix("part-")?.strip_suffix(".parquet")?;
+        let number = |text: &str| (text.len() >= 6).then(|| text.parse::<u32>().ok()).flatten();
+        let range = match numbers.split_once('-') {
+            Some((first, last)) => Self { first: number(first)?, last: number(last)? },
+            None => Self::one(number(numbers)?),
+        };
+        (range.first <= range.last).then_some(range)
+    }
+}
+
+/// What lies in a stream's folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Parts that count, in order.
+    pub parts: Vec<(Range, PathBuf)>,
+    /// Parts whose range lies within another's.
+    pub shadowed: Vec<PathBuf>,
+    /// Temporary files of a writer that was killed (or writes just now).
+    pub leftovers: Vec<PathBuf>,
+}
+
+/// Lists a stream's folder; one that does not exist is empty.
+pub(super) fn list(folder: &Path) -> Result<Listing> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Listing::default()),
+        Err(e) => return Err(StoreError::io("list", folder)(e)),
+    };
+    let mut listing = Listing::default();
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io("list", folder))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if let Some(range) = Range::parse(&name) {
+            found.push((range, entry.path()));
+        } else if is_leftover(&name) {
+            listing.leftovers.push(entry.path());
+        }
+    }
+    found.sort_by_key(|(range, _)| (range.first, std::cmp::Reverse(range.last)));
+    for (range, path) in found {
+        // After sorting, only a part before this one can contain it; of those the last that counts reaches farthest.
+        if listing.parts.last().is_some_and(|(before, _)| before.contains(range)) {
+            listing.shadowed.push(path);
+        } else {
+            listing.parts.push((range, path));
+        }
+    }
+    Ok(listing)
+}
+
+/// Parquet bytes of `batches` (one schema). `part_rows` are the rows of each part in it. The same batches give the same
+/// bytes, whatever the time.
+pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) -> Result<Vec<u8>> {
+    let schema =
+        batches.first().map(RecordBatch::schema).unwrap_or_else(|| SchemaRef::new(arrow::datatypes::Schema::empty()));
+    let rows: Vec<String> = part_rows.iter().map(ToString::to_string).collect();
+    let metadata = (!rows.is_empty()).then(|| vec![KeyValue::new(ROWS_KEY.to_owned(), rows.join(","))]);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_created_by(concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(metadata)
+        .build();
+    let failed =
+        |e: parquet::errors::ParquetError| StoreError::Rows { stream: path.display().to_string(), why: e.to_string() };
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(failed)?;
+    for batch in batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    writer.close().map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Every row of a parquet file.
+pub(super) fn read_file(path: &Path) -> Result<Vec<RecordBatch>> {
+    Ok(read_part(path)?.0)
+}
+
+/// Every row of a part, and how many rows each part merged into it has (empty if the file does not say).
+pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, e))?;
+    let entries = builder.metadata().file_metadata().key_value_metadata();
+    let rows = entries.into_iter().flatten().find(|e| e.key == ROWS_KEY).and_then(|e| e.value.as_deref());
+    let rows = rows.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse::<usize>).collect());
+    let rows = rows.map_err(|e| StoreError::damaged(path, e))?;
+    let reader = builder.with_batch_size(65_536).build().map_err(|e| StoreError::damaged(path, e))?;
+    let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| StoreError::damaged(path, e))?;
+    Ok((batches, rows))
+}
+
+/// The rows of a part from part number `from` on, where its range begins before that.
+pub(super) fn skip_parts(batches: &[RecordBatch], part_rows: &[usize], range: Range, from: u32) -> Vec<RecordBatch> {
+    let skip = part_rows.iter().take(from.saturating_sub(range.first) as usize).sum();
+    slice(batches, skip, usize::MAX)
+}
+
+/// Rows `skip..skip + take` of `batches`.
+pub(super) fn slice(batches: &[RecordBatch], mut skip: usize, mut take: usize) -> Vec<RecordBatch> {
+    let mut kept = Vec::new();
+    for batch in batches {
+        let here = skip.min(batch.num_rows());
+        let length = (batch.num_rows() - here).min(take);
+        skip -= here;
+        take -= length;
+        if length > 0 {
+            kept.push(batch.slice(here, length));
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert_eq!(Range::one(42).file_name(), "part-000042.parquet");
+        let range = Range { first: 0, last: 63 };
+        assert_eq!(range.file_name(), "part-000000-000063.parquet");
+        assert_eq!(Range::parse(&range.file_name()), Some(range));
+        assert_eq!(Range::parse("part-1234567.parquet"), Some(Range::one(1_234_567)));
+        for other in ["part-42.parquet", "part-000063-000000.parquet", ".part-000001.parquet.tmp", "cuts.json"] {
+            assert_eq!(Range::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_range_hides_what_lies_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "part-000000-000003.parquet",
+            "part-000000.parquet",
+            "part-000002.parquet",
+            "part-000000-000001.parquet",
+            "part-000004.parquet",
+            ".part-000005.parquet.tmp",
+        ] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let listing = list(dir.path()).unwrap();
+        let ranges: Vec<Range> = listing.parts.iter().map(|p| p.0).collect();
+        assert_eq!(ranges, [Range { first: 0, last: 3 }, Range::one(4)]);
+        assert_eq!((listing.shadowed.len(), listing.leftovers.len()), (3, 1));
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads whole streams, across parts, of finished and of running runs.
+
+use super::dir::RunDir;
+use super::error::{Result, StoreError};
+use super::part::{self, Range};
+use super::records::Record;
+use arrow::array::RecordBatch;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+/// What could be read, and what could not.
+#[derive(Debug)]
+pub struct Read<T> {
+    /// Rows in the order they were written.
+    pub rows: Vec<T>,
+    /// One message a part that is damaged or of another format; its rows are left out.
+    pub problems: Vec<StoreError>,
+}
+
+impl<T> Default for Read<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), problems: Vec::new() }
+    }
+}
+
+/// Names of the streams of a run, sorted.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn streams(dir: &RunDir) -> Result<Vec<String>> {
+    let records = dir.records();
+    let entries = match fs::read_dir(&records) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StoreError::io("list", &records)(e)),
+    };
+    let mut names: Vec<String> =
+        entries.flatten().filter(|e| e.path().is_dir()).map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The typed rows of a stream; none if the run lacks it.
+///
+/// # Errors
+/// The folder cannot be listed. Damaged parts are told in [`Read::problems`].
+pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
+    let mut read = Read::default();
+    for part in read_parts(dir, R::STREAM, 0)? {
+        let rows =
+            part.batches.and_then(|batches| batches.iter().map(|b| R::rows(b, &part.path)).collect::<Result<Vec<_>>>());
+        match rows {
+            Ok(rows) => read.rows.extend(rows.into_iter().flatten()),
+            Err(problem) => read.problems.push(problem),
+        }
+    }
+    Ok(read)
+}
+
+/// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
+///
+/// # Errors
+/// The folder cannot be listed. Damaged parts are told in [`Read::problems`].
+pub fn read_batches(dir: &RunDir, stream: &str) -> Result<Read<RecordBatch>> {
+    let mut read = Read::default();
+    for part in read_parts(dir, stream, 0)? {
+        match part.batches {
+            Ok(batches) => read.rows.extend(batches),
+            Err(problem) => read.problems.push(problem),
+        }
+    }
+    Ok(read)
+}
+
+/// One part's rows.
+#[derive(Debug)]
+pub(super) struct PartRead {
+    pub range: Range,
+    pub path: PathBuf,
+    pub batches: Result<Vec<RecordBatch>>,
+}
+
+/// Parts from number `from` on. A part that vanishes between listing and opening was merged just then: list again.
+pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<PartRead>> {
+    let mut from = from;
+    let mut read = Vec::new();
+    let mut tries = 0;
+    'again: loop {
+        for (range, path) in part::list(&dir.stream(stream))?.parts {
+            if range.last < from {
+                continue;
+            }
+            let batches = match part::read_part(&path) {
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                read => read.map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from)),
+            };
+            from = range.last + 1;
+            read.push(PartRead { range, path, batches });
+        }
+        return Ok(read);
+    }
+}

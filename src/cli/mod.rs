@@ -1,0 +1,114 @@
+//! The command line: one file a command. The only place that prints, draws progress bars or names `anyhow`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
+
+mod data;
+mod drift;
+mod generate;
+mod init;
+mod inspect;
+mod plot;
+mod progress;
+mod table;
+mod train;
+mod verify;
+#[cfg(feature = "viewer")]
+mod view;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(name = "covft-probe", version, about, max_term_width = 110)]
+#[command(after_help = "\
+Examples:
+  covft-probe train --log-grads                  the built-in set, on the CPU, from nothing, in about 3 minutes
+  covft-probe view                               look at the runs made so far
+  covft-probe plot runs/scenes                   paper figures of a run
+  covft-probe init real-mini                     a commented recipe to start from
+  covft-probe inspect configs/real-mini.toml     what trains, what is frozen, memory and time
+  covft-probe verify tests/fixtures/covft-tiny   every number of the published implementation")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a recipe and record what happens to the vision encoder.
+    Train(train::Args),
+    /// Write a commented recipe to start from.
+    Init(init::Args),
+    /// Parameter table, memory and time of a recipe; refuses what cannot fit.
+    Inspect(inspect::Args),
+    /// Check instruction data, or write the built-in set.
+    Data(data::Args),
+    /// Ask a checkpoint a question about an image; prints the routing by layer too.
+    Generate(generate::Args),
+    /// Per-layer distance of two checkpoints.
+    Drift(drift::Args),
+    /// Check every number of a reference folder against this implementation.
+    Verify(verify::Args),
+    /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
+    Plot(plot::Args),
+    /// Open the explorer on runs, live or finished.
+    #[cfg(feature = "viewer")]
+    View(view::Args),
+}
+
+/// Parses the command line, runs the command, prints its error once, and says how it ended:
+/// 0 done, 1 failed, 2 usage, 130 stopped by Ctrl-C after saving.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    // Building and dropping a graph of thousands of nodes recurses: give it room.
+    let work = move || match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Drift(args) => drift::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Plot(args) => plot::run(&args),
+        #[cfg(feature = "viewer")]
+        Command::View(args) => view::run(&args),
+    };
+    #[cfg(feature = "viewer")]
+    let main_thread = std::env::args().nth(1).is_some_and(|c| c == "view");
+    #[cfg(not(feature = "viewer"))]
+    let main_thread = false;
+    let result = if main_thread { work() } else { on_deep_stack(work) };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static) -> anyhow::Result<ExitCode> {
+    let thread = std::thread::Builder::new().name("trainer".into()).stack_size(64 << 20).spawn(work)?;
+    match thread.join() {
+        Ok(result) => result,
+        // The panic's own message is already on stderr.
+        Err(_) => anyhow::bail!("covft-probe stopped at an internal error (above); please report it"),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COVFT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    // A second call (tests) keeps the first subscriber.
+    drop(logging.try_init());
+}

@@ -1,0 +1,130 @@
+//! From a TOML text and `--set key=value` overrides to a checked [`Recipe`](super::Recipe).
+
+use super::Recipe;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+/// Why a recipe could not be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the recipe: {source}: {}", path.display())]
+    Read {
+        /// The recipe.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key or a value of the wrong type; the message carries line and column.
+    #[error("{message}\nin the recipe {}", path.display())]
+    Parse {
+        /// The recipe.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// An override that names nothing or has no value.
+    #[error("--set {text}: {reason}")]
+    Override {
+        /// The override as given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Values that do not go together, all of them at once.
+    #[error("the recipe cannot be run:\n  - {}\nin the recipe {}", violations.join("\n  - "), path.display())]
+    Invalid {
+        /// The recipe.
+        path: PathBuf,
+        /// One line a violation.
+        violations: Vec<String>,
+    },
+}
+
+impl Recipe {
+    /// Reads a recipe file and applies overrides.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// The same from a text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let parse_error = |message: String| ConfigError::Parse { path: path.to_path_buf(), message };
+        // First as written, so that line and column are those of the file.
+        let mut recipe: Self = toml::from_str(text).map_err(|e| parse_error(e.to_string().trim_end().to_owned()))?;
+        if !overrides.is_empty() {
+            let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| parse_error(e.to_string()))?;
+            for text in overrides {
+                apply(&mut document, text)?;
+            }
+            recipe = toml::from_str(&document.to_string()).map_err(|e| ConfigError::Override {
+                text: overrides.join(" --set "),
+                reason: e.message().to_owned(),
+            })?;
+        }
+        let violations = recipe.violations();
+        if violations.is_empty() {
+            Ok(recipe)
+        } else {
+            Err(ConfigError::Invalid { path: path.to_path_buf(), violations })
+        }
+    }
+
+    /// The resolved recipe as TOML; training from it repeats the run.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a recipe is made of tables, strings and numbers")
+    }
+}
+
+/// `a.b.c=value`. `value` is TOML, or a plain string where it is not. A stage is named by its name or its position:
+/// `stage.instruct.steps=100`.
+fn apply(document: &mut DocumentMut, text: &str) -> Result<(), ConfigError> {
+    let wrong = |reason: String| ConfigError::Override { text: text.to_owned(), reason };
+    let (path, value) = text.split_once('=').ok_or_else(|| wrong("expected key=value".into()))?;
+    let value = value.trim().parse::<Value>().unwrap_or_else(|_| Value::from(value.trim()));
+    let keys: Vec<&str> = path.trim().split('.').collect();
+    let (last, parents) = keys.split_last().expect("split yields at least one part");
+    let mut at: &mut dyn toml_edit::TableLike = document.as_table_mut();
+    let mut parents = parents.iter();
+    while let Some(key) = parents.next() {
+        let item = at.entry(key).or_insert(Item::Table(Table::new()));
+        at = match item {
+            Item::ArrayOfTables(tables) => {
+                let names: Vec<String> = tables
+                    .iter()
+                    .map(|t| t.get("name").and_then(Item::as_str).unwrap_or_default().to_owned())
+                    .collect();
+                let which = parents.next().ok_or_else(|| wrong(format!("which {key}? one of {}", names.join(", "))))?;
+                let index = which.parse().ok().or_else(|| names.iter().position(|n| n == which));
+                let table = index.and_then(|i: usize| tables.get_mut(i));
+                table.ok_or_else(|| wrong(format!("no {key} {which}; there are {}", names.join(", "))))?
+            }
+            other => other.as_table_like_mut().ok_or_else(|| wrong(format!("{key} is not a table")))?,
+        };
+    }
+    at.insert(last, Item::Value(value));
+    Ok(())
+}
+
+impl Recipe {
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Err(mut wrong) = super::train::check_stages(&self.stages) {
+            found.append(&mut wrong);
+        }
+        if let Err(wrong) = self.data.check() {
+            found.push(wrong.to_string());
+        }
+        if self.device != "cpu" && !self.device.starts_with("cuda:") {
+            found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
+        }
+        if self.device == "cpu" && self.dtype == super::Compute::Bf16 {
+            found.push("dtype: the CPU computes in float32; leave dtype out or set device = \"cuda:0\"".into());
+        }
+        found
+    }
+}

@@ -1,0 +1,116 @@
+//! What can be wrong with instruction files, tokenizers and images.
+
+use crate::config::data::InvalidData;
+use std::path::{Path, PathBuf};
+
+/// Result of the data path.
+pub type Result<T> = std::result::Result<T, DataError>;
+
+/// An error of the data path. Messages say what to do and end in the path.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder is not there.
+    #[error(
+        "{what} not found (the folders data/ and weights/ are not part of the repository; README.md, \"Real input\", says how to fill them): {}",
+        path.display()
+    )]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action}: {source}: {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The instruction file as a whole is not what it should be.
+    #[error("line {line}: {problem}: {}", path.display())]
+    File {
+        /// 1-based line.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+        /// The instruction file.
+        path: PathBuf,
+    },
+    /// One entry is not what it should be.
+    #[error("{place}: {problem}: {}", path.display())]
+    Entry {
+        /// Which entry.
+        place: Place,
+        /// What is wrong.
+        problem: String,
+        /// The instruction file.
+        path: PathBuf,
+    },
+    /// A sample's image cannot be used.
+    #[error("sample {sample:?}: {problem}: {}", path.display())]
+    Image {
+        /// Sample id.
+        sample: String,
+        /// What is wrong.
+        problem: String,
+        /// The image file.
+        path: PathBuf,
+    },
+    /// A tokenizer cannot be used.
+    #[error("tokenizer: {problem}: {}", path.display())]
+    Tokenizer {
+        /// What is wrong.
+        problem: String,
+        /// The tokenizer file.
+        path: PathBuf,
+    },
+    /// The check before step 0 refuses the set.
+    #[error("{problem}: {}", path.display())]
+    Refused {
+        /// Why.
+        problem: String,
+        /// The instruction file.
+        path: PathBuf,
+    },
+    /// A value of `[data]` that no run can have.
+    #[error(transparent)]
+    Config(#[from] InvalidData),
+    /// A worker thread died.
+    #[error("a data worker stopped without an answer for batch {batch}; its own error is in the log")]
+    Worker {
+        /// Batch that never came.
+        batch: u64,
+    },
+}
+
+impl DataError {
+    /// Turns a system error into one that names the action and the path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, source, path }
+    }
+}
+
+/// Where an entry stands in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 0-based number of the entry.
+    pub entry: usize,
+    /// 1-based line on which it begins.
+    pub line: u64,
+    /// Its id, where it could be read.
+    pub id: Option<String>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "line {}, entry {} (id {id:?})", self.line, self.entry),
+            None => write!(f, "line {}, entry {}", self.line, self.entry),
+        }
+    }
+}

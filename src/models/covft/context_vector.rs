@@ -1,0 +1,70 @@
+//! Context vector extraction (CVE): the text vector asks the image tokens of one layer.
+//!
+//! `t' = f_res(t)`, `z' = f_res(z)`, `c = CrossAttention(query t', keys and values [z'_n, t'] for every token n)`: text
+//! and image are joined along the *feature* dimension, as the released code does.
+
+use super::residual_block::ResidualBlock;
+use crate::nn::{Init, Linear, ParamBuilder};
+use crate::ops::{self, AttentionSpec, Ctx, Weight};
+use candle_core::{Result, Tensor, bail};
+
+/// Heads of the cross-attention.
+const HEADS: usize = 4;
+
+/// One layer's extractor; layers share nothing.
+#[derive(Clone, Debug)]
+pub struct ContextVector {
+    image: ResidualBlock,
+    text: ResidualBlock,
+    q: Weight,
+    k: Weight,
+    v: Weight,
+    /// Biases of the three projections, one after the other: `[3 C]`.
+    bias: Weight,
+    out: Linear,
+}
+
+impl ContextVector {
+    /// `image_resblock`, `text_resblock` and `cross_attn` below `pb`; `width` D of the tower, `context` width C of the
+    /// text vector.
+    pub fn new(pb: &ParamBuilder<'_>, width: usize, context: usize) -> Result<Self> {
+        if !context.is_multiple_of(HEADS) {
+            bail!("the text vector is {context} wide, no multiple of the {HEADS} heads of the context extractor");
+        }
+        let joined = width + context;
+        let image = ResidualBlock::new(&pb.pp("image_resblock"), width)?;
+        let text = ResidualBlock::new(&pb.pp("text_resblock"), context)?;
+        let pb = pb.pp("cross_attn");
+        let project = |name: &str, d_in: usize| pb.get(&[context, d_in], name, Init::xavier(d_in, context));
+        let q = project("q_proj_weight", context)?;
+        let k = project("k_proj_weight", joined)?;
+        let v = project("v_proj_weight", joined)?;
+        let bias = pb.get(&[3 * context], "in_proj_bias", Init::Zeros)?;
+        let out = pb.pp("out_proj");
+        let out = Linear {
+            weight: out.get(&[context, context], "weight", Init::linear(context))?,
+            bias: Some(out.get(&[context], "bias", Init::Zeros)?),
+        };
+        Ok(Self { image, text, q, k, v, bias, out })
+    }
+
+    /// `h [B, N, D]` (the layer's normalised tokens, class token included), `text [B, C]`; returns `c [B, C]`.
+    pub fn forward(&self, ctx: &Ctx, h: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let (b, n, _) = h.dims3()?;
+        let image = self.image.forward(ctx, h)?;
+        let text = self.text.forward(ctx, text)?;
+        let c = text.dim(1)?;
+        let every_token = text.unsqueeze(1)?.broadcast_as((b, n, c))?.contiguous()?;
+        let joined = Tensor::cat(&[&image, &every_token], 2)?.contiguous()?;
+        // One bias serves three projections: its slices meet again in one gradient.
+        let bias = ctx.operand(&self.bias)?;
+        let project = |x: &Tensor, weight: &Weight, slot: usize| -> Result<Tensor> {
+            ops::linear(ctx, x, weight, None)?.broadcast_add(&bias.narrow(0, slot * c, c)?)
+        };
+        let q = project(&text, &self.q, 0)?.unsqueeze(1)?;
+        let k = project(&joined, &self.k, 1)?;
+        let v = project(&joined, &self.v, 2)?;
+        let attended = ops::attention(&q, &k, &v, &AttentionSpec::bidirectional(HEADS))?;
+        self.out.forward(ctx, &attended.squeeze(1)?)
+    }
+}

@@ -1,0 +1,56 @@
+//! The two-layer feed-forward network of a vision block, and an expert that begins as a copy of it.
+
+use crate::nn::{Init, Linear, ParamBuilder};
+use crate::ops::{self, Activation, Ctx};
+use candle_core::{Result, Tensor};
+
+/// `second(activation(first(x)))`.
+#[derive(Clone, Debug)]
+pub(super) struct FeedForward {
+    first: Linear,
+    second: Linear,
+    activation: Activation,
+}
+
+/// Shape of a feed-forward network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FeedForwardSizes {
+    /// Input and output width D.
+    pub(super) width: usize,
+    /// Hidden width.
+    pub(super) hidden: usize,
+    /// Between the two layers.
+    pub(super) activation: Activation,
+}
+
+impl FeedForward {
+    /// `fc1` and `fc2` below `pb`.
+    pub(super) fn new(pb: &ParamBuilder<'_>, sizes: FeedForwardSizes) -> Result<Self> {
+        let FeedForwardSizes { width, hidden, activation } = sizes;
+        let first = Linear::new(&pb.pp("fc1"), width, hidden, true)?;
+        let second = Linear::new(&pb.pp("fc2"), hidden, width, true)?;
+        Ok(Self { first, second, activation })
+    }
+
+    /// `experts.{index}.0` and `.2` below `pb`; a source without them lends the block's own `fc1` and `fc2` (which
+    /// would stand below `pb` too), as does a random start: all experts begin alike.
+    pub(super) fn expert(pb: &ParamBuilder<'_>, index: usize, sizes: FeedForwardSizes) -> Result<Self> {
+        let FeedForwardSizes { width, hidden, activation } = sizes;
+        let copy = |plain: &str, slot: usize, d_in: usize, d_out: usize| -> Result<Linear> {
+            let at = pb.pp(format_args!("experts.{index}.{slot}"));
+            let init = |leaf: &str| {
+                let plain = format!("{}.{plain}.{leaf}", pb.prefix());
+                Init::CopyOf(plain, Box::new(Init::linear(d_in)))
+            };
+            let weight = at.get(&[d_out, d_in], "weight", init("weight"))?;
+            let bias = Some(at.get(&[d_out], "bias", init("bias"))?);
+            Ok(Linear { weight, bias })
+        };
+        Ok(Self { first: copy("fc1", 0, width, hidden)?, second: copy("fc2", 2, hidden, width)?, activation })
+    }
+
+    /// `x [.., D]` to `[.., D]`.
+    pub(super) fn forward(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
+        self.second.forward(ctx, &ops::activate(self.activation, &self.first.forward(ctx, x)?)?)
+    }
+}

@@ -1,0 +1,169 @@
+//! A pre-norm transformer block, shared by all towers; they differ in names, layer scale and activation.
+//!
+//! `x += s1 * attention(norm1(x))`, `x += s2 * ffn(norm2(x))`, where the feed-forward part may be a CoMoE and prompts
+//! may join for the block's duration.
+
+use super::sizes::TowerSizes;
+use crate::config::model::VisionMethod;
+use crate::models::covft::{ContextualMoe, LayerRouting, MoeSizes};
+use crate::models::feed_forward::{FeedForward, FeedForwardSizes};
+use crate::models::tuning::{LoraLinear, LoraSpec, Prompts};
+use crate::nn::{Init, LayerNorm, ParamBuilder};
+use crate::ops::{self, AttentionSpec, Ctx, LayerId, Weight};
+use candle_core::{Result, Tensor, bail};
+
+/// What the parts of a block are called in a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockNames {
+    pub(super) norms: [&'static str; 2],
+    /// Query, key, value, output.
+    pub(super) projections: [&'static str; 4],
+    /// Layer scales, where the architecture has them.
+    pub(super) scales: Option<[&'static str; 2]>,
+}
+
+/// What a tuning method makes of one block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockPlan {
+    pub(super) index: usize,
+    /// CoMoE in place of the feed-forward layer.
+    pub(super) mixture: Option<MoeSizes>,
+    pub(super) lora: Option<LoraSpec>,
+    /// Number of prompts.
+    pub(super) prompts: Option<usize>,
+}
+
+impl BlockPlan {
+    /// The plan of block `index` under `method`; `mixture` is the range of CoMoE blocks.
+    pub(super) fn new(
+        index: usize,
+        sizes: &TowerSizes,
+        method: &VisionMethod,
+        mixture: &std::ops::Range<usize>,
+        context: usize,
+    ) -> Self {
+        let mut plan = Self { index, mixture: None, lora: None, prompts: None };
+        match *method {
+            VisionMethod::Lora { rank, alpha, dropout } => plan.lora = Some(LoraSpec { rank, alpha, dropout }),
+            VisionMethod::Vpt { prompts } => plan.prompts = Some(prompts),
+            VisionMethod::Covft { experts, router, .. } if mixture.contains(&index) => {
+                let TowerSizes { width, ffn, activation, .. } = *sizes;
+                plan.mixture = Some(MoeSizes { width, ffn, context, experts, activation, router });
+            }
+            _ => {}
+        }
+        plan
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    layer: LayerId,
+    norms: [LayerNorm; 2],
+    attention: Attention,
+    feed_forward: Inner,
+    scales: Option<[Weight; 2]>,
+    prompts: Option<Prompts>,
+    /// Whether any of its parameters trains.
+    pub(super) trains: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Plain(FeedForward),
+    Mixture(Box<ContextualMoe>),
+}
+
+impl Block {
+    /// `pb` stands at the block, `tower` at the tower (prompts stand beside it); both know layer and reach.
+    pub(super) fn new(
+        pb: &ParamBuilder<'_>,
+        tower: &ParamBuilder<'_>,
+        sizes: &TowerSizes,
+        names: BlockNames,
+        plan: BlockPlan,
+    ) -> Result<Self> {
+        let norm = |name: &str| LayerNorm::new(&pb.module("layer_norm").pp(name), sizes.width, sizes.norm_eps);
+        let scale = |name: &str| pb.module("layer_scale").pp(name).get(&[sizes.width], "lambda1", Init::Ones);
+        let attention = Attention::new(&pb.module("attention"), sizes, names.projections, plan.lora)?;
+        let norms = [norm(names.norms[0])?, norm(names.norms[1])?];
+        let feed_forward = match plan.mixture {
+            Some(moe) => Inner::Mixture(Box::new(ContextualMoe::new(&pb.pp("mlp"), plan.index, moe)?)),
+            None => {
+                let plain = FeedForwardSizes { width: sizes.width, hidden: sizes.ffn, activation: sizes.activation };
+                Inner::Plain(FeedForward::new(&pb.module("mlp").pp("mlp"), plain)?)
+            }
+        };
+        let scales = names.scales.map(|[a, b]| Ok::<_, candle_core::Error>([scale(a)?, scale(b)?])).transpose()?;
+        let prompts = plan.prompts.map(|p| Prompts::new(tower, plan.index, p, sizes.width)).transpose()?;
+        let trains = pb.any_trainable() || prompts.as_ref().is_some_and(Prompts::train);
+        Ok(Self { layer: LayerId::Block(plan.index), norms, attention, feed_forward, scales, prompts, trains })
+    }
+
+    /// `x [B, N, D]`, `text [B, C]`; same shape out, and the routing of a CoMoE block.
+    pub(super) fn forward(
+        &self,
+        ctx: &Ctx,
+        x: &Tensor,
+        text: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<LayerRouting>)> {
+        let at = |module| ctx.at(self.layer, module);
+        let x = match &self.prompts {
+            Some(prompts) => prompts.insert(&at("prompts"), x)?,
+            None => x.clone(),
+        };
+        let scaled = |y: Tensor, which: usize| match &self.scales {
+            Some(scales) => ops::scale_channels(&at("layer_scale"), &y, &scales[which]),
+            None => Ok(y),
+        };
+        let y =
+            self.attention.forward(&at("attention"), &at("lora"), &self.norms[0].forward(&at("layer_norm"), &x)?)?;
+        let x = (x + scaled(y, 0)?)?;
+        let h = self.norms[1].forward(&at("layer_norm"), &x)?;
+        let (y, routing) = match &self.feed_forward {
+            Inner::Plain(plain) => (plain.forward(&at("mlp"), &h)?, None),
+            Inner::Mixture(moe) => {
+                let Some(text) = text else { bail!("the tower has CoMoE layers: it needs the text vector") };
+                let (y, routing) = moe.forward(ctx, &h, text)?;
+                (y, Some(routing))
+            }
+        };
+        let x = (x + scaled(y, 1)?)?;
+        let x = match &self.prompts {
+            Some(prompts) => prompts.remove(&x)?,
+            None => x,
+        };
+        Ok((x, routing))
+    }
+}
+
+/// Multi-head self-attention, each projection with a bias and perhaps an adapter.
+#[derive(Clone, Debug)]
+struct Attention {
+    q: LoraLinear,
+    k: LoraLinear,
+    v: LoraLinear,
+    out: LoraLinear,
+    heads: usize,
+}
+
+impl Attention {
+    fn new(
+        pb: &ParamBuilder<'_>,
+        sizes: &TowerSizes,
+        [q, k, v, out]: [&'static str; 4],
+        lora: Option<LoraSpec>,
+    ) -> Result<Self> {
+        let square = (sizes.width, sizes.width);
+        let project = |name: &str| LoraLinear::new(&pb.pp(name), square, true, lora.map(|spec| (spec, "lora")));
+        Ok(Self { q: project(q)?, k: project(k)?, v: project(v)?, out: project(out)?, heads: sizes.heads })
+    }
+
+    /// `h [B, N, D]`.
+    fn forward(&self, ctx: &Ctx, lora: &Ctx, h: &Tensor) -> Result<Tensor> {
+        let q = self.q.forward(ctx, lora, h)?;
+        let k = self.k.forward(ctx, lora, h)?;
+        let v = self.v.forward(ctx, lora, h)?;
+        self.out.forward(ctx, lora, &ops::attention(&q, &k, &v, &AttentionSpec::bidirectional(self.heads))?)
+    }
+}

@@ -1,0 +1,17 @@
+//! What is measured while training: a [`Recorder`] listens to the loop and writes the run's record streams.
+//!
+//! Row t holds loss, gradient and cosines at theta_t, the update to theta_(t+1), and the drift after it, from the start of
+//! the *stage*. Probes change nothing: they read parameters and gradients and draw no random number.
+
+mod drift;
+mod error;
+mod lora;
+mod memory;
+mod recorder;
+mod routing;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+pub use error::ProbeError;
+pub use recorder::{Recorder, RecorderSetup};

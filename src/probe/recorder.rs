@@ -1,0 +1,277 @@
+//! The hook that writes the record streams.
+
+use super::drift::{VisionTracker, blocks};
+use super::error::ProbeError;
+use super::{memory, routing};
+use crate::config::probe::ProbeConfig;
+use crate::nn::{ParamStore, Part};
+use crate::train::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use covft_analyses::store::{
+    EvalRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
+};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, ProbeError>;
+
+/// What a recorder needs.
+#[derive(Debug)]
+pub struct RecorderSetup {
+    /// The run.
+    pub dir: RunDir,
+    /// Its streams, new or resumed.
+    pub writer: RecordWriter,
+    /// `[probe]`.
+    pub config: ProbeConfig,
+    /// alpha / r of the vision encoder's factors, by stage that trains it with `LoRA`.
+    pub lora_scales: BTreeMap<String, f64>,
+}
+
+/// Listens to the training loop and records.
+#[derive(Debug)]
+pub struct Recorder {
+    setup: RecorderSetup,
+    stage: Stage,
+    /// Spent on the step so far.
+    cost: Duration,
+}
+
+/// What is remembered of a stage.
+#[derive(Debug, Default)]
+struct Stage {
+    tracker: Option<VisionTracker>,
+    blocks: usize,
+    gates: bool,
+    checked: bool,
+}
+
+impl Recorder {
+    /// A recorder that has seen nothing.
+    #[must_use]
+    pub fn new(setup: RecorderSetup) -> Self {
+        Self { setup, stage: Stage::default(), cost: Duration::ZERO }
+    }
+
+    /// Closes the streams.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn finish(self) -> Result<()> {
+        Ok(self.setup.writer.finish()?)
+    }
+
+    fn probes(&self, step: u64) -> bool {
+        step.is_multiple_of(self.setup.config.every.get())
+    }
+
+    fn begin(&mut self, view: &StageView<'_>) -> Result<()> {
+        let config = &self.setup.config;
+        let scale = self.setup.lora_scales.get(view.stage).copied();
+        let tracker = if config.drift || config.log_grads { Some(VisionTracker::new(view, scale)?) } else { None };
+        if tracker.as_ref().is_some_and(|t| t.trained() == 0) {
+            tracing::info!("nothing in the vision encoder trains in stage {}: drift 0, no gradients", view.stage);
+        }
+        let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
+        self.stage = Stage { tracker, blocks: blocks(view.params), gates, checked: false };
+        let mut manifest = Manifest::read(&self.setup.dir)?;
+        let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
+        match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
+            Some(known) => *known = entry,
+            None => manifest.stages.push(entry),
+        }
+        Ok(manifest.write(&self.setup.dir)?)
+    }
+
+    /// A probe that sees nothing would leave an empty column that is found weeks later.
+    fn check_fired(&mut self, view: &StepView<'_>) -> Result<()> {
+        let (stage, step) = (view.at.stage.to_owned(), view.at.step);
+        if self.stage.checked {
+            return Ok(());
+        }
+        if let Some(tracker) = self.stage.tracker.as_ref().filter(|_| self.setup.config.log_grads && self.probes(step))
+        {
+            if tracker.trained() > 0 && tracker.seen(step) == 0 {
+                return Err(ProbeError::NoGradients { trained: tracker.trained(), stage, step });
+            }
+        }
+        let wanted = self.stage.gates && (self.setup.config.routing || self.setup.config.contexts);
+        if wanted && view.micro_batches.iter().any(|m| m.routing.is_empty()) {
+            return Err(ProbeError::NoRouting { stage, step });
+        }
+        self.stage.checked = self.probes(step);
+        Ok(())
+    }
+
+    fn record_layers(&mut self, view: &StepView<'_>) -> Result<u64> {
+        let (now, next) = (self.probes(view.at.step), self.probes(view.at.step + 1));
+        let Some(tracker) = &mut self.stage.tracker else { return Ok(0) };
+        if !now {
+            if next {
+                tracker.keep(view.params)?;
+            }
+            return Ok(0);
+        }
+        tracker.measure(view.params, next)?;
+        let rows = tracker.rows(view.at.stage, view.at.step, self.stage.blocks);
+        Ok(self.setup.writer.push(&rows)?)
+    }
+
+    fn record_samples(&mut self, view: &StepView<'_>) -> Result<u64> {
+        let config = &self.setup.config;
+        let all = view.at.step.is_multiple_of(config.contexts_all_every.get());
+        let contexts = config.contexts && (all || view.at.step.is_multiple_of(config.contexts_every.get()));
+        let mut rows = (Vec::new(), Vec::new(), Vec::new());
+        for (number, micro) in view.micro_batches.iter().enumerate() {
+            rows.0.extend(micro.samples.iter().map(|sample| SampleRow {
+                stage: view.at.stage.to_owned(),
+                step: view.at.step,
+                sample: sample.id.to_string(),
+                micro: number as u64,
+                task: sample.task.as_deref().map(str::to_owned),
+                has_image: sample.has_image,
+                loss: (sample.tokens > 0).then(|| sample.loss_sum / sample.tokens as f64),
+                tokens: sample.tokens as u64,
+            }));
+            if config.routing {
+                rows.1.extend(routing::routing(micro, view.at, self.stage.blocks)?);
+            }
+            if contexts {
+                rows.2.extend(routing::contexts(micro, view.at, self.stage.blocks, all)?);
+            }
+        }
+        let writer = &mut self.setup.writer;
+        Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
+    }
+
+    fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
+        let begun = Instant::now();
+        self.check_fired(view)?;
+        let probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        let cost = std::mem::take(&mut self.cost) + begun.elapsed();
+        let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
+        self.setup.writer.push(&[row])?;
+        Ok(())
+    }
+
+    fn record_eval(&mut self, view: &EvalView<'_>) -> Result<()> {
+        let rows: Vec<EvalRow> = view.rows.iter().map(|row| eval_row(view, row)).collect();
+        let predictions = view.predictions.iter().map(|prediction| PredictionRow {
+            stage: view.at.stage.to_owned(),
+            step: view.at.step,
+            split: view.split.to_owned(),
+            sample: prediction.sample.clone(),
+            task: prediction.task.clone(),
+            text: prediction.text.clone(),
+            correct: prediction.correct,
+        });
+        self.setup.writer.push(&rows)?;
+        self.setup.writer.push(&predictions.collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    fn record_gradients(&mut self, view: &GradientView<'_>) -> Result<()> {
+        let begun = Instant::now();
+        if let Some(tracker) = &mut self.stage.tracker {
+            tracker.gradients(view.at.step, view.params, view.first_moments)?;
+        }
+        self.cost += begun.elapsed();
+        Ok(())
+    }
+}
+
+impl Hook for Recorder {
+    fn stage_start(&mut self, view: &StageView<'_>) -> HookResult {
+        Ok(self.begin(view)?)
+    }
+
+    fn wants_gradients(&self, at: StepId<'_>) -> bool {
+        let trained = self.stage.tracker.as_ref().map_or(0, VisionTracker::trained);
+        self.setup.config.log_grads && trained > 0 && self.probes(at.step)
+    }
+
+    fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
+        Ok(self.record_gradients(view)?)
+    }
+
+    fn step(&mut self, view: &StepView<'_>) -> HookResult {
+        Ok(self.record_step(view)?)
+    }
+
+    fn evaluated(&mut self, view: &EvalView<'_>) -> HookResult {
+        Ok(self.record_eval(view)?)
+    }
+
+    fn before_checkpoint(&mut self, at: StepId<'_>) -> HookResult {
+        self.setup.writer.cut(at.global_step)?;
+        Ok(())
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The largest learning rate of the groups of `part`, which are called by it or begin so (`vision`, `vision.no_decay`).
+fn learning_rate(view: &StepView<'_>, part: Part) -> Option<f64> {
+    let part = part.to_string();
+    let of_part = |group: &str| {
+        group.strip_prefix(&part).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    view.learning_rates.iter().filter(|(group, _)| of_part(group)).map(|(_, rate)| *rate).reduce(f64::max)
+}
+
+fn step_row(view: &StepView<'_>) -> StepRow {
+    let samples: usize = view.micro_batches.iter().map(|m| m.samples.len()).sum();
+    StepRow {
+        stage: view.at.stage.to_owned(),
+        step: view.at.step,
+        global_step: view.at.global_step,
+        loss: view.loss,
+        lr_vision: learning_rate(view, Part::Vision),
+        lr_projector: learning_rate(view, Part::Projector),
+        lr_language: learning_rate(view, Part::Language),
+        lr_text: learning_rate(view, Part::Text),
+        grad_norm: view.grad_norm,
+        clip_factor: view.clip_factor,
+        samples: samples as u64,
+        labelled_tokens: view.labelled_tokens as u64,
+        sequence_tokens: view.sequence_tokens as u64,
+        ms_data: milliseconds(view.times.data),
+        ms_forward: milliseconds(view.times.forward),
+        ms_backward: milliseconds(view.times.backward),
+        ms_optimizer: milliseconds(view.times.optimizer),
+        ms_total: milliseconds(view.times.total),
+        ms_probe: 0.0,
+        probe_bytes: 0,
+        peak_memory: memory::peak(),
+    }
+}
+
+fn eval_row(view: &EvalView<'_>, row: &crate::train::hook::EvalRow) -> EvalRow {
+    EvalRow {
+        stage: view.at.stage.to_owned(),
+        step: view.at.step,
+        global_step: view.at.global_step,
+        split: view.split.to_owned(),
+        task: row.task.clone(),
+        loss: (row.tokens > 0).then_some(row.loss),
+        tokens: row.tokens as u64,
+        samples: row.samples as u64,
+        score: row.score,
+        scorer: row.scorer.map(str::to_owned),
+        scored: row.scored as u64,
+    }
+}
+
+fn parameters(params: &ParamStore) -> Vec<ParameterEntry> {
+    let entry = |p: &crate::nn::Param| ParameterEntry {
+        name: p.weight.name().to_owned(),
+        shape: p.weight.dims().to_vec(),
+        part: p.role.part.to_string(),
+        layer: p.role.layer.map(|l| l.to_string()),
+        module: p.role.module.to_owned(),
+        trained: p.weight.is_trainable(),
+        reached: p.role.reached,
+    };
+    params.iter().map(entry).collect()
+}

@@ -1,0 +1,101 @@
+//! `covft-probe verify DIR`: every number of a folder of reference numbers, dumped from the published implementation,
+//! against ours.
+//!
+//! The folder: `instruct.json` and `images/`; `llava/`, `clip/`, `bert/` (the model); `methods/<method>` (what a method
+//! adds); `expected/` (`batch.safetensors`, `meta.json`, `<method>.safetensors`); and, each where it is there,
+//! `llama-gqa/` and `towers/<kind>/`. The model is fed the stored batch; our own data path is compared with it apart.
+
+mod compare;
+mod forward;
+mod golden;
+mod gradients;
+mod language;
+pub mod real_weights;
+
+use golden::{Golden, METHODS};
+use std::path::{Path, PathBuf};
+
+/// Tolerances that a correct float32 implementation meets, as `max |a - b| / max |b|` of each tensor.
+pub mod tolerance {
+    /// Values of the forward pass.
+    pub const FORWARD: f64 = 1e-5;
+    /// Gradients.
+    pub const GRADIENT: f64 = 1e-4;
+    /// Losses, gradient norms and drift.
+    pub const TRACE: f64 = 1e-4;
+    /// Parameters after training, relative to their displacement.
+    pub const DISPLACEMENT: f64 = 1e-2;
+    /// Learning rates.
+    pub const RATE: f64 = 1e-9;
+}
+
+/// One line of the verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What was compared.
+    pub what: String,
+    /// The largest relative difference.
+    pub max_rel: f64,
+    /// What it may be.
+    pub tolerance: f64,
+    /// Whether everything in this line is within its tolerance.
+    pub pass: bool,
+    /// How many, which was the worst, what failed.
+    pub note: String,
+}
+
+/// Everything that was compared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerifyReport {
+    /// In the order of the checks.
+    pub rows: Vec<Row>,
+    /// What the folder holds that is not checked here, with the reason.
+    pub skipped: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether every line passed, and there is one.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        !self.rows.is_empty() && self.rows.iter().all(|row| row.pass)
+    }
+}
+
+/// Why a folder could not be checked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A file that should be there.
+    #[error("cannot read the reference ({reason}): {path}")]
+    Unreadable {
+        /// The reason.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The model could not be built or run.
+    #[error(transparent)]
+    Model(#[from] candle_core::Error),
+}
+
+/// Checks `folder`.
+///
+/// # Errors
+/// A folder of another layout, a model that cannot be built. Numbers that differ are rows, not errors.
+pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
+    let golden = Golden::open(folder)?;
+    let mut report = VerifyReport::default();
+    for name in METHODS {
+        let (Some(expected), Some(method)) = (golden.expected(name)?, golden.method(name)) else {
+            report.skipped.push(format!("{name}: the folder has no expected/{name}.safetensors"));
+            continue;
+        };
+        let (model, store) = golden.build(name, method)?;
+        forward::check(&golden, name, &model, &expected, &mut report)?;
+        gradients::check(&golden, name, (&model, &store), &expected, &mut report)?;
+    }
+    language::check(folder, &mut report)?;
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests;
