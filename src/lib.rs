@@ -4,6 +4,7 @@
 pub mod config;
 pub mod eval;
 pub mod experiment;
+pub mod kernels;
 pub mod models;
 pub mod nn;
 pub mod ops;

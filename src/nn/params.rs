@@ -112,9 +112,9 @@ pub trait TensorSource: fmt::Debug {
         Ok(self.get(name)?.map(|t| t.dims().to_vec()))
     }
 
-    /// Whether the source holds `name`, without reading it where that can be had cheaper.
+    /// Whether the source holds `name`; answers without an error where `get` would refuse a missing tensor.
     fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.get(name)?.is_some())
+        Ok(self.dims(name)?.is_some())
     }
 
     /// What the source is, for error messages (a path).

@@ -1,5 +1,8 @@
 //! Softmax attention: `softmax(scale q k^T + mask) v` for every head.
 
+use super::graph::{self, fits, host};
+use super::weight::read_f32;
+use crate::kernels::{self, AttentionShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
 
@@ -25,8 +28,70 @@ impl AttentionSpec {
 }
 
 /// `q [B, N_q, heads * d]`, `k, v [B, N_k, kv_heads * d]`; scale `1 / sqrt(d)`; returns `[B, N_q, heads * d]`.
+///
+/// Backward, with `p` computed again from the rows' log-sum-exps: `dv = p^T do`, `ds = p (do v^T - sum(o do)) scale`,
+/// `dq = ds k`, `dk = ds^T q`; the query heads that share a key/value head add up.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    composed(q, k, v, spec)
+    if !fits(&[q, k, v]) || q.elem_count() == 0 || k.elem_count() == 0 {
+        return composed(q, k, v, spec);
+    }
+    let sizes = Sizes::new(q, k, v, spec)?;
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (out, lse) = sizes
+        .with(|shape| read_f32(&q, |q| read_f32(&k, |k| read_f32(&v, |v| kernels::attention(q, k, v, &shape))))?)??;
+    let kept = [q.detach(), k.detach(), v.detach()];
+    graph::record("attention", [&q, &k, &v], out, q.dims(), move |out, grad| {
+        let [q, k, v] = &kept;
+        let back = |q: &[f32], k: &[f32], v: &[f32]| {
+            read_f32(out, |out| {
+                read_f32(grad, |grad| {
+                    sizes.with(|shape| kernels::attention_backward([q, k, v], out, &lse, grad, &shape))
+                })
+            })?
+        };
+        let [dq, dk, dv] = read_f32(q, |q| read_f32(k, |k| read_f32(v, |v| back(q, k, v))))????;
+        Ok([Some(host(dq, q.dims())?), Some(host(dk, k.dims())?), Some(host(dv, v.dims())?)])
+    })
+}
+
+/// Checked sizes, owning the mask.
+struct Sizes {
+    batch: usize,
+    n_q: usize,
+    n_k: usize,
+    d: usize,
+    spec: AttentionSpec,
+}
+
+impl Sizes {
+    fn new(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Self> {
+        let ((batch, n_q, width), (b, n_k, kv_width)) = (q.dims3()?, k.dims3()?);
+        let fits = spec.heads > 0
+            && spec.kv_heads > 0
+            && width % spec.heads == 0
+            && spec.heads % spec.kv_heads == 0
+            && b == batch
+            && width / spec.heads * spec.kv_heads == kv_width
+            && k.dims() == v.dims()
+            && spec.lengths.as_ref().is_none_or(|l| l.len() == batch);
+        if !fits {
+            bail!("attention: q {:?}, k {:?}, v {:?} do not fit {spec:?}", q.dims(), k.dims(), v.dims());
+        }
+        Ok(Self { batch, n_q, n_k, d: width / spec.heads, spec: spec.clone() })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(AttentionShape<'_>) -> R) -> R {
+        f(AttentionShape {
+            batch: self.batch,
+            n_q: self.n_q,
+            n_k: self.n_k,
+            heads: self.spec.heads,
+            kv_heads: self.spec.kv_heads,
+            d: self.d,
+            causal: self.spec.causal,
+            lengths: self.spec.lengths.as_deref(),
+        })
+    }
 }
 
 /// The same in plain tensor operations.
@@ -57,4 +122,73 @@ pub fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Res
     let weights = candle_nn::ops::softmax(&visible.where_cond(&scores, &hidden)?, D::Minus1)?;
     let weights = visible.where_cond(&weights, &weights.zeros_like()?)?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((b, n_q, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, Form, random};
+    use super::*;
+
+    const fn spec(heads: usize, kv_heads: usize, causal: bool) -> AttentionSpec {
+        AttentionSpec { heads, kv_heads, causal, lengths: None }
+    }
+
+    fn masked(heads: usize, kv_heads: usize, causal: bool, lengths: &[usize]) -> AttentionSpec {
+        AttentionSpec { lengths: Some(lengths.into()), ..spec(heads, kv_heads, causal) }
+    }
+
+    fn case(q: [usize; 3], kv: [usize; 3], fused: Form, composed: Form) -> Case {
+        Case { inputs: vec![q.to_vec(), kv.to_vec(), kv.to_vec()], weights: vec![], fused, composed }
+    }
+
+    macro_rules! forms {
+        ($q:expr, $kv:expr, $spec:expr) => {
+            case(
+                $q,
+                $kv,
+                |_, x, _| attention(&x[0], &x[1], &x[2], &$spec),
+                |_, x, _| composed(&x[0], &x[1], &x[2], &$spec),
+            )
+        };
+    }
+
+    #[test]
+    fn bidirectional() {
+        forms!([2, 5, 6], [2, 5, 6], spec(2, 2, false)).check();
+        forms!([1, 2, 6], [1, 5, 6], spec(2, 2, false)).check();
+    }
+
+    #[test]
+    fn causal_with_more_keys_than_queries() {
+        forms!([2, 4, 6], [2, 4, 6], spec(2, 2, true)).check();
+        forms!([1, 2, 6], [1, 5, 6], spec(2, 2, true)).check();
+    }
+
+    #[test]
+    fn rows_that_see_nothing_are_zero() {
+        // More queries than keys under a causal mask, and a sample without any valid key.
+        forms!([2, 5, 6], [2, 3, 6], spec(2, 2, true)).check();
+        forms!([2, 3, 6], [2, 3, 6], masked(2, 2, false, &[0, 2])).check();
+    }
+
+    #[test]
+    fn grouped_queries_causal_padded() {
+        forms!([2, 4, 8], [2, 4, 4], masked(4, 2, true, &[4, 2])).check();
+        forms!([2, 3, 6], [2, 4, 2], masked(3, 1, false, &[1, 3])).check();
+    }
+
+    #[test]
+    fn several_tiles() {
+        forms!([1, 300, 16], [1, 300, 8], masked(4, 2, true, &[290])).check_large();
+        forms!([2, 70, 32], [2, 1500, 32], spec(2, 2, true)).check_large();
+        forms!([1, 90, 32], [1, 1400, 32], spec(2, 2, false)).check_large();
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let (q, k) = (random(&[2, 3, 6], 1), random(&[2, 3, 4], 2));
+        assert!(attention(&q, &k, &k, &spec(2, 2, false)).is_err());
+        assert!(attention(&q, &q, &q, &spec(4, 4, false)).is_err());
+        assert!(attention(&q, &q, &q, &masked(2, 2, false, &[3])).is_err());
+    }
 }

@@ -1,6 +1,7 @@
 //! Activation checkpointing: keep a block's input, run the block again in the backward pass.
 
 use super::ctx::Ctx;
+use super::graph::{self, fits};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,15 @@ pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Re
     let input = if x.track_op() { x.clone() } else { anchor.clone() };
     let op = Checkpoint { input: x.detach(), output: Mutex::new(Some(y)), again, flows: x.track_op() };
     Ok((input.apply_op1(op)?, by_product))
+}
+
+/// A scalar whose gradient with respect to `y` is `grad`.
+fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let grad = grad.detach();
+    if !y.track_op() || !fits(&[y, &grad]) {
+        return (y * grad)?.sum_all();
+    }
+    graph::record("seed", [y], vec![0.0], &[], move |_, _| Ok([Some(grad.clone())]))
 }
 
 type Again = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
@@ -67,8 +77,7 @@ impl CustomOp1 for Checkpoint {
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let input = Var::from_tensor(&self.input)?;
         let y = (self.again)(input.as_tensor())?;
-        // Seeding the inner backward pass with `grad`: d(sum(y * grad))/dy = grad, exactly.
-        let inner = (y * grad.detach())?.sum_all()?.backward()?;
+        let inner = seeded(&y, grad)?.backward()?;
         if !self.flows {
             return Ok(None);
         }

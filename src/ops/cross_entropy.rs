@@ -1,5 +1,8 @@
 //! Next-token cross-entropy with an ignore index.
 
+use super::graph::{self, fits, host};
+use super::weight::read_f32;
+use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
 
 /// The label of a token that carries no loss.
@@ -17,12 +20,29 @@ pub struct CrossEntropy {
 }
 
 /// `logits [R, V]`, `targets` (R of them, [`IGNORE_INDEX`] or a class).
+///
+/// Backward: `softmax(logits) - onehot(target)` in labelled rows, zero in the others.
 pub fn cross_entropy(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
-    composed(logits, targets)
+    if !fits(&[logits]) || logits.elem_count() == 0 {
+        return composed(logits, targets);
+    }
+    let logits = logits.contiguous()?;
+    check(&logits, targets)?;
+    let targets: Vec<Option<usize>> = targets.iter().map(|t| usize::try_from(*t).ok()).collect();
+    let labelled = targets.iter().flatten().count();
+    let (rows, lse) = read_f32(&logits, |x| kernels::cross_entropy(x, &targets))?;
+    let total: f64 = rows.iter().map(|l| f64::from(*l)).sum();
+    let kept = logits.detach();
+    let sum = graph::record("cross-entropy", [&logits], vec![total as f32], &[], move |_, grad| {
+        let scale = grad.to_scalar::<f32>()?;
+        let d = read_f32(&kept, |x| kernels::cross_entropy_backward(x, &targets, &lse, scale))?;
+        Ok([Some(host(d, kept.dims())?)])
+    })?;
+    Ok(CrossEntropy { sum, rows, labelled })
 }
 
-/// The same in plain tensor operations.
-pub fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
+/// Rows and classes, if every target is one of them.
+fn check(logits: &Tensor, targets: &[i64]) -> Result<(usize, usize)> {
     let (rows, vocabulary) = logits.dims2()?;
     if rows != targets.len() {
         bail!("cross entropy: {rows} rows of logits, {} targets", targets.len());
@@ -30,6 +50,12 @@ pub fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
     if let Some(bad) = targets.iter().find(|t| **t != IGNORE_INDEX && !(0..vocabulary as i64).contains(*t)) {
         bail!("cross entropy: target {bad} outside a vocabulary of {vocabulary}");
     }
+    Ok((rows, vocabulary))
+}
+
+/// The same in plain tensor operations.
+pub fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
+    let (rows, _) = check(logits, targets)?;
     let keep: Vec<f32> = targets.iter().map(|t| if *t == IGNORE_INDEX { 0.0 } else { 1.0 }).collect();
     let labelled = keep.iter().filter(|k| **k > 0.0).count();
     let index: Vec<u32> = targets.iter().map(|t| (*t).max(0) as u32).collect();
@@ -39,4 +65,54 @@ pub fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
     let losses = (log_p.neg()? * keep)?;
     let rows = losses.detach().to_dtype(candle_core::DType::F32)?.to_vec1()?;
     Ok(CrossEntropy { sum: losses.sum_all()?, rows, labelled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, random};
+    use super::*;
+
+    fn targets(x: &Tensor) -> Vec<i64> {
+        let (rows, v) = x.dims2().unwrap();
+        (0..rows).map(|r| if r % 3 == 1 { IGNORE_INDEX } else { (r * 7 % v) as i64 }).collect()
+    }
+
+    fn case(rows: usize, v: usize) -> Case {
+        Case {
+            inputs: vec![vec![rows, v]],
+            weights: vec![],
+            fused: |_, x, _| Ok((cross_entropy(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1)?),
+            composed: |_, x, _| Ok((composed(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1)?),
+        }
+    }
+
+    #[test]
+    fn small() {
+        case(5, 7).check();
+        case(1, 40).check();
+    }
+
+    #[test]
+    fn large() {
+        case(40, 1003).check_large();
+    }
+
+    #[test]
+    fn counts_and_rows() {
+        let x = random(&[5, 7], 1);
+        let (a, b) = (cross_entropy(&x, &targets(&x)).unwrap(), composed(&x, &targets(&x)).unwrap());
+        assert_eq!((a.labelled, b.labelled, a.rows[1], a.rows[4]), (3, 3, 0.0, 0.0));
+        assert!(a.rows.iter().zip(&b.rows).all(|(a, b)| (a - b).abs() < 1e-6));
+        let none = cross_entropy(&x, &[IGNORE_INDEX; 5]).unwrap();
+        assert_eq!((none.labelled, none.sum.to_scalar::<f32>().unwrap()), (0, 0.0));
+        assert!(cross_entropy(&x, &[0, 1, 2, 3]).is_err());
+        assert!(cross_entropy(&x, &[0, 1, 2, 3, 7]).is_err());
+        assert!(cross_entropy(&x, &[0, 1, 2, 3, -1]).is_err());
+    }
+
+    #[test]
+    fn nan_is_not_swallowed() {
+        let x = Tensor::new(&[[0.0f32, f32::NAN, 1.0]], &candle_core::Device::Cpu).unwrap();
+        assert!(cross_entropy(&x, &[0]).unwrap().rows[0].is_nan());
+    }
 }

@@ -1,16 +1,77 @@
 //! Token embedding: rows of a table.
 
 use super::ctx::Ctx;
-use super::weight::Weight;
-use candle_core::{Result, Tensor};
+use super::graph::{self, fits};
+use super::weight::{Weight, read_f32};
+use crate::kernels;
+use candle_core::{Result, Tensor, bail};
 
-/// `ids [B, T]` (u32), `table [V, D]`; returns `[B, T, D]`.
+/// `ids [B, T]` (u32), `table [V, D]`; returns `[B, T, D]`. Backward: each row's gradient is added to its token's row.
 pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
-    composed(ctx, ids, table)
+    if !fits(&[table.tensor()]) || ids.elem_count() == 0 {
+        return composed(ctx, ids, table);
+    }
+    let (b, t) = ids.dims2()?;
+    let (v, d) = table.tensor().dims2()?;
+    let ids: Vec<u32> = ids.flatten_all()?.to_vec1()?;
+    if let Some(bad) = ids.iter().find(|id| **id as usize >= v) {
+        bail!("embedding: token {bad} outside {} with {v} rows", table.name());
+    }
+    let plan: Vec<_> = ids.iter().map(|id| Some((0, *id as usize))).collect();
+    let y = table.read_host(|table| kernels::copy_rows(&[table], &plan, d))?;
+    match (ctx.anchor(), ctx.slot(table).cloned()) {
+        (Some(anchor), Some(slot)) => graph::record("embedding", [anchor], y, &[b, t, d], move |_, grad| {
+            read_f32(grad, |g| {
+                slot.accumulate_host(v * d, |buffer, add| kernels::scatter_add_rows(buffer, &ids, g, d, add));
+            })?;
+            Ok([None])
+        }),
+        _ => graph::host(y, &[b, t, d]),
+    }
 }
 
 /// The same in plain tensor operations.
 pub fn composed(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
     let (b, t) = ids.dims2()?;
     ctx.operand(table)?.index_select(&ids.flatten_all()?, 0)?.reshape((b, t, table.dims()[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Case;
+    use super::*;
+    use candle_core::Device;
+
+    fn ids(b: usize, t: usize, v: usize) -> Tensor {
+        let ids: Vec<u32> = (0..b * t).map(|i| (i * i % v) as u32).collect();
+        Tensor::from_vec(ids, (b, t), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn small() {
+        let case = Case {
+            inputs: vec![],
+            weights: vec![vec![6, 3]],
+            fused: |ctx, _, w| embedding(ctx, &ids(2, 4, 6), &w[0]),
+            composed: |ctx, _, w| composed(ctx, &ids(2, 4, 6), &w[0]),
+        };
+        case.check();
+    }
+
+    #[test]
+    fn large() {
+        let case = Case {
+            inputs: vec![],
+            weights: vec![vec![300, 70]],
+            fused: |ctx, _, w| embedding(ctx, &ids(3, 400, 300), &w[0]),
+            composed: |ctx, _, w| composed(ctx, &ids(3, 400, 300), &w[0]),
+        };
+        case.check_large();
+    }
+
+    #[test]
+    fn an_unknown_token_is_an_error() {
+        let table = Weight::frozen("table", Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap());
+        assert!(embedding(&Ctx::eval(), &Tensor::new(&[[4u32]], &Device::Cpu).unwrap(), &table).is_err());
+    }
 }

@@ -1,14 +1,23 @@
-//! `y = x W^T + b`.
+//! `y = x W^T + b (+ residual)`.
 
 use super::ctx::Ctx;
-use super::weight::Weight;
-use candle_core::{D, Result, Tensor};
+use super::graph::{self, fits, host};
+use super::observer::{BackwardObserver, LinearBackward, Place};
+use super::weight::{GradSlot, Weight, read_f32};
+use crate::kernels::{self, LinearShape};
+use candle_core::{D, Result, Tensor, bail};
+use std::sync::Arc;
 
 /// `x [.., d_in]`, `weight [d_out, ..]` whose trailing dimensions multiply to `d_in`, `bias [d_out]`; returns `[.., d_out]`.
 ///
 /// Backward: `dx = dy W`, `dW += dy^T x`, `db += sum_rows dy`, each only where it is wanted.
 pub fn linear(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>) -> Result<Tensor> {
-    composed(ctx, x, weight, bias)
+    fused(ctx, x, weight, bias, None)
+}
+
+/// `x W^T + b + residual`, `residual` shaped as the result: the sum costs no pass over memory of its own.
+pub fn linear_add(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual: &Tensor) -> Result<Tensor> {
+    fused(ctx, x, weight, bias, Some(residual))
 }
 
 /// The same in plain tensor operations.
@@ -27,4 +36,255 @@ pub fn composed(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>) -
         *last = d_out;
     }
     y.reshape(dims)
+}
+
+fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let mut operands = vec![x, weight.tensor()];
+    operands.extend(bias.map(Weight::tensor));
+    operands.extend(residual);
+    if !fits(&operands) || x.elem_count() == 0 {
+        let y = composed(ctx, x, weight, bias)?;
+        return residual.map_or(Ok(y.clone()), |r| y + r);
+    }
+    let back = Back::new(ctx, x, weight, bias)?;
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = back.shape.d_out;
+    }
+    let Some(residual) = residual else {
+        let y = back.forward(bias, None)?;
+        let input = back.input(ctx, x);
+        return graph::record("linear", [&input], y, &dims, move |_, grad| Ok([back.run(grad)?]));
+    };
+    if residual.dims() != dims {
+        bail!("linear: a residual of shape {:?} for a result of shape {dims:?}", residual.dims());
+    }
+    let residual = residual.contiguous()?;
+    let y = read_f32(&residual, |r| back.forward(bias, Some(r)))??;
+    let input = back.input(ctx, x);
+    graph::record("linear-add", [&input, &residual], y, &dims, move |_, grad| Ok([back.run(grad)?, Some(grad.clone())]))
+}
+
+/// What the backward pass of a linear layer needs.
+struct Back {
+    /// Contiguous, detached unless `tracked` needs the graph (then the node holds the original).
+    x: Tensor,
+    tracked: bool,
+    weight: Weight,
+    weight_slot: Option<Arc<GradSlot>>,
+    bias_slot: Option<Arc<GradSlot>>,
+    watched: Option<(Arc<dyn BackwardObserver>, Place)>,
+    shape: LinearShape,
+    samples: usize,
+}
+
+impl Back {
+    fn new(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>) -> Result<Self> {
+        let d_in = x.dim(D::Minus1)?;
+        let d_out = weight.dims().first().copied().unwrap_or(0);
+        if weight.tensor().elem_count() != d_out * d_in {
+            bail!("linear: {} {:?} does not take an input of width {d_in}", weight.name(), weight.dims());
+        }
+        if let Some(b) = bias
+            && b.dims() != [d_out]
+        {
+            bail!("linear: {} {:?} is not the bias of {} {:?}", b.name(), b.dims(), weight.name(), weight.dims());
+        }
+        Ok(Self {
+            x: x.contiguous()?.detach(),
+            tracked: x.track_op(),
+            weight: weight.clone(),
+            weight_slot: ctx.slot(weight).cloned(),
+            bias_slot: bias.and_then(|b| ctx.slot(b)).cloned(),
+            watched: ctx.watched(),
+            shape: LinearShape { rows: x.elem_count() / d_in, d_in, d_out },
+            samples: if x.rank() > 1 { x.dim(0)? } else { 1 },
+        })
+    }
+
+    fn forward(&self, bias: Option<&Weight>, residual: Option<&[f32]>) -> Result<Vec<f32>> {
+        let run = |b: Option<&[f32]>| {
+            read_f32(&self.x, |x| self.weight.read_host(|w| kernels::linear(x, w, b, residual, self.shape)))?
+        };
+        match bias {
+            Some(bias) => bias.read_host(|b| run(Some(b)))?,
+            None => run(None),
+        }
+    }
+
+    /// The tensor that ties the node into the graph: `x`, or the anchor if only weights train.
+    fn input(&self, ctx: &Ctx, x: &Tensor) -> Tensor {
+        let trains = self.weight_slot.is_some() || self.bias_slot.is_some();
+        match ctx.anchor() {
+            Some(anchor) if trains && !self.tracked => anchor.clone(),
+            _ => x.clone(),
+        }
+    }
+
+    fn run(&self, grad: &Tensor) -> Result<Option<Tensor>> {
+        let shape = self.shape;
+        read_f32(grad, |dy| {
+            read_f32(&self.x, |x| {
+                if let Some((observer, place)) = &self.watched {
+                    observer.linear(&LinearBackward {
+                        place: *place,
+                        weight: self.weight.name(),
+                        input: x,
+                        output_grad: dy,
+                        samples: self.samples,
+                        d_in: shape.d_in,
+                        d_out: shape.d_out,
+                    });
+                }
+                if let Some(slot) = &self.weight_slot {
+                    slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
+                        kernels::linear_backward_weight(dw, dy, x, shape, add);
+                    });
+                }
+                if let Some(slot) = &self.bias_slot {
+                    slot.accumulate_host(shape.d_out, |db, add| kernels::column_sums_into(db, dy, add));
+                }
+            })?;
+            if !self.tracked {
+                return Ok(None);
+            }
+            let dx = self.weight.read_host(|w| kernels::linear_backward_input(dy, w, shape))?;
+            host(dx, self.x.dims()).map(Some)
+        })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, random};
+    use super::super::{Ctx, LayerId, Weight};
+    use super::*;
+    use candle_core::{Device, Var};
+    use std::sync::Mutex;
+
+    fn case(rows: &[usize], d_in: usize, d_out: usize) -> Case {
+        Case {
+            inputs: vec![[rows, &[d_in]].concat()],
+            weights: vec![vec![d_out, d_in], vec![d_out]],
+            fused: |ctx, x, w| linear(ctx, &x[0], &w[0], Some(&w[1])),
+            composed: |ctx, x, w| composed(ctx, &x[0], &w[0], Some(&w[1])),
+        }
+    }
+
+    #[test]
+    fn small() {
+        case(&[2, 3], 5, 4).check();
+        case(&[3], 1, 2).check();
+    }
+
+    #[test]
+    fn large() {
+        case(&[3, 67], 130, 75).check_large();
+    }
+
+    #[test]
+    fn without_bias_from_a_convolution_kernel() {
+        let case = Case {
+            inputs: vec![vec![2, 3, 12]],
+            weights: vec![vec![4, 3, 2, 2]],
+            fused: |ctx, x, w| linear(ctx, &x[0], &w[0], None),
+            composed: |ctx, x, w| composed(ctx, &x[0], &w[0], None),
+        };
+        case.check();
+    }
+
+    #[test]
+    fn with_residual() {
+        let case = |rows: usize, d_in: usize, d_out: usize| Case {
+            inputs: vec![vec![2, rows, d_in], vec![2, rows, d_out]],
+            weights: vec![vec![d_out, d_in], vec![d_out]],
+            fused: |ctx, x, w| linear_add(ctx, &x[0], &w[0], Some(&w[1]), &x[1]),
+            composed: |ctx, x, w| composed(ctx, &x[0], &w[0], Some(&w[1]))? + &x[1],
+        };
+        case(3, 5, 4).check();
+        case(150, 64, 70).check_large();
+    }
+
+    #[test]
+    fn strided_input_and_gradient() {
+        let x = Var::from_tensor(&random(&[3, 4], 1)).unwrap();
+        let weight = Weight::trainable("w", &random(&[5, 3], 2)).unwrap();
+        let ctx = Ctx::train(&Device::Cpu).unwrap();
+        let go = |f: fn(&Ctx, &Tensor, &Weight, Option<&Weight>) -> Result<Tensor>| {
+            weight.slot().unwrap().clear();
+            let y = f(&ctx, &x.t().unwrap(), &weight, None).unwrap().t().unwrap();
+            let grads = (y * random(&[5, 4], 3)).unwrap().sum_all().unwrap().backward().unwrap();
+            let dx = grads.get(x.as_tensor()).unwrap().to_vec2::<f32>().unwrap();
+            (dx, weight.slot().unwrap().tensor(&[5, 3]).unwrap().unwrap().to_vec2::<f32>().unwrap())
+        };
+        let ((dx, dw), (want_dx, want_dw)) = (go(linear), go(composed));
+        for (got, want) in dx.iter().chain(&dw).flatten().zip(want_dx.iter().chain(&want_dw).flatten()) {
+            assert!((got - want).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn micro_batches_add_up_and_a_cleared_slot_starts_again() {
+        let weight = Weight::trainable("w", &random(&[5, 3], 2)).unwrap();
+        let ctx = Ctx::train(&Device::Cpu).unwrap();
+        let step = || {
+            let y = linear(&ctx, &random(&[2, 4, 3], 1), &weight, None).unwrap();
+            y.sum_all().unwrap().backward().unwrap();
+            weight.slot().unwrap().with_host(|g| g.to_vec()).unwrap()
+        };
+        let (once, twice) = (step(), step());
+        assert!(once.iter().zip(&twice).all(|(a, b)| (2.0 * a - b).abs() < 1e-6));
+        weight.slot().unwrap().clear();
+        assert_eq!(step(), once);
+    }
+
+    #[test]
+    fn wrong_shapes_are_errors() {
+        let (ctx, x) = (Ctx::eval(), random(&[2, 3], 1));
+        let weight = |dims: &[usize]| Weight::frozen("w", random(dims, 2));
+        assert!(linear(&ctx, &x, &weight(&[4, 2]), None).is_err());
+        assert!(linear(&ctx, &x, &weight(&[4, 3]), Some(&weight(&[3]))).is_err());
+        assert!(linear_add(&ctx, &x, &weight(&[4, 3]), None, &random(&[2, 3], 1)).is_err());
+    }
+
+    /// Weight name, sizes, and the weight gradient made of the factors.
+    type Seen = (String, [usize; 4], Vec<f32>);
+
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<Seen>>);
+
+    impl BackwardObserver for Recorder {
+        fn linear(&self, seen: &LinearBackward<'_>) {
+            let rows = seen.input.len() / seen.d_in;
+            let mut dw = vec![0.0; seen.d_out * seen.d_in];
+            for r in 0..rows {
+                for o in 0..seen.d_out {
+                    for i in 0..seen.d_in {
+                        dw[o * seen.d_in + i] += seen.output_grad[r * seen.d_out + o] * seen.input[r * seen.d_in + i];
+                    }
+                }
+            }
+            assert_eq!(seen.place, Place { layer: LayerId::Block(2), module: "mlp" });
+            self.0.lock().unwrap().push((seen.weight.to_owned(), [seen.samples, rows, seen.d_in, seen.d_out], dw));
+        }
+    }
+
+    #[test]
+    fn the_observer_sees_both_factors() {
+        let recorder = Arc::new(Recorder::default());
+        let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(recorder.clone());
+        let weight = Weight::trainable("here.weight", &random(&[5, 3], 2)).unwrap();
+        let x = random(&[2, 4, 3], 1);
+        let placed = ctx.at(LayerId::Block(2), "mlp");
+        // Only operations with a place are seen.
+        for ctx in [&ctx, &placed] {
+            weight.slot().unwrap().clear();
+            let y = linear(ctx, &x, &weight, None).unwrap();
+            (y * random(&[2, 4, 5], 3)).unwrap().sum_all().unwrap().backward().unwrap();
+        }
+        let seen = recorder.0.lock().unwrap();
+        assert_eq!((seen.len(), seen[0].0.as_str(), seen[0].1), (1, "here.weight", [2, 8, 3, 5]));
+        let slot = weight.slot().unwrap().with_host(|g| g.to_vec()).unwrap();
+        assert!(seen[0].2.iter().zip(&slot).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
 }

@@ -7,11 +7,14 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod bench;
 mod checkpoint;
 mod cross_entropy;
 mod ctx;
 mod dropout;
 mod embedding;
+mod graph;
 mod linear;
 mod mixture;
 mod norm;
@@ -19,6 +22,10 @@ mod observer;
 mod patch;
 mod rope;
 mod rows;
+#[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
+mod testing;
 mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
@@ -28,10 +35,10 @@ pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, cross_entropy};
 pub use ctx::{Ctx, Draw};
 pub use dropout::dropout;
 pub use embedding::embedding;
-pub use linear::linear;
+pub use linear::{linear, linear_add};
 pub use mixture::mixture;
 pub use norm::{layer_norm, rms_norm};
-pub use observer::{BackwardObserver, LayerId, Place};
+pub use observer::{BackwardObserver, LayerId, LinearBackward, Place};
 pub use patch::unfold_patches;
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};

@@ -1,17 +1,78 @@
 //! Layer norm and RMS norm over the last dimension.
 
 use super::ctx::Ctx;
-use super::weight::Weight;
-use candle_core::{D, Result, Tensor};
+use super::graph::{self, fits, host};
+use super::weight::{Weight, read_f32};
+use crate::kernels::{self, NormKind};
+use candle_core::{D, Result, Tensor, bail};
 
 /// `(x - mean) / sqrt(var + eps) * w + b`, `x [.., D]`, `w, b [D]`.
+///
+/// Backward, with `h = (x - mean) / sqrt(var + eps)` computed again and `s = dy w`:
+/// `dx = (s - mean(s) - h mean(s h)) / sqrt(var + eps)`, `dw += sum_rows dy h`, `db += sum_rows dy`.
 pub fn layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
-    composed_layer_norm(ctx, x, w, b, eps)
+    if !fits(&[x, w.tensor(), b.tensor()]) || x.elem_count() == 0 {
+        return composed_layer_norm(ctx, x, w, b, eps);
+    }
+    fused(ctx, x, w, Some(b), eps)
 }
 
 /// `x / sqrt(mean(x^2) + eps) * w`, `x [.., D]`, `w [D]`.
+///
+/// Backward, with `h = x / sqrt(mean(x^2) + eps)` and `s = dy w`: `dx = (s - h mean(s h)) / sqrt(mean(x^2) + eps)`,
+/// `dw += sum_rows dy h`.
 pub fn rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
-    composed_rms_norm(ctx, x, w, eps)
+    if !fits(&[x, w.tensor()]) || x.elem_count() == 0 {
+        return composed_rms_norm(ctx, x, w, eps);
+    }
+    fused(ctx, x, w, None, eps)
+}
+
+fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) -> Result<Tensor> {
+    let d = x.dim(D::Minus1)?;
+    if w.dims() != [d] || shift.is_some_and(|b| b.dims() != [d]) {
+        bail!("norm: {} {:?} does not scale rows of width {d}", w.name(), w.dims());
+    }
+    let x = x.contiguous()?;
+    let eps = eps as f32;
+    let (kept, w, shift) = (x.detach(), w.clone(), shift.cloned());
+    let with_kind = {
+        let shift = shift.clone();
+        move |f: &dyn Fn(NormKind<'_>) -> Result<()>| match &shift {
+            Some(b) => b.read_host(|shift| f(NormKind::Layer { shift }))?,
+            None => f(NormKind::Rms),
+        }
+    };
+    let y = std::cell::RefCell::new(Vec::new());
+    with_kind(&|kind| {
+        y.replace(read_f32(&kept, |x| w.read_host(|w| kernels::norm(x, w, kind, eps)))??);
+        Ok(())
+    })?;
+    let (w_slot, b_slot) = (ctx.slot(&w).cloned(), shift.as_ref().and_then(|b| ctx.slot(b)).cloned());
+    let tracked = x.track_op();
+    let input = match ctx.anchor() {
+        Some(anchor) if !tracked && (w_slot.is_some() || b_slot.is_some()) => anchor.clone(),
+        _ => x.clone(),
+    };
+    let dims = x.dims().to_vec();
+    graph::record("norm", [&input], y.into_inner(), x.dims(), move |_, grad| {
+        let dx = std::cell::RefCell::new(None);
+        with_kind(&|kind| {
+            let (d_rows, dw, db) = read_f32(grad, |g| {
+                read_f32(&kept, |x| w.read_host(|w| kernels::norm_backward(x, w, g, kind, eps, tracked)))
+            })???;
+            for (slot, sums) in [(&w_slot, &dw), (&b_slot, &db)] {
+                if let Some(slot) = slot {
+                    slot.accumulate_host(sums.len(), |buffer, add| kernels::accumulate(buffer, sums, add));
+                }
+            }
+            if tracked {
+                dx.replace(Some(host(d_rows, &dims)?));
+            }
+            Ok(())
+        })?;
+        Ok([dx.into_inner()])
+    })
 }
 
 /// Layer norm in plain tensor operations.
@@ -26,4 +87,50 @@ pub fn composed_layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f
 pub fn composed_rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&ctx.operand(w)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Case;
+    use super::*;
+
+    fn layer(rows: usize, d: usize) -> Case {
+        Case {
+            inputs: vec![vec![2, rows, d]],
+            weights: vec![vec![d], vec![d]],
+            fused: |ctx, x, w| layer_norm(ctx, &x[0], &w[0], &w[1], 1e-5),
+            composed: |ctx, x, w| composed_layer_norm(ctx, &x[0], &w[0], &w[1], 1e-5),
+        }
+    }
+
+    fn rms(rows: usize, d: usize) -> Case {
+        Case {
+            inputs: vec![vec![2, rows, d]],
+            weights: vec![vec![d]],
+            fused: |ctx, x, w| rms_norm(ctx, &x[0], &w[0], 1e-5),
+            composed: |ctx, x, w| composed_rms_norm(ctx, &x[0], &w[0], 1e-5),
+        }
+    }
+
+    #[test]
+    fn layer_norm_small() {
+        layer(3, 7).check();
+        layer(1, 35).check();
+    }
+
+    #[test]
+    fn layer_norm_large() {
+        layer(130, 100).check_large();
+    }
+
+    #[test]
+    fn rms_norm_small() {
+        rms(3, 7).check();
+        rms(1, 35).check();
+    }
+
+    #[test]
+    fn rms_norm_large() {
+        rms(130, 100).check_large();
+    }
 }

@@ -1,6 +1,9 @@
 //! Rotary position embedding, "rotate half" form: `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)`.
 
-use candle_core::{DType, Device, Result, Tensor};
+use super::graph::{self, fits, host};
+use super::weight::read_f32;
+use crate::kernels;
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// Cosines and sines `[positions, d / 2]` of `position * theta^(-2i/d)`.
 #[derive(Clone, Debug)]
@@ -22,9 +25,26 @@ impl RopeTable {
     }
 }
 
-/// Rotates every head of `x [B, N, heads * d]`, whose first token stands at position `offset`.
+/// Rotates every head of `x [B, N, heads * d]`, whose first token stands at position `offset`. Backward: the opposite
+/// rotation.
 pub fn rope(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Result<Tensor> {
-    composed(x, heads, table, offset)
+    if !fits(&[x, &table.cos, &table.sin]) || x.elem_count() == 0 {
+        return composed(x, heads, table, offset);
+    }
+    let (_, n, width) = x.dims3()?;
+    let half = table.cos.dim(1)?;
+    if heads * 2 * half != width {
+        bail!("rope: {heads} heads of width {} do not make a width of {width}", 2 * half);
+    }
+    let x = x.contiguous()?;
+    let (cos, sin) = (table.cos.narrow(0, offset, n)?, table.sin.narrow(0, offset, n)?);
+    let turn = move |x: &Tensor, inverse: bool| {
+        read_f32(x, |x| {
+            read_f32(&cos, |cos| read_f32(&sin, |sin| kernels::rotate(x, width, cos, sin, half, inverse)))
+        })??
+    };
+    let y = turn(&x, false)?;
+    graph::record("rope", [&x], y, x.dims(), move |_, grad| Ok([Some(host(turn(grad, true)?, grad.dims())?)]))
 }
 
 /// The same in plain tensor operations.
@@ -38,4 +58,40 @@ pub fn composed(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> R
     let y1 = ((&x1 * &cos)? - (&x2 * &sin)?)?;
     let y2 = ((&x2 * &cos)? + (&x1 * &sin)?)?;
     Tensor::cat(&[y1, y2], 3)?.reshape((b, n, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Case, random};
+    use super::*;
+
+    fn table(x: &Tensor, d: usize) -> RopeTable {
+        RopeTable::new(100.0, d, 700, x.dtype(), x.device()).unwrap()
+    }
+
+    fn case(dims: [usize; 3]) -> Case {
+        Case {
+            inputs: vec![dims.to_vec()],
+            weights: vec![],
+            fused: |_, x, _| rope(&x[0], 3, &table(&x[0], x[0].dim(2)? / 3), 2),
+            composed: |_, x, _| composed(&x[0], 3, &table(&x[0], x[0].dim(2)? / 3), 2),
+        }
+    }
+
+    #[test]
+    fn small() {
+        case([2, 3, 12]).check();
+    }
+
+    #[test]
+    fn large() {
+        case([2, 500, 48]).check_large();
+    }
+
+    #[test]
+    fn past_the_table_is_an_error() {
+        let x = random(&[1, 3, 12], 1);
+        assert!(rope(&x, 3, &table(&x, 4), 698).is_err());
+        assert!(rope(&x, 2, &table(&x, 4), 0).is_err());
+    }
 }

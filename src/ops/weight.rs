@@ -1,5 +1,6 @@
 //! Parameters as operations see them: a value, a name, and, if it trains, the slot its gradient is added into.
 
+use crate::kernels;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,6 +91,19 @@ pub fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R>
     }
 }
 
+/// Lends the numbers of several contiguous float32 CPU tensors at once.
+pub fn read_all_f32<R>(tensors: &[&Tensor], read: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
+    let held: Vec<_> = tensors.iter().map(|t| t.storage_and_layout()).collect();
+    let mut lent = Vec::with_capacity(held.len());
+    for (storage, layout) in &held {
+        match (&**storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => lent.push(&data[start..end]),
+            _ => bail!("expected contiguous float32 tensors on the CPU, got one of shape {:?}", layout.shape()),
+        }
+    }
+    Ok(read(&lent))
+}
+
 struct HostUpdate<F>(Mutex<F>);
 
 impl<F: FnMut(&mut [f32])> InplaceOp1 for HostUpdate<F> {
@@ -152,13 +166,7 @@ impl GradSlot {
         if grad.device().is_cpu() && grad.dtype() == DType::F32 {
             let grad = grad.contiguous()?;
             return read_f32(&grad, |g| {
-                self.accumulate_host(g.len(), |buffer, add| {
-                    if add {
-                        buffer.iter_mut().zip(g).for_each(|(b, g)| *b += g);
-                    } else {
-                        buffer.copy_from_slice(g);
-                    }
-                });
+                self.accumulate_host(g.len(), |buffer, add| kernels::accumulate(buffer, g, add));
             });
         }
         let mut slot = self.lock();

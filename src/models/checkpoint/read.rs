@@ -152,6 +152,10 @@ impl TensorSource for Safetensors {
         Tensor::from_vec(values, dims, &Device::Cpu).map(Some)
     }
 
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.shape(name).map(<[usize]>::to_vec))
+    }
+
     fn contains(&self, name: &str) -> Result<bool> {
         Ok(self.index.contains_key(name))
     }

@@ -13,10 +13,6 @@ impl TensorSource for Empty {
         Ok(None)
     }
 
-    fn contains(&self, _: &str) -> Result<bool> {
-        Ok(false)
-    }
-
     fn describe(&self) -> String {
         "no weights given".into()
     }
@@ -51,6 +47,20 @@ impl<S: TensorSource> Renamed<S> {
             .filter_map(move |(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours.as_str())?)))
     }
 
+    /// What `answer` makes of the inner name that answers `name`; the refusal of a complete part if there is none.
+    fn ask<T>(&self, name: &str, answer: impl FnOnce(&S, &str) -> Result<Option<T>>) -> Result<Option<T>> {
+        if let Some(theirs) = self.translate(name)? {
+            return answer(&self.inner, &theirs);
+        }
+        match (self.optional, self.candidates(name).next()) {
+            (Some(optional), Some(theirs)) if !optional(name) => {
+                let lacking = CheckpointError::Lacking { name: theirs, source_of: self.inner.describe() };
+                Err(lacking.plain())
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The inner name that answers `name`.
     fn translate(&self, name: &str) -> Result<Option<String>> {
         for candidate in self.candidates(name) {
@@ -64,16 +74,11 @@ impl<S: TensorSource> Renamed<S> {
 
 impl<S: TensorSource> TensorSource for Renamed<S> {
     fn get(&self, name: &str) -> Result<Option<Tensor>> {
-        if let Some(theirs) = self.translate(name)? {
-            return self.inner.get(&theirs);
-        }
-        match (self.optional, self.candidates(name).next()) {
-            (Some(optional), Some(theirs)) if !optional(name) => {
-                let lacking = CheckpointError::Lacking { name: theirs, source_of: self.inner.describe() };
-                Err(lacking.plain())
-            }
-            _ => Ok(None),
-        }
+        self.ask(name, S::get)
+    }
+
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        self.ask(name, S::dims)
     }
 
     fn contains(&self, name: &str) -> Result<bool> {
@@ -95,20 +100,30 @@ impl<S: std::fmt::Debug> std::fmt::Debug for Renamed<S> {
 #[derive(Debug, Default)]
 pub struct Chain(pub Vec<Box<dyn TensorSource>>);
 
-impl TensorSource for Chain {
-    fn get(&self, name: &str) -> Result<Option<Tensor>> {
-        // Whether a link holds the name is asked of all first: a complete part must not refuse what another link holds.
+impl Chain {
+    /// Whether a link holds the name is asked of all first: a complete part must not refuse what another link holds.
+    fn ask<T>(&self, name: &str, answer: impl Fn(&dyn TensorSource) -> Result<Option<T>>) -> Result<Option<T>> {
         for link in &self.0 {
             if link.contains(name)? {
-                return link.get(name);
+                return answer(link.as_ref());
             }
         }
         for link in &self.0 {
-            if let Some(found) = link.get(name)? {
+            if let Some(found) = answer(link.as_ref())? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+}
+
+impl TensorSource for Chain {
+    fn get(&self, name: &str) -> Result<Option<Tensor>> {
+        self.ask(name, |link| link.get(name))
+    }
+
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        self.ask(name, |link| link.dims(name))
     }
 
     fn contains(&self, name: &str) -> Result<bool> {
@@ -135,8 +150,8 @@ impl TensorSource for StoreSource<'_> {
         self.0.get(name).map(|p| p.weight.tensor().copy()?.to_device(&candle_core::Device::Cpu)).transpose()
     }
 
-    fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.0.get(name).is_some())
+    fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.0.get(name).map(|p| p.weight.dims().to_vec()))
     }
 
     fn describe(&self) -> String {

@@ -113,6 +113,8 @@ fn names_are_translated_and_chained() {
     let complete = Renamed::new(open("clip"), [("tower.", "")]).complete(|name| name.contains("lora"));
     assert!(complete.get("tower.q.lora_up.weight").unwrap().is_none());
     assert!(complete.get("projector.0.weight").unwrap().is_none());
+    assert!(complete.dims("tower.nothing").is_err() && !complete.contains("tower.nothing").unwrap());
+    assert_eq!(complete.dims(direct).unwrap(), Some(vec![32]));
     let lacking = complete.get("tower.nothing").unwrap_err().to_string();
     assert!(lacking.starts_with("the weights lack nothing") && lacking.ends_with("clip"), "{lacking}");
     // A later link may hold what a complete one lacks.

@@ -307,3 +307,33 @@ fn a_tower_from_nothing_is_the_same_for_the_same_seed_and_misplaced_mixtures_are
     let (tower, _) = build(&Empty, &config, &method, false);
     assert!(tower.forward(&Ctx::eval(), &pixels(), None).is_err(), "CoMoE without a text vector");
 }
+
+#[test]
+fn parameter_counts_of_clip_l_are_the_published_ones() {
+    let config = VisionConfig {
+        kind: Some(crate::config::model::TowerKind::Clip),
+        image_size: Some(336),
+        patch_size: Some(14),
+        width: Some(1024),
+        layers: Some(24),
+        heads: Some(16),
+        ffn: Some(4096),
+        ..golden::empty()
+    };
+    let count = |method: &VisionMethod| -> (usize, usize) {
+        let trains = |name: &str, role: &Role| vision_trains(method, name, role);
+        let pb = ParamBuilder::planning(&Empty, &trains);
+        let at = pb.part(Part::Vision).pp(TOWER);
+        Tower::new(&at, &TowerSizes::resolve(&config).unwrap(), method, 768, false).unwrap();
+        let params = pb.finish();
+        let size = |p: &crate::nn::Param| p.weight.dims().iter().product::<usize>();
+        (params.iter().map(size).sum(), params.trainable().map(size).sum())
+    };
+    let method = |text: &str| toml::from_str::<VisionMethod>(text).unwrap();
+    assert_eq!(count(&VisionMethod::Freeze), (303_507_456, 0));
+    assert_eq!(count(&VisionMethod::Full), (303_507_456, 303_507_456));
+    assert_eq!(count(&method("type = \"lora\"")).1, 1_572_864);
+    assert_eq!(count(&method("type = \"vpt\"")).1, 24 * 50 * 1024);
+    // Twelve layers of CoMoE (11..23 by default) and two layer norms in each of the 24 blocks.
+    assert_eq!(count(&method("type = \"covft\"")).1, 528_909_360 + 98_304);
+}

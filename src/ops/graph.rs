@@ -1,0 +1,146 @@
+//! How a fused operation enters candle's graph: its output is computed first, by kernels; a node then carries that
+//! output in, without a copy, and remembers how to go back.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
+use std::sync::{Mutex, PoisonError};
+
+/// Whether the fused forms apply: everything is float32 on the CPU.
+pub(super) fn fits(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
+/// A tensor that takes over `numbers`.
+pub(super) fn host(numbers: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(numbers, dims, &Device::Cpu)
+}
+
+/// `(result, its gradient)` to the gradients of the inputs. The gradient is contiguous and detached. An input that is
+/// tracked and not a leaf must get one; what untracked inputs get is dropped.
+type Backward<const N: usize> = dyn Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync;
+
+pub(super) struct Node<const N: usize> {
+    name: &'static str,
+    output: Mutex<Option<Vec<f32>>>,
+    shape: Shape,
+    backward: Box<Backward<N>>,
+}
+
+impl<const N: usize> Node<N> {
+    fn take(&self) -> Result<(CpuStorage, Shape)> {
+        match self.output.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(output) => Ok((CpuStorage::F32(output), self.shape.clone())),
+            None => bail!("{} entered the graph twice", self.name),
+        }
+    }
+
+    fn back(&self, inputs: [&Tensor; N], result: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let mut grads = (self.backward)(&result.detach(), &grad.contiguous()?.detach())?;
+        for (grad, input) in grads.iter_mut().zip(inputs) {
+            if !input.track_op() {
+                *grad = None;
+            }
+        }
+        Ok(grads)
+    }
+}
+
+impl CustomOp1 for Node<1> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(&self, a: &Tensor, result: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.back([a], result, grad).map(|[a]| a)
+    }
+}
+
+impl CustomOp2 for Node<2> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, result: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.back([a, b], result, grad).map(|[a, b]| (a, b))
+    }
+}
+
+impl CustomOp3 for Node<3> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        result: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.back([a, b, c], result, grad).map(|[a, b, c]| (a, b, c))
+    }
+}
+
+/// One to three inputs of a node.
+pub(super) trait Inputs<const N: usize> {
+    fn enter(self, node: Node<N>) -> Result<Tensor>;
+}
+
+impl Inputs<1> for [&Tensor; 1] {
+    fn enter(self, node: Node<1>) -> Result<Tensor> {
+        self[0].apply_op1(node)
+    }
+}
+
+impl Inputs<2> for [&Tensor; 2] {
+    fn enter(self, node: Node<2>) -> Result<Tensor> {
+        self[0].apply_op2(self[1], node)
+    }
+}
+
+impl Inputs<3> for [&Tensor; 3] {
+    fn enter(self, node: Node<3>) -> Result<Tensor> {
+        self[0].apply_op3(self[1], self[2], node)
+    }
+}
+
+/// The tensor of `output`, shaped `dims`, with `backward` behind it if any of the inputs is tracked.
+pub(super) fn record<'a, const N: usize>(
+    name: &'static str,
+    inputs: [&'a Tensor; N],
+    output: Vec<f32>,
+    dims: &[usize],
+    backward: impl Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+) -> Result<Tensor>
+where
+    [&'a Tensor; N]: Inputs<N>,
+{
+    if !inputs.iter().any(|t| t.track_op()) {
+        return host(output, dims);
+    }
+    let shape = Shape::from(dims);
+    if shape.elem_count() != output.len() {
+        bail!("{name}: {} numbers for a result of shape {dims:?}", output.len());
+    }
+    inputs.enter(Node { name, output: Mutex::new(Some(output)), shape, backward: Box::new(backward) })
+}
