@@ -1,7 +1,7 @@
 //! One TOML is one run. Raw serde types become checked ones; unknown keys are refused with line and column.
 
-mod load;
 pub mod data;
+mod load;
 pub mod model;
 pub mod probe;
 pub mod train;

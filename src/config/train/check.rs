@@ -41,6 +41,8 @@ pub struct Stage {
     pub eval_samples: usize,
     /// Samples to generate for.
     pub generate_samples: Option<usize>,
+    /// Samples to generate for at the end.
+    pub generate_at_end: Option<usize>,
     /// Steps between checkpoints.
     pub checkpoint_every: Option<u64>,
     /// Latest checkpoints kept.
@@ -49,6 +51,8 @@ pub struct Stage {
     pub keep_best: bool,
     /// Whether the stage's last is kept.
     pub keep_end: bool,
+    /// Whether its end is kept for later runs.
+    pub reuse: bool,
     /// Spike thresholds.
     pub spikes: SpikeConfig,
     /// What trains.
@@ -166,6 +170,11 @@ fn check_sizes(stage: &StageConfig, report: &mut Report) {
     report.need(stage.checkpoint_every != Some(0), "checkpoint_every", zero);
     let no_samples = "must be at least 1; leave it out to generate nothing";
     report.need(stage.generate_samples != Some(0), "generate_samples", no_samples);
+    report.need(
+        stage.generate_at_end.is_none() || stage.generate_samples.is_some(),
+        "generate_at_end",
+        "needs generate_samples: nothing is generated without it",
+    );
     if let Some(tasks) = &stage.tasks {
         report.need(!tasks.is_empty(), "tasks", "names no task; leave it out for all samples");
         let distinct: BTreeSet<_> = tasks.iter().collect();
@@ -249,10 +258,12 @@ fn resolve(stage: &StageConfig) -> Stage {
         eval_at_start: stage.eval_at_start,
         eval_samples: stage.eval_samples,
         generate_samples: stage.generate_samples,
+        generate_at_end: stage.generate_at_end,
         checkpoint_every: stage.checkpoint_every,
         keep_last: stage.keep_last,
         keep_best: stage.keep_best,
         keep_end: stage.keep_end,
+        reuse: stage.reuse,
         spikes: stage.spikes,
         tuning: stage.tuning.clone(),
     }

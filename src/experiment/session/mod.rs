@@ -133,7 +133,8 @@ impl Session {
         let mut recorder = Recorder::new(self.recorder_setup()?);
         self.announce(&setup)?;
         let datasets = self.datasets(&setup.train)?;
-        let lengths: Vec<u64> = self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
+        let lengths: Vec<u64> =
+            self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
         let mut handed: Option<MapSource> = match &self.from {
             Some(from) => Some(MapSource { tensors: from.model.tensors()? }),

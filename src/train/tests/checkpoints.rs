@@ -101,7 +101,7 @@ fn files_that_are_cut_short_or_garbled_are_named() {
         for length in [0, 7, 100, whole.len() - 1] {
             fs::write(&file, &whole[..length]).unwrap();
             let error = Loaded::open(&path).unwrap_err().to_string();
-            assert!(error.starts_with("not a whole safetensors file"), "{error}");
+            assert!(error.contains("the file is truncated"), "{error}");
             assert!(error.ends_with(&file.display().to_string()), "{error}");
         }
         fs::write(&file, whole).unwrap();

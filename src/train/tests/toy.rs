@@ -221,10 +221,12 @@ pub(super) fn stage(schedule: Schedule, warmup: u64) -> Stage {
         eval_at_start: false,
         eval_samples: 4,
         generate_samples: None,
+        generate_at_end: None,
         checkpoint_every: None,
         keep_last: 2,
         keep_best: true,
         keep_end: true,
+        reuse: false,
         spikes: SpikeConfig::default(),
         tuning: toml::from_str("").unwrap(),
     }
