@@ -64,9 +64,13 @@ pub struct StageConfig {
     /// Held-out samples of the fixed subset.
     #[serde(default = "default_eval_samples")]
     pub eval_samples: usize,
-    /// Samples of an evaluation that answers are generated for, to be scored; none where left out.
+    /// Samples of an evaluation on the way that answers are generated for, to be scored; where left out nothing is
+    /// generated, at the end neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate_samples: Option<usize>,
+    /// The same for the evaluation at the stage's end; all held-out samples where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_at_end: Option<usize>,
     /// Steps between checkpoints; only the one at the end where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
@@ -87,6 +91,9 @@ pub struct StageConfig {
     /// Whether the stage's last checkpoint stays when later stages go on.
     #[serde(default = "yes")]
     pub keep_end: bool,
+    /// Keep the stage's end for later runs that begin with the same stages, which then load it instead of training.
+    #[serde(default)]
+    pub reuse: bool,
     /// Peak learning rates of parts that do not use `learning_rate`.
     #[serde(default, skip_serializing_if = "PartRates::is_empty")]
     pub learning_rates: PartRates,
@@ -143,12 +150,8 @@ impl PartRates {
 
     /// The key and the rate of every part that has one.
     pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let all = [
-            ("vision", self.vision),
-            ("projector", self.projector),
-            ("language", self.language),
-            ("text", self.text),
-        ];
+        let all =
+            [("vision", self.vision), ("projector", self.projector), ("language", self.language), ("text", self.text)];
         all.into_iter().filter_map(|(key, rate)| rate.map(|r| (key, r)))
     }
 }
@@ -230,11 +233,7 @@ impl<'de> Deserialize<'de> for GradClip {
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<GradClip, E> {
-                if word == "none" {
-                    Ok(GradClip::Off)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
-                }
+                if word == "none" { Ok(GradClip::Off) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
             }
         }
 
