@@ -4,6 +4,7 @@
 pub mod config;
 pub mod eval;
 pub mod experiment;
+#[expect(unsafe_code, reason = "SIMD and unwritten memory live here and nowhere else")]
 pub mod kernels;
 pub mod models;
 pub mod nn;
