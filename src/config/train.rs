@@ -5,9 +5,9 @@ mod check;
 pub use check::{Length, Stage, Warmup, check_stages};
 
 use super::model::Tuning;
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -80,10 +80,6 @@ pub struct StageConfig {
     /// Whether the checkpoint with the lowest held-out loss stays too (and an evaluation that finds one writes one).
     #[serde(default = "yes")]
     pub keep_best: bool,
-    /// Held-out samples that answers are generated for at the end of the stage; all of them where left out. Nothing is
-    /// generated without `generate_samples`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generate_at_end: Option<usize>,
     /// Keep the end of this stage under `out` and load it in later runs that begin the same way (all stages before it
     /// must be kept too).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -91,9 +87,6 @@ pub struct StageConfig {
     /// Whether the stage's last checkpoint stays when later stages go on.
     #[serde(default = "yes")]
     pub keep_end: bool,
-    /// Keep the stage's end for later runs that begin with the same stages, which then load it instead of training.
-    #[serde(default)]
-    pub reuse: bool,
     /// Peak learning rates of parts that do not use `learning_rate`.
     #[serde(default, skip_serializing_if = "PartRates::is_empty")]
     pub learning_rates: PartRates,
