@@ -6,15 +6,18 @@ use crate::kernels::{Matrix, matmul_into};
 use candle_core::{Device, Result, Tensor};
 use std::time::{Duration, Instant};
 
-const SIZE: [usize; 5] = [8, 197, 384, 6, 6];
+/// Samples, tokens, width, heads, layers.
+type Size = [usize; 5];
+
+const SIZE: Size = [8, 197, 384, 6, 6];
+const TINY: Size = [16, 65, 128, 4, 6];
 
 struct Layer {
     norms: [Weight; 4],
     linears: Vec<(Weight, Weight)>,
 }
 
-fn layer() -> Layer {
-    let d = SIZE[2];
+fn layer(d: usize) -> Layer {
     let weight = |dims: &[usize]| {
         let scaled = (testing::random(dims, 1) * 0.02).unwrap();
         Weight::trainable("w", &scaled).unwrap()
@@ -24,11 +27,11 @@ fn layer() -> Layer {
     Layer { norms: std::array::from_fn(|_| weight(&[d])), linears }
 }
 
-fn block(ctx: &Ctx, l: &Layer, x: &Tensor) -> Result<Tensor> {
+fn block(ctx: &Ctx, l: &Layer, x: &Tensor, heads: usize) -> Result<Tensor> {
     let apply = |i: usize, x: &Tensor| linear(ctx, x, &l.linears[i].0, Some(&l.linears[i].1));
     let add = |i: usize, x: &Tensor, r: &Tensor| linear_add(ctx, x, &l.linears[i].0, Some(&l.linears[i].1), r);
     let h = layer_norm(ctx, x, &l.norms[0], &l.norms[1], 1e-5)?;
-    let h = attention(&apply(0, &h)?, &apply(1, &h)?, &apply(2, &h)?, &AttentionSpec::bidirectional(SIZE[3]))?;
+    let h = attention(&apply(0, &h)?, &apply(1, &h)?, &apply(2, &h)?, &AttentionSpec::bidirectional(heads))?;
     let x = add(3, &h, x)?;
     let h = layer_norm(ctx, &x, &l.norms[2], &l.norms[3], 1e-5)?;
     let h = quick_gelu(&apply(4, &h)?)?;
@@ -36,12 +39,12 @@ fn block(ctx: &Ctx, l: &Layer, x: &Tensor) -> Result<Tensor> {
 }
 
 /// The products of all linear layers, three each.
-fn products() -> Duration {
-    let (rows, d) = (SIZE[0] * SIZE[1], SIZE[2]);
+fn products(size: Size) -> Duration {
+    let (rows, d) = (size[0] * size[1], size[2]);
     let wide = vec![0.5f32; rows * 4 * d];
     let (mut y, mut w) = (vec![0.0f32; rows * 4 * d], vec![0.0f32; 4 * d * d]);
     let start = Instant::now();
-    for (d_in, d_out) in [(d, d), (d, d), (d, d), (d, d), (d, 4 * d), (4 * d, d)].repeat(SIZE[4]) {
+    for (d_in, d_out) in [(d, d), (d, d), (d, d), (d, d), (d, 4 * d), (4 * d, d)].repeat(size[4]) {
         let (x, dy, weight) = (&wide[..rows * d_in], &wide[..rows * d_out], &wide[..d_in * d_out]);
         let weight = Matrix::new(weight, d_out, d_in);
         matmul_into(&mut y[..rows * d_out], Matrix::new(x, rows, d_in), weight.t(), false);
@@ -54,26 +57,31 @@ fn products() -> Duration {
 #[test]
 #[ignore = "a measurement"]
 fn vit_stack() {
-    let layers: Vec<Layer> = (0..SIZE[4]).map(|_| layer()).collect();
-    let x = testing::random(&[SIZE[0], SIZE[1], SIZE[2]], 7);
+    stack(SIZE, 10);
+    stack(TINY, 100);
+}
+
+fn stack(size: Size, times: usize) {
+    let layers: Vec<Layer> = (0..size[4]).map(|_| layer(size[2])).collect();
+    let x = testing::random(&size[..3], 7);
     let ctx = Ctx::train(&Device::Cpu).unwrap();
     let mut best = [Duration::MAX; 3];
-    for _ in 0..10 {
+    for _ in 0..times {
         let start = Instant::now();
         let mut h = x.clone();
         for l in &layers {
-            h = block(&ctx, l, &h).unwrap();
+            h = block(&ctx, l, &h, size[3]).unwrap();
         }
         let forward = start.elapsed();
         h.mean_all().unwrap().backward().unwrap();
         drop(h);
         let total = start.elapsed();
-        for (best, now) in best.iter_mut().zip([forward, total, products()]) {
+        for (best, now) in best.iter_mut().zip([forward, total, products(size)]) {
             *best = now.min(*best);
         }
     }
     let [forward, total, products] = best.map(|t| t.as_secs_f64() * 1e3);
-    println!("forward {forward:.0} ms, with backward {total:.0} ms, matrix products alone {products:.0} ms");
+    println!("{size:?}: forward {forward:.1} ms, with backward {total:.1} ms, matrix products alone {products:.1} ms");
 }
 
 /// Smallest time of `f` in milliseconds.
