@@ -171,6 +171,10 @@ unsafe impl GlobalAlloc for PoolAllocator {
 mod tests {
     use super::*;
 
+    /// The whole test binary runs on the pool.
+    #[global_allocator]
+    static POOL: PoolAllocator = PoolAllocator::new(1 << 30);
+
     #[test]
     fn classes_cover_their_sizes() {
         for size in (SMALLEST..SMALLEST * 40).step_by(977) {

@@ -211,10 +211,5 @@ fn vision_from(weights: PathBuf) -> VisionConfig {
 }
 
 fn text_from(weights: PathBuf) -> TextConfig {
-    TextConfig {
-        weights: Some(weights),
-        tokenizer: None,
-        pool: Pool::Cls,
-        sizes: None,
-    }
+    TextConfig { weights: Some(weights), tokenizer: None, pool: Pool::Cls, sizes: None }
 }

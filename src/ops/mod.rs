@@ -7,6 +7,8 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod bench;
 mod checkpoint;
 mod cross_entropy;
 mod ctx;
