@@ -1,8 +1,8 @@
 //! One TOML is one run. Raw serde types become checked ones; unknown keys are refused with line and column.
 
+pub mod data;
 pub mod keys;
 mod load;
-pub mod data;
 pub mod model;
 pub mod probe;
 pub mod train;

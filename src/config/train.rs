@@ -5,9 +5,9 @@ mod check;
 pub use check::{Length, Stage, Warmup, check_stages};
 
 use super::model::Tuning;
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -64,9 +64,13 @@ pub struct StageConfig {
     /// Held-out samples of the fixed subset.
     #[serde(default = "default_eval_samples")]
     pub eval_samples: usize,
-    /// Samples of an evaluation that answers are generated for, to be scored; none where left out.
+    /// Samples of an evaluation on the way that answers are generated for, to be scored; where left out nothing is
+    /// generated, at the end neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate_samples: Option<usize>,
+    /// The same for the evaluation at the stage's end; all held-out samples where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_at_end: Option<usize>,
     /// Steps between checkpoints; only the one at the end where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
@@ -76,10 +80,6 @@ pub struct StageConfig {
     /// Whether the checkpoint with the lowest held-out loss stays too (and an evaluation that finds one writes one).
     #[serde(default = "yes")]
     pub keep_best: bool,
-    /// Held-out samples that answers are generated for at the end of the stage; all of them where left out. Nothing is
-    /// generated without `generate_samples`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generate_at_end: Option<usize>,
     /// Keep the end of this stage under `out` and load it in later runs that begin the same way (all stages before it
     /// must be kept too).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -143,12 +143,8 @@ impl PartRates {
 
     /// The key and the rate of every part that has one.
     pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let all = [
-            ("vision", self.vision),
-            ("projector", self.projector),
-            ("language", self.language),
-            ("text", self.text),
-        ];
+        let all =
+            [("vision", self.vision), ("projector", self.projector), ("language", self.language), ("text", self.text)];
         all.into_iter().filter_map(|(key, rate)| rate.map(|r| (key, r)))
     }
 }
@@ -230,11 +226,7 @@ impl<'de> Deserialize<'de> for GradClip {
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<GradClip, E> {
-                if word == "none" {
-                    Ok(GradClip::Off)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
-                }
+                if word == "none" { Ok(GradClip::Off) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
             }
         }
 
