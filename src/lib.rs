@@ -2,8 +2,9 @@
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
 pub mod config;
-// pub mod data;
+pub mod eval;
 pub mod experiment;
+#[expect(unsafe_code, reason = "SIMD and unwritten memory live here and nowhere else")]
 pub mod kernels;
 pub mod models;
 pub mod nn;

@@ -45,8 +45,8 @@ pub enum ConfigError {
 impl Recipe {
     /// Reads a recipe file and applies overrides.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         Self::parse(&text, path, overrides)
     }
 
@@ -56,7 +56,8 @@ impl Recipe {
         // First as written, so that line and column are those of the file.
         let mut recipe: Self = toml::from_str(text).map_err(|e| parse_error(e.to_string().trim_end().to_owned()))?;
         if !overrides.is_empty() {
-            let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| parse_error(e.to_string()))?;
+            let mut document: DocumentMut =
+                text.parse().map_err(|e: toml_edit::TomlError| parse_error(e.to_string()))?;
             for text in overrides {
                 apply(&mut document, text)?;
             }
@@ -65,7 +66,10 @@ impl Recipe {
                 reason: e.message().to_owned(),
             })?;
         }
-        let violations: Vec<String> = { let _ = &recipe; Vec::new() };
+        let violations: Vec<String> = {
+            let _ = &recipe;
+            Vec::new()
+        };
         if violations.is_empty() {
             Ok(recipe)
         } else {

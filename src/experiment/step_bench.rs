@@ -91,7 +91,8 @@ impl StepBench {
             let forward = began.elapsed().as_secs_f64();
             drop(mean.backward()?);
             let backward = began.elapsed().as_secs_f64();
-            let factor = clip_factor(global_norm(&params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?, 1.0);
+            let factor =
+                clip_factor(global_norm(&params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?, 1.0);
             optimizer.step(1.0, factor)?;
             params.clear_gradients();
             let total = began.elapsed().as_secs_f64();
@@ -128,9 +129,8 @@ impl StepBench {
         let text: Vec<Vec<i64>> = (0..self.batch)
             .map(|_| (0..self.text_len).map(|_| i64::from(rng.random_range(0..words))).collect())
             .collect();
-        let context_ids = (0..self.batch)
-            .map(|_| (0..self.question_len).map(|_| rng.random_range(0..questions)).collect())
-            .collect();
+        let context_ids =
+            (0..self.batch).map(|_| (0..self.question_len).map(|_| rng.random_range(0..questions)).collect()).collect();
         let with_image = |mark: i64, text: &[i64]| [&[mark], text].concat();
         Ok(MllmInput {
             pixels,

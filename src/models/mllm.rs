@@ -141,8 +141,7 @@ impl Mllm {
         let vision_trains = store.trainable().any(|p| p.role.part == Part::Vision);
         let wants_text = matches!(tuning.vision, VisionMethod::Covft { .. });
         let max_length = shapes.language.positions;
-        let model =
-            Self { tower, projector, language, text, task_head, shapes, max_length, vision_trains, wants_text };
+        let model = Self { tower, projector, language, text, task_head, shapes, max_length, vision_trains, wants_text };
         Ok((model, store))
     }
 

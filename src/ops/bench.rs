@@ -75,3 +75,63 @@ fn vit_stack() {
     let [forward, total, products] = best.map(|t| t.as_secs_f64() * 1e3);
     println!("forward {forward:.0} ms, with backward {total:.0} ms, matrix products alone {products:.0} ms");
 }
+
+/// Smallest time of `f` in milliseconds.
+fn fastest(f: impl Fn()) -> f64 {
+    (0..40)
+        .map(|_| {
+            let start = Instant::now();
+            f();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .fold(f64::MAX, f64::min)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn kernels_alone() {
+    use crate::kernels::{self, AttentionShape, LinearShape, NormKind, Pointwise};
+    use std::hint::black_box;
+    let [b, n, d, heads, _] = SIZE;
+    let rows = b * n;
+    let numbers = |n: usize| testing::random(&[n], 3).to_vec1::<f32>().unwrap();
+    let (x, g, wide, w) = (numbers(rows * d), numbers(rows * d), numbers(rows * 4 * d), numbers(4 * d * d));
+    let shape =
+        AttentionShape { batch: b, n_q: n, n_k: n, heads, kv_heads: heads, d: d / heads, causal: false, lengths: None };
+    let (out, lse) = kernels::attention(&x, &x, &x, &shape);
+    let up = LinearShape { rows, d_in: d, d_out: 4 * d };
+    let (bias, kind) = (&w[..4 * d], NormKind::Layer { shift: &w[..d] });
+    let mut dw = vec![0.0; 4 * d * d];
+    let report = [
+        ("attention", fastest(|| drop(black_box(kernels::attention(&x, &x, &x, &shape))))),
+        (
+            "attention back",
+            fastest(|| drop(black_box(kernels::attention_backward([&x, &x, &x], &out, &lse, &g, &shape)))),
+        ),
+        ("norm", fastest(|| drop(black_box(kernels::norm(&x, &w[..d], kind, 1e-5))))),
+        ("norm back", fastest(|| drop(black_box(kernels::norm_backward(&x, &w[..d], &g, kind, 1e-5, true))))),
+        ("quick_gelu", fastest(|| drop(black_box(kernels::activate(Pointwise::QuickGelu, &wide))))),
+        ("gelu_erf", fastest(|| drop(black_box(kernels::activate(Pointwise::GeluErf, &wide))))),
+        (
+            "quick_gelu back",
+            fastest(|| drop(black_box(kernels::activate_backward(Pointwise::QuickGelu, &wide, &wide)))),
+        ),
+        ("gelu_erf back", fastest(|| drop(black_box(kernels::activate_backward(Pointwise::GeluErf, &wide, &wide))))),
+        ("linear 384-1536", fastest(|| drop(black_box(kernels::linear(&x, &w, None, None, up))))),
+        ("with bias", fastest(|| drop(black_box(kernels::linear(&x, &w, Some(bias), None, up))))),
+        ("its dx", fastest(|| drop(black_box(kernels::linear_backward_input(&wide, &w, up))))),
+        ("column sums", fastest(|| kernels::column_sums_into(&mut vec![0.0; 4 * d], &wide, false))),
+        (
+            "candle zeros",
+            fastest(|| drop(black_box(Tensor::zeros(rows * 4 * d, candle_core::DType::F32, &Device::Cpu)))),
+        ),
+    ];
+    let start = Instant::now();
+    (0..10).for_each(|_| kernels::linear_backward_weight(&mut dw, &wide, &x, up, true));
+    println!("its dw {:.2} ms", start.elapsed().as_secs_f64() * 100.0);
+    for (name, ms) in report {
+        println!("{name} {ms:.2} ms");
+    }
+    let (a, b) = (testing::random(&[rows * 4 * d], 1), testing::random(&[rows * 4 * d], 2));
+    println!("candle add {:.2} ms", fastest(|| drop(black_box(a.add(&b)))));
+}

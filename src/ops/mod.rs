@@ -43,3 +43,6 @@ pub use patch::unfold_patches;
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
 pub use weight::{GradSlot, Weight};
+
+// The optimiser's loops have no gradient of their own and work on host numbers.
+pub use crate::kernels::{AdamWStep, adamw_update, scale_in_place, squared_norm};

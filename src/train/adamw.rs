@@ -9,10 +9,9 @@
 use super::hook::FirstMoments;
 use crate::config::train::Stage;
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::Weight;
+use crate::ops::{self, AdamWStep, Weight};
 use candle_core::{Result, bail};
 use indexmap::IndexMap;
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Parameters that share learning rate and decay.
@@ -108,7 +107,8 @@ impl AdamW {
         self.groups.iter().map(|g| (g.name.clone(), g.learning_rate * share)).collect()
     }
 
-    /// One step with the gradients in the slots, each multiplied by `gradient_factor` (clipping), at `share` of the peak
+    /// One step with the gradients in the slots, each first multiplied by `gradient_factor` where that is
+    /// below 1 (clipping), at `share` of the peak
     /// learning rates. At share 0 the moments advance and no parameter moves. Parameters without a gradient are left
     /// alone, as PyTorch does.
     ///
@@ -116,17 +116,24 @@ impl AdamW {
     /// A parameter or gradient that is not float32 on the CPU.
     pub fn step(&mut self, share: f64, gradient_factor: f64) -> Result<()> {
         self.steps += 1;
-        let (settings, steps) = (self.settings, self.steps);
+        let [beta1, beta2] = self.settings.betas;
         for (name, entry) in &mut self.entries {
             let group = &self.groups[entry.group];
-            let update = Update::new(settings, group, share, gradient_factor, steps);
+            let lr = group.learning_rate * share;
+            let weight_decay = group.weight_decay;
+            let step = AdamWStep { lr, beta1, beta2, eps: self.settings.eps, weight_decay, step: self.steps };
             let Entry { weight, first, second, .. } = entry;
             let Some(slot) = weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
             let mut seen = None;
             weight.update_host(|theta| {
                 first.resize(theta.len(), 0.0);
                 second.resize(theta.len(), 0.0);
-                seen = slot.with_host(|gradient| update.apply(theta, gradient, first, second));
+                seen = slot.with_host(|gradient| {
+                    if gradient_factor < 1.0 {
+                        ops::scale_in_place(gradient, gradient_factor as f32);
+                    }
+                    ops::adamw_update(theta, gradient, first, second, &step);
+                });
             })?;
             if seen.is_none() {
                 bail!("the gradient of {name} is not float32 on the CPU");
@@ -197,57 +204,6 @@ fn is_decayed(param: &Param) -> bool {
     let owner = owner.rsplit('.').next().unwrap_or("").to_ascii_lowercase();
     let norm = owner.contains("norm") || owner.contains("layrnorm") || owner == "ln";
     !(leaf.contains("bias") || norm)
-}
-
-/// One group's constants at one step.
-struct Update {
-    keep: f32,
-    factor: f32,
-    first_share: f32,
-    second_decay: f32,
-    second_share: f32,
-    second_root: f32,
-    eps: f32,
-    rate: f32,
-}
-
-impl Update {
-    fn new(settings: Moments, group: &Group, share: f64, factor: f64, steps: u64) -> Self {
-        let [beta1, beta2] = settings.betas;
-        let power = i32::try_from(steps).unwrap_or(i32::MAX);
-        let rate = group.learning_rate * share;
-        Self {
-            keep: (1.0 - rate * group.weight_decay) as f32,
-            factor: factor as f32,
-            first_share: (1.0 - beta1) as f32,
-            second_decay: beta2 as f32,
-            second_share: (1.0 - beta2) as f32,
-            second_root: (1.0 - beta2.powi(power)).sqrt() as f32,
-            eps: settings.eps as f32,
-            rate: (rate / (1.0 - beta1.powi(power))) as f32,
-        }
-    }
-
-    /// Element by element, so chunks need no order.
-    fn apply(&self, theta: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        const CHUNK: usize = 1 << 14;
-        theta
-            .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK))
-            .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((theta, gradient), first), second)| self.chunk(theta, gradient, first, second));
-    }
-
-    fn chunk(&self, theta: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        for (((theta, gradient), first), second) in theta.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = gradient * self.factor;
-            *first += self.first_share * (g - *first);
-            *second = *second * self.second_decay + self.second_share * g * g;
-            let root = second.sqrt() / self.second_root + self.eps;
-            *theta = *theta * self.keep - self.rate * (*first / root);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,7 @@
 //! The gradients of a step: complete, finite, and their global norm.
 
 use crate::nn::ParamStore;
-use crate::ops::GradSlot;
-use rayon::prelude::*;
-
-/// Elements of one partial sum: a fixed size, so that sums do not depend on the number of threads.
-const CHUNK: usize = 1 << 14;
+use crate::ops;
 
 /// Why a step's gradients cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,26 +27,13 @@ pub fn global_norm(params: &ParamStore) -> Result<f64, Fault> {
             }
             continue;
         };
-        match squares(slot) {
+        match slot.with_host(|gradient| ops::squared_norm(gradient)) {
+            // Squares of float32 numbers cannot overflow float64: the sum is finite exactly when the numbers are.
             Some(sum) if sum.is_finite() => total += sum,
             _ => return Err(Fault::NotFinite(name())),
         }
     }
     Ok(total.sqrt())
-}
-
-fn squares(slot: &GradSlot) -> Option<f64> {
-    slot.with_host(|gradient| sum_of_squares(gradient))
-}
-
-/// Sum of squares in float64, over chunks added in order.
-fn sum_of_squares(values: &[f32]) -> f64 {
-    let chunk = |c: &[f32]| c.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
-    if values.len() <= CHUNK {
-        return chunk(values);
-    }
-    let partial: Vec<f64> = values.par_chunks(CHUNK).map(chunk).collect();
-    partial.into_iter().sum()
 }
 
 /// The factor that PyTorch's `clip_grad_norm_` multiplies gradients with: `min(1, max_norm / (norm + 1e-6))`.

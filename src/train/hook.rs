@@ -211,6 +211,10 @@ pub trait Hook {
     fn warn(&mut self, _: &str) -> HookResult {
         Ok(())
     }
+    /// A line for the log that is no warning: a stage that is reused.
+    fn note(&mut self, _: &str) -> HookResult {
+        Ok(())
+    }
     /// A stage is over.
     fn stage_end(&mut self, _: &StageView<'_>) -> HookResult {
         Ok(())

@@ -38,7 +38,8 @@ impl SpikeMonitor {
             let typical = median(self.gradients.iter().copied());
             let limit = config.gradient_factor as f32 * typical;
             if gradient > limit {
-                warnings.push(format!("gradient spike: norm {gradient:.4} where {typical:.4} is usual (limit {limit:.4})"));
+                warnings
+                    .push(format!("gradient spike: norm {gradient:.4} where {typical:.4} is usual (limit {limit:.4})"));
             }
         }
         remember(&mut self.losses, loss, config.window);

@@ -70,8 +70,7 @@ fn vision(folder: &Path, expected: &Value) -> Result<Vec<RealRow>> {
     let pb = ParamBuilder::new(&source, &frozen, 0, &Device::Cpu).part(Part::Vision);
     let tower = Tower::new(&pb, &sizes, &VisionMethod::Freeze, 1, false)?;
     let pixel = |c: usize, y: usize, x: usize| 1.5 * (0.05 * x as f64 + 0.03 * y as f64 + c as f64).sin();
-    let pixels: Vec<f32> =
-        (0..3 * 224 * 224).map(|i| pixel(i / (224 * 224), i / 224 % 224, i % 224) as f32).collect();
+    let pixels: Vec<f32> = (0..3 * 224 * 224).map(|i| pixel(i / (224 * 224), i / 224 % 224, i % 224) as f32).collect();
     let pixels = Tensor::from_vec(pixels, (1, 3, 224, 224), &Device::Cpu)?;
     let ctx = Ctx::eval();
     let states = tower.hidden_states(&ctx, &pixels, None)?;
@@ -119,7 +118,9 @@ fn language(folder: &Path, expected: &Value) -> Result<Vec<RealRow>> {
         let top = list(&prompt["last_logits_top5"]);
         let worst = top
             .iter()
-            .map(|pair| (f64::from(last[pair[0].as_u64().unwrap_or(0) as usize]) - pair[1].as_f64().unwrap_or(0.0)).abs())
+            .map(|pair| {
+                (f64::from(last[pair[0].as_u64().unwrap_or(0) as usize]) - pair[1].as_f64().unwrap_or(0.0)).abs()
+            })
             .fold(f64::NAN, f64::max);
         rows.push(RealRow { what: format!("SmolLM2 top logits of prompt {i}"), worst, tolerance: TOLERANCE });
         let nll = (1..ids.len()).map(|t| surprise(&logits[t - 1], ids[t])).sum::<f64>() / (ids.len() - 1) as f64;
@@ -145,8 +146,7 @@ fn language(folder: &Path, expected: &Value) -> Result<Vec<RealRow>> {
 fn sentences(folder: &Path, expected: &Value) -> Result<Vec<RealRow>> {
     const TOLERANCE: f64 = 2e-4;
     let source = Safetensors::open(folder)?;
-    let config =
-        TextConfig { weights: Some(folder.to_path_buf()), tokenizer: None, pool: Pool::Mean, sizes: None };
+    let config = TextConfig { weights: Some(folder.to_path_buf()), tokenizer: None, pool: Pool::Mean, sizes: None };
     let shape = TextShape::resolve(&config, None)?;
     let frozen = |_: &str, _: &crate::nn::Role| false;
     let pb = ParamBuilder::new(&source, &frozen, 0, &Device::Cpu).part(Part::Text);

@@ -41,6 +41,10 @@ pub struct Stage {
     pub eval_samples: usize,
     /// Samples to generate for.
     pub generate_samples: Option<usize>,
+    /// Samples to generate for at the end.
+    pub generate_at_end: Option<usize>,
+    /// Whether the end of the stage is kept for later runs.
+    pub reuse: bool,
     /// Steps between checkpoints.
     pub checkpoint_every: Option<u64>,
     /// Latest checkpoints kept.
@@ -249,6 +253,8 @@ fn resolve(stage: &StageConfig) -> Stage {
         eval_at_start: stage.eval_at_start,
         eval_samples: stage.eval_samples,
         generate_samples: stage.generate_samples,
+        generate_at_end: stage.generate_at_end,
+        reuse: stage.reuse,
         checkpoint_every: stage.checkpoint_every,
         keep_last: stage.keep_last,
         keep_best: stage.keep_best,

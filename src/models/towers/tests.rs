@@ -6,9 +6,10 @@ use crate::models::checkpoint::{Chain, Empty, Renamed};
 use crate::models::golden::{self, FORWARD, clip, difference, methods, open, path, tensor};
 use crate::models::tuning::{is_optional, vision_trains};
 use crate::nn::{ParamBuilder, ParamStore, Part, Role, TensorSource};
-use crate::ops::Ctx;
+use crate::ops::{BackwardObserver, Ctx, Draw, LinearBackward, Place};
 use candle_core::{Device, Tensor};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 const TOWER: &str = "model.vision_tower.vision_tower";
 
@@ -336,4 +337,90 @@ fn parameter_counts_of_clip_l_are_the_published_ones() {
     assert_eq!(count(&method("type = \"vpt\"")).1, 24 * 50 * 1024);
     // Twelve layers of CoMoE (11..23 by default) and two layer norms in each of the 24 blocks.
     assert_eq!(count(&method("type = \"covft\"")).1, 528_909_360 + 98_304);
+}
+
+#[test]
+fn dropout_in_adapters_draws_the_same_when_a_block_runs_again() {
+    let method = VisionMethod::Lora { rank: 4, alpha: 8.0, dropout: 0.3 };
+    let draw = |step| Draw { seed: 5, step, micro: 0 };
+    let run = |checkpointing: bool, step: u64| {
+        let (tower, params) = build(&weights("lora"), &clip(), &method, checkpointing);
+        let ctx = Ctx::train(&Device::Cpu).unwrap().with_draw(draw(step));
+        let out = tower.forward(&ctx, &pixels(), None).unwrap();
+        scalar(&out).backward().unwrap();
+        let grads: Vec<_> = params.trainable().map(|p| p.weight.slot().unwrap().with_host(|g| g.to_vec())).collect();
+        (out.features.detach(), grads)
+    };
+    let (plain, again, other) = (run(false, 0), run(true, 0), run(false, 1));
+    assert_eq!(difference(&plain.0, &again.0), 0.0);
+    assert_eq!(plain.1, again.1);
+    assert!(difference(&plain.0, &other.0) > 1e-3, "another step must drop others");
+}
+
+#[test]
+fn fresh_adapters_change_nothing() {
+    let method = VisionMethod::Lora { rank: 2, alpha: 16.0, dropout: 0.0 };
+    let (adapted, _) = build(&weights("freeze"), &clip(), &method, false);
+    let (plain, _) = build(&weights("freeze"), &clip(), &VisionMethod::Freeze, false);
+    let features = |tower: &Tower| tower.forward(&Ctx::eval(), &pixels(), None).unwrap().features;
+    assert_eq!(difference(&features(&adapted), &features(&plain)), 0.0);
+}
+
+#[test]
+fn weights_with_other_mixtures_are_refused() {
+    let refused = |method: &VisionMethod| {
+        let source = weights("context_moe_layernorm");
+        let trains = |_: &str, _: &Role| false;
+        let pb = ParamBuilder::new(&source, &trains, 0, &Device::Cpu);
+        let sizes = TowerSizes::resolve(&clip()).unwrap();
+        Tower::new(&pb.part(Part::Vision).pp(TOWER), &sizes, method, 48, false).err().map(|e| e.to_string())
+    };
+    let mixtures = |experts, start| VisionMethod::Covft {
+        experts,
+        start_layer: Some(start),
+        end_layer: None,
+        router: Router::Dense,
+    };
+    assert!(refused(&mixtures(4, 3)).is_none());
+    assert!(refused(&mixtures(4, 2)).is_none(), "a plain layer may become a mixture");
+    assert!(refused(&VisionMethod::Freeze).unwrap().contains("holds experts in the weights"));
+    assert!(refused(&mixtures(4, 4)).unwrap().contains("layers.3.mlp holds experts"));
+    assert!(refused(&mixtures(5, 3)).unwrap().contains("has no expert 4"));
+}
+
+/// Remembers where each weight was seen.
+#[derive(Default)]
+struct Places(Mutex<BTreeMap<String, Place>>);
+
+impl BackwardObserver for Places {
+    fn linear(&self, seen: &LinearBackward<'_>) {
+        assert_eq!(seen.samples, 5, "{}", seen.weight);
+        self.0.lock().unwrap().insert(seen.weight.to_owned(), seen.place);
+    }
+}
+
+#[test]
+fn observers_are_told_the_place_that_the_table_names() {
+    for (name, method) in methods() {
+        for checkpointing in [false, true] {
+            let (tower, params) = build(&weights(name), &clip(), &method, checkpointing);
+            let places = Arc::new(Places::default());
+            let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(places.clone());
+            let out = tower.forward(&ctx, &pixels(), Some(&text())).unwrap();
+            if out.features.track_op() {
+                scalar(&out).backward().unwrap();
+            }
+            let places = places.0.lock().unwrap();
+            for param in params.trainable().filter(|p| p.role.reached) {
+                let matrix = param.weight.dims().len() > 1;
+                let linear = matrix && !matches!(param.role.module, "embeddings" | "prompts");
+                if let Some(place) = places.get(param.weight.name()) {
+                    let told = (Some(place.layer), place.module);
+                    assert_eq!(told, (param.role.layer, param.role.module), "{name}: {}", param.weight.name());
+                } else {
+                    assert!(!linear, "{name}: {} was not seen", param.weight.name());
+                }
+            }
+        }
+    }
 }

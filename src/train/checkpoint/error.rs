@@ -15,14 +15,9 @@ pub enum CheckpointError {
         /// Of what.
         path: PathBuf,
     },
-    /// A safetensors file that is cut short or is none.
-    #[error("not a whole safetensors file ({reason}); use an older checkpoint: {}", path.display())]
-    Broken {
-        /// What does not fit.
-        reason: String,
-        /// File.
-        path: PathBuf,
-    },
+    /// Weights or moments that are missing, cut short or garbled.
+    #[error(transparent)]
+    Weights(#[from] crate::models::checkpoint::CheckpointError),
     /// `state.json` that cannot be understood.
     #[error("cannot read the state ({reason}): {}", path.display())]
     State {

@@ -2,61 +2,49 @@
 
 use super::error::CheckpointError;
 use super::{RunState, SCHEMA};
+use crate::models::checkpoint::Safetensors;
 use crate::nn::TensorSource;
-use candle_core::{DType, Device, Result, Tensor};
-use safetensors::{Dtype, SafeTensors};
+use candle_core::{Result, Tensor};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The tensors of one safetensors file, in memory.
-#[derive(Clone, Debug)]
-pub struct FileSource {
-    path: PathBuf,
-    tensors: HashMap<String, Tensor>,
-}
+/// One safetensors file of a checkpoint. Opening it checks that it is whole; tensors are read when they are asked for.
+#[derive(Debug)]
+pub struct FileSource(Safetensors);
 
 impl FileSource {
-    /// Reads the whole file; float16 and bfloat16 become float32.
+    /// Opens the file.
     ///
     /// # Errors
-    /// A file that cannot be opened, is cut short or holds other types.
+    /// A file that is missing, cut short or none of that kind.
     pub fn open(path: &Path) -> std::result::Result<Self, CheckpointError> {
-        let broken = |reason: String| CheckpointError::Broken { reason, path: path.to_owned() };
-        let bytes = fs::read(path).map_err(CheckpointError::io("read", path))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-        let mut tensors = HashMap::with_capacity(file.len());
-        for (name, view) in file.iter() {
-            let dtype = match view.dtype() {
-                Dtype::F32 => DType::F32,
-                Dtype::F16 => DType::F16,
-                Dtype::BF16 => DType::BF16,
-                other => return Err(broken(format!("{name} is {other:?}"))),
-            };
-            let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
-                .and_then(|t| t.to_dtype(DType::F32))
-                .map_err(|e| broken(format!("{name}: {e}")))?;
-            tensors.insert(name.to_owned(), tensor);
-        }
-        Ok(Self { path: path.to_owned(), tensors })
+        Ok(Self(Safetensors::open(path)?))
     }
 
-    /// Names, sorted.
-    #[must_use]
-    pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        names
+    /// Names, in the order of the data.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.names()
+    }
+
+    /// All tensors, read into memory.
+    ///
+    /// # Errors
+    /// A file that changed since it was opened.
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        let read = |name: &str| Ok((name.to_owned(), self.get(name)?));
+        let all = self.names().map(read).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect())
     }
 }
 
 impl TensorSource for FileSource {
     fn get(&self, name: &str) -> Result<Option<Tensor>> {
-        Ok(self.tensors.get(name).cloned())
+        self.0.get(name)
     }
 
     fn describe(&self) -> String {
-        self.path.display().to_string()
+        self.0.describe()
     }
 }
 
@@ -91,18 +79,18 @@ impl Loaded {
         })
     }
 
-    /// Name, first and second moment of every parameter that has some, by name.
+    /// Name, first and second moment of every parameter that has some.
     ///
     /// # Errors
     /// A first moment without its second.
     pub fn moments(&self) -> Result<Vec<(String, Vec<f32>, Vec<f32>)>> {
         let flat = |kind: &str, name: &str| -> Result<Vec<f32>> {
-            match self.optimizer.get(&format!("{kind}.{name}"))? {
-                Some(tensor) => tensor.flatten_all()?.to_vec1(),
+            match self.optimizer.0.read(&format!("{kind}.{name}")).map_err(candle_core::Error::wrap)? {
+                Some(values) => Ok(values),
                 None => candle_core::bail!("{kind}.{name} is missing: {}", self.optimizer.describe()),
             }
         };
-        let names = self.optimizer.names().into_iter().filter_map(|name| name.strip_prefix("first_moment."));
+        let names = self.optimizer.names().filter_map(|name| name.strip_prefix("first_moment."));
         names.map(|name| Ok((name.to_owned(), flat("first_moment", name)?, flat("second_moment", name)?))).collect()
     }
 }

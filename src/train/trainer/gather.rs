@@ -26,8 +26,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     /// Runs every micro-batch forward and backward. The slots then hold the gradient of
     /// `sum of all token losses / labelled tokens of the whole step` plus the objectives' means.
     pub(super) fn gather_gradients(&self, batches: &[M::Batch], times: &mut StepTimes) -> Result<Gathered> {
-        let mut gathered =
-            Gathered { labelled_tokens: self.count_labels(batches)?, ..Gathered::default() };
+        let mut gathered = Gathered { labelled_tokens: self.count_labels(batches)?, ..Gathered::default() };
         for (micro, batch) in (0u32..).zip(batches) {
             let began = Instant::now();
             let output = self.forward(batch, micro)?;

@@ -54,10 +54,8 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     pub(super) fn take_over(&mut self, loaded: &Loaded) -> Result<()> {
         let state = &loaded.state;
         self.check_same_stage(state)?;
-        let refused = |e: candle_core::Error| TrainError::Resume {
-            stage: self.plan.stage.name.clone(),
-            reason: e.to_string(),
-        };
+        let refused =
+            |e: candle_core::Error| TrainError::Resume { stage: self.plan.stage.name.clone(), reason: e.to_string() };
         self.start = StartValues::from_file(self.model.params(), &loaded.start).map_err(refused)?;
         let moments = loaded.moments().map_err(refused)?;
         self.optimizer.restore(state.step, moments).map_err(refused)?;
