@@ -67,9 +67,6 @@ pub struct StageConfig {
     /// generated, at the end neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate_samples: Option<usize>,
-    /// The same for the evaluation at the stage's end; all held-out samples where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generate_at_end: Option<usize>,
     /// Steps between checkpoints; only the one at the end where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
@@ -79,12 +76,17 @@ pub struct StageConfig {
     /// Whether the checkpoint with the lowest held-out loss stays too (and an evaluation that finds one writes one).
     #[serde(default = "yes")]
     pub keep_best: bool,
+    /// Held-out samples that answers are generated for at the end of the stage; all of them where left out. Nothing is
+    /// generated without `generate_samples`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_at_end: Option<usize>,
+    /// Keep the end of this stage under `out` and load it in later runs that begin the same way (all stages before it
+    /// must be kept too).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
     /// Whether the stage's last checkpoint stays when later stages go on.
     #[serde(default = "yes")]
     pub keep_end: bool,
-    /// Keep the stage's end for later runs that begin with the same stages, which then load it instead of training.
-    #[serde(default)]
-    pub reuse: bool,
     /// Peak learning rates of parts that do not use `learning_rate`.
     #[serde(default, skip_serializing_if = "PartRates::is_empty")]
     pub learning_rates: PartRates,

@@ -1,5 +1,4 @@
 //! Whole runs and what compares them.
 
 pub mod checkpoint_drift;
-pub mod session;
 pub mod step_bench;

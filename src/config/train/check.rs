@@ -43,6 +43,8 @@ pub struct Stage {
     pub generate_samples: Option<usize>,
     /// Samples to generate for at the end.
     pub generate_at_end: Option<usize>,
+    /// Whether the end of the stage is kept for later runs.
+    pub reuse: bool,
     /// Steps between checkpoints.
     pub checkpoint_every: Option<u64>,
     /// Latest checkpoints kept.
@@ -51,8 +53,6 @@ pub struct Stage {
     pub keep_best: bool,
     /// Whether the stage's last is kept.
     pub keep_end: bool,
-    /// Whether its end is kept for later runs.
-    pub reuse: bool,
     /// Spike thresholds.
     pub spikes: SpikeConfig,
     /// What trains.
@@ -259,11 +259,11 @@ fn resolve(stage: &StageConfig) -> Stage {
         eval_samples: stage.eval_samples,
         generate_samples: stage.generate_samples,
         generate_at_end: stage.generate_at_end,
+        reuse: stage.reuse,
         checkpoint_every: stage.checkpoint_every,
         keep_last: stage.keep_last,
         keep_best: stage.keep_best,
         keep_end: stage.keep_end,
-        reuse: stage.reuse,
         spikes: stage.spikes,
         tuning: stage.tuning.clone(),
     }
