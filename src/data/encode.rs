@@ -18,6 +18,8 @@ pub struct Encoded {
     pub ids: Vec<i64>,
     /// The id where the token is learnt, [`IGNORE_LABEL`] elsewhere.
     pub labels: Vec<i64>,
+    /// Whether [`truncate`](Self::truncate) left something out.
+    pub cut: bool,
 }
 
 impl Encoded {
@@ -50,6 +52,7 @@ impl Encoded {
             at += if id == IMAGE_ID { image_tokens } else { 1 };
             keep += 1;
         }
+        self.cut |= keep < self.ids.len();
         self.ids.truncate(keep);
         self.labels.truncate(keep);
     }
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn truncation_counts_the_image_features() {
-        let encoded = Encoded { ids: vec![1, IMAGE_ID, 5, 6, 7], labels: vec![-100, -100, -100, 6, 7] };
+        let encoded = Encoded { ids: vec![1, IMAGE_ID, 5, 6, 7], labels: vec![-100, -100, -100, 6, 7], cut: false };
         let cut = |max: usize| {
             let mut e = encoded.clone();
             e.truncate(max, 10);

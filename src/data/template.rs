@@ -162,7 +162,10 @@ mod tests {
         <|im_start|>user
         Why?<|im_end|>
         ");
-        assert_eq!(shown(&["a", ""], Template::ChatMl, Some(""), "E"), "<|im_start|>userQaEQ<|im_start|>assistantQEQ".replace('Q', "\n"));
+        assert_eq!(
+            shown(&["a", ""], Template::ChatMl, Some(""), "E"),
+            "<|im_start|>userQaEQ<|im_start|>assistantQEQ".replace('Q', "\n")
+        );
     }
 
     #[test]

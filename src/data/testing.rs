@@ -1,7 +1,12 @@
 //! What the tests of the data path share.
 
 use super::conversation::Entry;
+use super::dataset::Dataset;
+use super::image::{CLIP_MEAN, CLIP_STD, ImageSpec};
 use super::index::InstructFile;
+use super::preparation::Preparation;
+use super::tokenizer::Tokenizers;
+use crate::config::data::{DataConfig, ScenesConfig, Template};
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::path::{Path, PathBuf};
 
@@ -38,8 +43,7 @@ pub(crate) fn fixture_batch() -> FixtureBatch {
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let rows = |name: &str| -> Vec<Vec<i64>> {
         let view: TensorView<'_> = tensors.tensor(name).unwrap();
-        let values: Vec<i64> =
-            view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+        let values: Vec<i64> = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
         values.chunks(view.shape()[1]).map(<[i64]>::to_vec).collect()
     };
     let mask = tensors.tensor("attention_mask").unwrap();
@@ -50,4 +54,32 @@ pub(crate) fn fixture_batch() -> FixtureBatch {
         mask: mask.data().chunks(mask.shape()[1]).map(|r| r.iter().map(|&m| m != 0).collect()).collect(),
         pixels: pixels.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
     }
+}
+
+/// A built-in training set, or held-out set where `val` is not 0.
+pub(crate) fn scenes_dataset(train: usize, val: usize) -> Dataset {
+    let config = DataConfig {
+        template: Template::ChatMl,
+        system: Some(String::new()),
+        scenes: ScenesConfig { train, val, seed: 0 },
+        ..DataConfig::default()
+    };
+    let preparation = Preparation::new(&config, Tokenizers::scenes(512).unwrap(), CLIP_64, 64);
+    let set = Dataset::train(&config, preparation.clone()).unwrap();
+    if val == 0 { set } else { Dataset::val(&config, preparation, set.tasks()).unwrap().unwrap() }
+}
+
+/// 64 pixels with CLIP's means.
+pub(crate) const CLIP_64: ImageSpec =
+    ImageSpec { size: 64, mean: CLIP_MEAN, std: CLIP_STD, aspect: crate::config::data::ImageAspect::Pad };
+
+/// A set of this instruction file in a folder of its own, with the built-in tokenizers.
+pub(crate) fn temporary_dataset(json: &str, image_tokens: usize) -> (tempfile::TempDir, Dataset) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("instruct.json");
+    std::fs::write(&path, json).unwrap();
+    let config = DataConfig { train: path, system: Some(String::new()), max_length: 60, ..DataConfig::default() };
+    let preparation = Preparation::new(&config, Tokenizers::scenes(512).unwrap(), CLIP_64, image_tokens);
+    let dataset = Dataset::train(&config, preparation).unwrap();
+    (dir, dataset)
 }

@@ -102,7 +102,7 @@ impl LanguageTokenizer {
         Ok(self.pieces(text)?.into_iter().map(|p| p.id).collect())
     }
 
-    /// Text of generated ids, without special tokens. Ids outside of the vocabulary are skipped.
+    /// Text of generated ids, without special tokens; a word's leading space is kept, so trim an answer before use. Ids outside of the vocabulary are skipped.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -256,7 +256,7 @@ mod tests {
         let llama = LanguageTokenizer::load(&fixture("llava")).unwrap();
         assert_eq!((llama.begin(), llama.end(), llama.end_text(), llama.pad()), (&[1][..], 2, "</s>", 0));
         assert_eq!(llama.vocabulary(), 480);
-        assert_eq!(llama.decode(&[1, 317, 377, 435, 2]).unwrap(), "The circle.");
+        assert_eq!(llama.decode(&[1, 317, 377, 435, 2]).unwrap(), " The circle.");
     }
 
     #[test]

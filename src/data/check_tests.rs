@@ -1,0 +1,110 @@
+//! Tests of the check.
+
+use super::*;
+use crate::data::testing::{images, scenes_dataset, temporary_dataset};
+
+fn entry(id: &str, task: &str, image: Option<&str>, answer: &str) -> String {
+    let (image, mark) = match image {
+        Some(name) => (format!(r#""image": "{name}", "#), r"<image>\n"),
+        None => (String::new(), ""),
+    };
+    format!(
+        r#"{{"id": "{id}", {image}"task": "{task}", "conversations": [{{"from": "human", "value": "{mark}What color?"}}, {{"from": "gpt", "value": "{answer}"}}]}}"#
+    )
+}
+
+fn plain(report: &Result<()>, dir: &tempfile::TempDir) -> String {
+    report.as_ref().unwrap_err().to_string().replace(&*dir.path().to_string_lossy(), "DIR")
+}
+
+#[test]
+fn counts_samples_tokens_and_images() {
+    let lines = [
+        entry("a", "color", Some("x.png"), "red"),
+        entry("b", "color", Some("x.png"), "red"),
+        entry("b", "talk", None, "a red circle"),
+    ];
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    std::fs::copy(images("rgb.png"), dir.path().join("x.png")).unwrap();
+    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
+    assert!(report.verdict(Unlabelled::Refuse).is_ok());
+    assert_eq!((report.samples(), report.images, report.findings.repeated_ids), (3, 1, 1));
+    assert_eq!((report.missing.len(), report.broken.as_ref().map(Vec::len)), (0, Some(0)));
+    // " red</s>" and " a red circle</s>".
+    let labelled: Vec<_> = report.findings.kinds.iter().map(|k| (k.task.as_deref(), k.labelled_tokens)).collect();
+    assert_eq!(labelled, [(Some("color"), 4), (Some("talk"), 4)]);
+    let batch = dataset.batch(&[0, 1, 2], Default::default()).unwrap();
+    let tokens: usize =
+        batch.input_ids.iter().map(|r| r.iter().map(|&i| if i < 0 { 4 } else { 1 }).sum::<usize>()).sum();
+    assert_eq!((report.tokens(), report.labelled_tokens()), (tokens as u64, batch.labelled_tokens() as u64));
+}
+
+#[test]
+fn missing_and_broken_images_are_listed_and_refused() {
+    let lines = [entry("a", "t", Some("no.png"), "red"), entry("b", "t", Some("cut.jpg"), "red")];
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    let bytes = std::fs::read(images("420.jpg")).unwrap();
+    std::fs::write(dir.path().join("cut.jpg"), &bytes[..bytes.len() - 40]).unwrap();
+    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
+        @r#"1 of 2 images are missing: DIR/no.png (sample "a"): DIR/instruct.json"#);
+    std::fs::copy(images("rgb.png"), dir.path().join("no.png")).unwrap();
+    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
+        @r#"1 of 2 images are broken: DIR/cut.jpg (sample "b"): cannot decode the image (JPEG, PNG or WebP): the file is cut off: DIR/instruct.json"#);
+    let quick = check(&dataset, CheckOptions::default()).unwrap();
+    assert_eq!(quick.broken, None);
+    assert!(quick.verdict(Unlabelled::Drop).is_ok());
+}
+
+#[test]
+fn single_unlabelled_samples_are_dropped_or_refused_and_whole_kinds_always_refused() {
+    let long = "red ".repeat(70);
+    let question = format!(
+        r#"{{"id": "long", "task": "t", "conversations": [{{"from": "human", "value": "{long}"}}, {{"from": "gpt", "value": "b"}}]}}"#
+    );
+    let lines = [entry("a", "t", None, "red"), entry("empty", "t", None, ""), question];
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    let report = check(&dataset, CheckOptions::default()).unwrap();
+    assert!(report.verdict(Unlabelled::Drop).is_ok());
+    assert_eq!(report.findings.kinds[0].truncated, 1);
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Refuse), &dir),
+        @r#"2 of 3 samples have no token to learn and data.unlabelled is "refuse": line 2 (id "empty"), line 3 (id "long"): DIR/instruct.json"#);
+    let dropped: Vec<usize> = report.dropped().iter().map(|d| d.index).collect();
+    let rest = dataset.without_entries(&dropped);
+    assert_eq!((rest.len(), rest.index(0)), (1, 0));
+
+    let lines = [entry("a", "t", None, "red"), entry("b", "none", None, "")];
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    let report = check(&dataset, CheckOptions::default()).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
+        @r#"none of the 1 samples of task "none" without an image has a token to learn; give them answers, or raise data.max_length (60): DIR/instruct.json"#);
+    let (dir, dataset) = temporary_dataset("[]", 4);
+    let report = check(&dataset, CheckOptions::default()).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir), @"there is no sample in it: DIR/instruct.json");
+}
+
+#[test]
+fn findings_are_kept_under_the_files_hash() {
+    let (dir, dataset) = temporary_dataset(&entry("a", "t", Some("x.png"), "red"), 4);
+    let cache = dir.path().join("cache");
+    let options = CheckOptions { decode_images: false, cache: Some(&cache) };
+    let first = check(&dataset, options).unwrap();
+    let second = check(&dataset, options).unwrap();
+    assert_eq!((first.cached, second.cached), (false, true));
+    assert_eq!(first.findings, second.findings);
+    // A missing image is seen either way.
+    assert_eq!(second.missing.len(), 1);
+    let names = || std::fs::read_dir(&cache).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    assert_eq!(names().len(), 1);
+    std::fs::write(&names()[0], "{").unwrap();
+    assert!(!check(&dataset, options).unwrap().cached, "a spoilt file is made again");
+    assert!(check(&dataset, options).unwrap().cached);
+}
+
+#[test]
+fn the_built_in_set_passes() {
+    let report = check(&scenes_dataset(20, 0), CheckOptions { decode_images: true, cache: None }).unwrap();
+    assert!(report.verdict(Unlabelled::Refuse).is_ok());
+    assert_eq!((report.samples(), report.findings.kinds.len(), report.images), (160, 8, 20));
+}

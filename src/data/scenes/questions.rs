@@ -1,0 +1,147 @@
+//! One question and answer of every task about a scene.
+
+use super::world::{COLOURS, Object, SHAPES, SIZES, Scene, WORDS, pick};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// Tasks, in the order in which a scene's samples stand.
+pub const TASKS: [&str; 8] =
+    ["captioning", "grounding", "region_captioning", "counting", "attribute", "relation", "existence", "ocr"];
+
+/// A question and its answer.
+pub(super) type Pair = (String, String);
+
+/// The question and answer of every task, in the order of [`TASKS`]. Grounding and region captioning are about the same
+/// object, each the inverse of the other.
+pub(super) fn ask(scene: &Scene, rng: &mut ChaCha8Rng) -> [Pair; TASKS.len()] {
+    let region = pick(rng, &scene.objects);
+    [
+        captioning(&scene.objects),
+        grounding(region),
+        region_captioning(region),
+        counting(scene, rng),
+        attribute(scene, rng),
+        relation(scene, rng),
+        existence(scene, rng),
+        ocr(WORDS[scene.word]),
+    ]
+}
+
+/// Objects from left to right.
+pub(super) fn captioning(objects: &[Object]) -> Pair {
+    let named: Vec<String> = objects.iter().map(|o| format!("a {}", o.phrase())).collect();
+    ("Describe the image.".to_owned(), named.join(", "))
+}
+
+pub(super) fn grounding(object: &Object) -> Pair {
+    (format!("Locate the {}.", object.phrase()), object.bounds())
+}
+
+pub(super) fn region_captioning(object: &Object) -> Pair {
+    (format!("Name the object at {}.", object.bounds()), object.phrase())
+}
+
+pub(super) fn count_colour(colour: usize, n: usize) -> Pair {
+    (format!("How many {} objects are there?", COLOURS[colour].0), n.to_string())
+}
+
+pub(super) fn count_shape(shape: usize, n: usize) -> Pair {
+    let plural = if SHAPES[shape].ends_with('s') { "es" } else { "s" };
+    (format!("How many {}{plural} are there?", SHAPES[shape]), n.to_string())
+}
+
+/// A count drawn evenly from those that the scene has.
+fn counting(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
+    let count = |f: &dyn Fn(&Object) -> bool| scene.objects.iter().filter(|o| f(o)).count();
+    let colours = (0..COLOURS.len()).map(|c| count_colour(c, count(&|o| o.colour == c)));
+    let shapes = (0..SHAPES.len()).map(|s| count_shape(s, count(&|o| o.shape == s)));
+    let all: Vec<Pair> = colours.chain(shapes).collect();
+    let mut counts: Vec<&str> = all.iter().map(|(_, n)| n.as_str()).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    let wanted = *pick(rng, &counts);
+    let fitting: Vec<&Pair> = all.iter().filter(|(_, n)| n == wanted).collect();
+    (*pick(rng, &fitting)).clone()
+}
+
+pub(super) fn colour_of(object: &Object) -> Pair {
+    (
+        format!("What color is the {} {}?", SIZES[object.size].0, SHAPES[object.shape]),
+        COLOURS[object.colour].0.to_owned(),
+    )
+}
+
+pub(super) fn shape_of(object: &Object) -> Pair {
+    (
+        format!("What shape is the {} {} object?", SIZES[object.size].0, COLOURS[object.colour].0),
+        SHAPES[object.shape].to_owned(),
+    )
+}
+
+pub(super) fn size_of(object: &Object) -> Pair {
+    (
+        format!("What size is the {} {}?", COLOURS[object.colour].0, SHAPES[object.shape]),
+        SIZES[object.size].0.to_owned(),
+    )
+}
+
+/// Colour, shape or size of an object that the two other attributes single out.
+fn attribute(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
+    let alone = |key: &dyn Fn(&Object) -> (usize, usize), o: &Object| {
+        scene.objects.iter().filter(|other| key(other) == key(o)).count() == 1
+    };
+    let mut forms: Vec<Vec<Pair>> = vec![Vec::new(); 3];
+    for o in &scene.objects {
+        if alone(&|o| (o.size, o.shape), o) {
+            forms[0].push(colour_of(o));
+        }
+        if alone(&|o| (o.size, o.colour), o) {
+            forms[1].push(shape_of(o));
+        }
+        if alone(&|o| (o.colour, o.shape), o) {
+            forms[2].push(size_of(o));
+        }
+    }
+    // With two to four different objects at least one form has a question (a test draws thousands).
+    forms.retain(|f| !f.is_empty());
+    let form = pick(rng, &forms);
+    pick(rng, form).clone()
+}
+
+/// `first` is the left or upper one; `swap` asks about the other.
+pub(super) fn related(first: &Object, second: &Object, beside: bool, swap: bool) -> Pair {
+    let (near, far) = if beside { ("left", "right") } else { ("above", "below") };
+    let (subject, other, answer) = if swap { (second, first, far) } else { (first, second, near) };
+    let of = if beside { " of" } else { "" };
+    (format!("Is the {} {near} or {far}{of} the {}?", subject.phrase(), other.phrase()), answer.to_owned())
+}
+
+fn relation(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
+    let (first, second, beside) = *pick(rng, &scene.related_pairs());
+    related(&first, &second, beside, rng.random_bool(0.5))
+}
+
+pub(super) fn is_there(colour: usize, shape: usize, there: bool) -> Pair {
+    let answer = if there { "yes" } else { "no" };
+    (format!("Is there a {} {}?", COLOURS[colour].0, SHAPES[shape]), answer.to_owned())
+}
+
+/// As many yes as no; half of the no questions name a colour that the scene has.
+fn existence(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
+    let there = |c: usize, s: usize| scene.objects.iter().any(|o| o.colour == c && o.shape == s);
+    if rng.random_bool(0.5) {
+        let object = pick(rng, &scene.objects);
+        return is_there(object.colour, object.shape, true);
+    }
+    let seen = |c: usize| scene.objects.iter().any(|o| o.colour == c);
+    let all = (0..COLOURS.len()).flat_map(|c| (0..SHAPES.len()).map(move |s| (c, s)));
+    let absent = all.filter(|&(c, s)| !there(c, s));
+    let (near, far): (Vec<_>, Vec<_>) = absent.partition(|&(c, _)| seen(c));
+    // Four shapes of one colour leave none near.
+    let &(colour, shape) = if near.is_empty() || rng.random_bool(0.5) { pick(rng, &far) } else { pick(rng, &near) };
+    is_there(colour, shape, false)
+}
+
+pub(super) fn ocr(word: &str) -> Pair {
+    ("What word is written?".to_owned(), word.to_owned())
+}

@@ -1,0 +1,171 @@
+//! What a scene is: a few shapes on a lattice above a printed word, drawn from a seed.
+
+use crate::data::permutation::mix;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Width and height of a scene in pixels.
+pub const SIDE: u32 = 64;
+/// Height of the part above the word, where the objects lie.
+const OBJECT_ROWS: u32 = 48;
+/// Objects lie on multiples of this, so that a box takes few different coordinates.
+pub(super) const LATTICE: u32 = 4;
+const OBJECTS: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Colours: a word and its RGB value.
+pub(super) const COLOURS: [(&str, [u8; 3]); 6] = [
+    ("red", [214, 39, 40]),
+    ("green", [44, 150, 60]),
+    ("blue", [40, 80, 210]),
+    ("yellow", [236, 196, 20]),
+    ("purple", [140, 70, 190]),
+    ("cyan", [30, 190, 205]),
+];
+/// Shapes.
+pub(super) const SHAPES: [&str; 4] = ["circle", "square", "triangle", "cross"];
+/// Sizes: a word and the side in pixels.
+pub(super) const SIZES: [(&str, u32); 2] = [("small", 12), ("large", 20)];
+/// Printed words.
+pub(super) const WORDS: [&str; 12] =
+    ["SUN", "CAT", "DOG", "KEY", "TEA", "ICE", "FOX", "JAM", "BUS", "PIE", "OWL", "HUT"];
+/// Backgrounds.
+pub(super) const BACKGROUNDS: [[u8; 3]; 3] = [[246, 246, 242], [226, 231, 236], [236, 226, 216]];
+/// Left edges that the word may have.
+const WORD_EDGES: u32 = 7;
+
+/// One shape. Fields are numbers into the lists above; edges are in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Object {
+    pub left: u32,
+    pub top: u32,
+    pub size: usize,
+    pub colour: usize,
+    pub shape: usize,
+}
+
+impl Object {
+    pub(super) fn side(&self) -> u32 {
+        SIZES[self.size].1
+    }
+
+    /// `large red circle`.
+    pub(super) fn phrase(&self) -> String {
+        format!("{} {} {}", SIZES[self.size].0, COLOURS[self.colour].0, SHAPES[self.shape])
+    }
+
+    /// `[x1, y1, x2, y2]` as fractions of the side, two decimals.
+    pub(super) fn bounds(&self) -> String {
+        let edges = [self.left, self.top, self.left + self.side(), self.top + self.side()];
+        let [a, b, c, d] = edges.map(coordinate);
+        format!("[{a}, {b}, {c}, {d}]")
+    }
+
+    /// Twice the centre, in pixels.
+    pub(super) fn centre2(&self) -> (u32, u32) {
+        (2 * self.left + self.side(), 2 * self.top + self.side())
+    }
+
+    fn kind(&self) -> (usize, usize, usize) {
+        (self.size, self.colour, self.shape)
+    }
+
+    /// Whether two boxes come closer than a lattice step.
+    fn crowds(&self, other: &Self) -> bool {
+        let near = |a: u32, a_side: u32, b: u32, b_side: u32| a < b + b_side + LATTICE && b < a + a_side + LATTICE;
+        near(self.left, self.side(), other.left, other.side()) && near(self.top, self.side(), other.top, other.side())
+    }
+}
+
+/// An edge in pixels as a fraction of the side.
+pub(super) fn coordinate(pixels: u32) -> String {
+    format!("{:.2}", f64::from(pixels) / f64::from(SIDE))
+}
+
+/// One picture's content. No two objects have the same size, colour and shape; they stand from left to right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scene {
+    pub objects: Vec<Object>,
+    pub word: usize,
+    pub word_left: u32,
+    pub background: usize,
+}
+
+impl Scene {
+    /// Draws one from a stream.
+    pub(super) fn draw(rng: &mut ChaCha8Rng) -> Self {
+        loop {
+            let wanted = rng.random_range(OBJECTS);
+            // Half of the scenes have a theme, so that larger counts are not rare.
+            let theme = rng.random_bool(0.5).then(|| (rng.random_bool(0.5), rng.random_range(0..COLOURS.len())));
+            let mut objects: Vec<Object> = Vec::with_capacity(wanted);
+            for _ in 0..40 {
+                if objects.len() == wanted {
+                    break;
+                }
+                let object = draw_object(rng, theme);
+                if !objects.iter().any(|o| o.kind() == object.kind() || o.crowds(&object)) {
+                    objects.push(object);
+                }
+            }
+            objects.sort_unstable();
+            let word = rng.random_range(0..WORDS.len());
+            let word_left = 1 + LATTICE * rng.random_range(0..WORD_EDGES);
+            let background = rng.random_range(0..BACKGROUNDS.len());
+            let scene = Self { objects, word, word_left, background };
+            if scene.objects.len() == wanted && scene.has_related_pair() {
+                return scene;
+            }
+        }
+    }
+
+    /// What must not come in both parts of the set: the objects and the word.
+    pub(super) fn signature(&self) -> (Vec<Object>, usize) {
+        (self.objects.clone(), self.word)
+    }
+
+    /// Pairs of objects that lie clearly beside (`true`) or above (`false`) one another, the left or upper one first.
+    pub(super) fn related_pairs(&self) -> Vec<(Object, Object, bool)> {
+        // Twice 12 pixels: half the width of a large object and a gap.
+        const CLEARLY: u32 = 24;
+        let mut pairs = Vec::new();
+        for a in &self.objects {
+            for b in &self.objects {
+                let ((ax, ay), (bx, by)) = (a.centre2(), b.centre2());
+                if ax + CLEARLY <= bx {
+                    pairs.push((*a, *b, true));
+                }
+                if ay + CLEARLY <= by {
+                    pairs.push((*a, *b, false));
+                }
+            }
+        }
+        pairs
+    }
+
+    fn has_related_pair(&self) -> bool {
+        !self.related_pairs().is_empty()
+    }
+}
+
+fn draw_object(rng: &mut ChaCha8Rng, theme: Option<(bool, usize)>) -> Object {
+    let (mut colour, mut shape) = (rng.random_range(0..COLOURS.len()), rng.random_range(0..SHAPES.len()));
+    if let Some((by_colour, value)) = theme.filter(|_| rng.random_bool(0.7)) {
+        if by_colour { colour = value } else { shape = value % SHAPES.len() }
+    }
+    let size = rng.random_range(0..SIZES.len());
+    let side = SIZES[size].1;
+    let left = LATTICE * rng.random_range(0..=(SIDE - side) / LATTICE);
+    let top = LATTICE * rng.random_range(0..=(OBJECT_ROWS - side) / LATTICE);
+    Object { left, top, size, colour, shape }
+}
+
+/// The stream of scene `index` of part `part`.
+pub(super) fn stream(seed: u64, part: u64, index: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(mix(mix(mix(seed) ^ part) ^ index))
+}
+
+/// One of a list.
+pub(super) fn pick<'a, T>(rng: &mut ChaCha8Rng, list: &'a [T]) -> &'a T {
+    list.choose(rng).expect("lists of the set are not empty")
+}
