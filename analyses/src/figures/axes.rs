@@ -70,7 +70,6 @@ impl Axes {
 
     /// Left and bottom edge, ticks, labels and titles. Leave room for them: see [`left_room`] and [`bottom_room`].
     pub fn frame<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, x_title: &str, y_title: &str) -> Drawn {
-        self.x_axis(canvas, x_title)?;
         let y_ticks = self.y_ticks(canvas);
         for tick in &y_ticks {
             let (_, y) = self.at(self.x.0, *tick);
@@ -79,6 +78,8 @@ impl Axes {
             let place = (self.from.0 - 4.0, y);
             canvas.text(&label(*tick, &y_ticks), place, canvas.small, (HPos::Right, VPos::Center), INK)?;
         }
+        // After the grid, whose last line may lie on it.
+        self.x_axis(canvas, x_title)?;
         canvas.line(&[self.from, (self.from.0, self.to.1)], INK, 0.6)?;
         canvas.upwards(y_title, (canvas.title * 0.7, f64::midpoint(self.from.1, self.to.1)), canvas.title)
     }

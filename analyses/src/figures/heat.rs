@@ -14,6 +14,13 @@ pub(super) fn bar_room<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, range: (f64,
     8.0 + 8.0 + 6.0 + widest + canvas.title * 1.5
 }
 
+/// Red, green and blue of the sequential colour map at `part` (0..=1), the same in figures and viewer.
+#[must_use]
+pub fn viridis(part: f64) -> [u8; 3] {
+    let RGBColor(red, green, blue) = ViridisRGB.get_color(part.clamp(0.0, 1.0));
+    [red, green, blue]
+}
+
 /// Viridis; null is grey.
 pub(super) fn color(value: Option<f64>, range: (f64, f64)) -> RGBColor {
     let Some(value) = value.filter(|v| v.is_finite()) else { return GREY };

@@ -17,6 +17,7 @@ mod tests;
 mod theme;
 
 pub use error::FigureError;
+pub use heat::viridis;
 pub use theme::Venue;
 
 use crate::store::{Record, RunDir, option_that_logs, read_records};
