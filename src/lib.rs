@@ -1,7 +1,9 @@
 //! Trains CoVFT and its rivals on a vision encoder inside a multimodal LLM, and measures how instructions pull the
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
+pub mod cli;
 pub mod config;
+pub mod data;
 pub mod eval;
 pub mod experiment;
 #[expect(unsafe_code, reason = "SIMD and unwritten memory live here and nowhere else")]

@@ -1,6 +1,7 @@
 //! The command line: one file a command. The only place that prints, draws progress bars or names `anyhow`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
+mod bench;
 mod data;
 mod drift;
 mod generate;
@@ -8,6 +9,8 @@ mod init;
 mod inspect;
 mod plot;
 mod progress;
+mod recipe;
+mod summary;
 mod table;
 mod train;
 mod verify;
@@ -48,6 +51,8 @@ enum Command {
     Drift(drift::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
+    /// Time a training step, phase by phase.
+    Bench(bench::Args),
     /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
     /// Open the explorer on runs, live or finished.
@@ -59,6 +64,8 @@ enum Command {
 /// 0 done, 1 failed, 2 usage, 130 stopped by Ctrl-C after saving.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before any thread is there: the tensor library's own threads would spin beside ours.
+    crate::kernels::quiet_tensor_threads();
     let cli = Cli::parse();
     start_logging();
     // Building and dropping a graph of thousands of nodes recurses: give it room.
@@ -70,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Drift(args) => drift::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
         #[cfg(feature = "viewer")]
         Command::View(args) => view::run(&args),

@@ -1,0 +1,123 @@
+//! `covft-probe train`.
+
+use super::progress::Progress;
+use super::recipe::{self, RecipeArgs};
+use super::summary;
+use crate::config::Recipe;
+use crate::experiment::session::{Ended, Session};
+use anyhow::Context;
+use covft_analyses::store::RunDir;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Ctrl-C finishes the step under way, saves and exits with 130; a second Ctrl-C stops at once.
+
+Examples:
+  covft-probe train --log-grads                          the built-in set, on the CPU, in about 3 minutes
+  covft-probe train -c configs/real-mini.toml --log-grads
+  covft-probe train --set 'stage.instruct.tuning.vision={ type = \"full\" }' --out runs/scenes-full
+  covft-probe train --steps 10                           no stage longer than 10 steps: a quick try
+  covft-probe train --resume runs/scenes                 go on where a stopped or killed run left off
+  covft-probe train -c mine.toml --show-config           print the resolved recipe and stop")]
+pub(super) struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Run directory; <out>/<name> if left out, with a number behind it where that is taken.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// cpu or cuda:0.
+    #[arg(long, conflicts_with = "resume")]
+    device: Option<String>,
+    /// Seed of every random draw.
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// No stage longer than this; schedules follow.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    steps: Option<u64>,
+    /// Go on with a run that was stopped or killed, from its last checkpoint.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides"])]
+    resume: Option<PathBuf>,
+    /// Record gradient norms and directions of the vision encoder.
+    #[arg(long, conflicts_with = "resume")]
+    log_grads: bool,
+    /// Print the resolved recipe and stop.
+    #[arg(long, conflicts_with = "resume")]
+    show_config: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let command: Vec<String> = std::env::args().collect();
+    let mut session = if let Some(run) = &args.resume {
+        Session::resume(run.clone(), command)?
+    } else {
+        let recipe = resolve(args)?;
+        if args.show_config {
+            print!("{}", recipe.to_toml());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let path = args.out.clone().unwrap_or_else(|| free_name(&recipe.out.join(&recipe.name)));
+        Session::create(recipe, path, command)?
+    };
+    println!("{}", session.dir().path().display());
+    stop_on_ctrl_c(&session.stop)?;
+    let mut progress = Progress::new();
+    let ended = session.run(&mut [&mut progress]);
+    drop(progress);
+    let dir = session.dir().path().to_path_buf();
+    match ended.with_context(|| format!("the run stopped: {}", dir.display()))? {
+        Ended::Done => {
+            summary::print(&RunDir::open(dir)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::Stopped => {
+            println!("stopped and saved; go on with: covft-probe train --resume {}", dir.display());
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+fn resolve(args: &Args) -> anyhow::Result<Recipe> {
+    let mut overrides = args.recipe.overrides.clone();
+    // Flags are short for keys, so they go the same way.
+    overrides.extend(args.device.as_ref().map(|d| format!("device={d:?}")));
+    overrides.extend(args.seed.map(|s| format!("seed={s}")));
+    if args.log_grads {
+        overrides.push("probe.log_grads=true".into());
+    }
+    let mut recipe = recipe::read(args.recipe.config.as_deref(), &overrides)?;
+    if let Some(limit) = args.steps {
+        anyhow::ensure!(limit > 0, "--steps must be at least 1");
+        for stage in &mut recipe.stages {
+            (stage.steps, stage.epochs) = (Some(stage.steps.unwrap_or(limit).min(limit)), None);
+        }
+    }
+    Ok(recipe)
+}
+
+/// `path`, or `path-2`, `path-3`, ... where it is taken.
+fn free_name(path: &Path) -> PathBuf {
+    let numbered = (2..).map(|n| PathBuf::from(format!("{}-{n}", path.display())));
+    std::iter::once(path.to_path_buf()).chain(numbered).find(|p| !p.exists()).unwrap_or_else(|| path.to_path_buf())
+}
+
+fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    let stop = Arc::clone(STOP.get_or_init(|| Arc::clone(stop)));
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            // The second time they mean it; the last checkpoint is whole.
+            quit(130);
+        }
+        eprintln!("\nstopping after this step; once more stops at once");
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+#[expect(clippy::exit, reason = "asked for twice, from a signal handler's thread")]
+fn quit(code: i32) -> ! {
+    std::process::exit(code)
+}

@@ -1,0 +1,73 @@
+//! Held-out samples as the evaluation wants them: batches in order, and questions to answer.
+
+use crate::data::{Dataset, Loader, Sampler};
+use crate::eval::{Answer, HeldOut};
+use crate::models::generate::{GenerateOptions, Question, Sampling};
+use crate::train::{BoxError, MllmStep, Scope};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// Longest generated answer in tokens.
+const ANSWER_TOKENS: usize = 64;
+
+/// The held-out set of a stage.
+#[derive(Debug)]
+pub(super) struct HeldOutSet {
+    subset: Dataset,
+    whole: Dataset,
+    questions: [Dataset; 2],
+    batch: usize,
+    workers: usize,
+    prefetch: usize,
+}
+
+impl HeldOutSet {
+    /// `subset` samples are evaluated on the way and all at the end; answers are generated for `generate` of either.
+    pub(super) fn new(whole: &Dataset, subset: usize, generate: [usize; 2], batch: usize, workers: usize) -> Self {
+        let small = whole.subset(subset);
+        let questions = [small.subset(generate[0]), whole.subset(generate[1])];
+        Self { subset: small, whole: whole.clone(), questions, batch, workers, prefetch: 2 }
+    }
+}
+
+impl HeldOut<MllmStep> for HeldOutSet {
+    fn batches(
+        &mut self,
+        scope: Scope,
+    ) -> Result<Box<dyn Iterator<Item = Result<crate::data::Batch, BoxError>> + '_>, BoxError> {
+        let set = match scope {
+            Scope::Subset => &self.subset,
+            Scope::Whole => &self.whole,
+        };
+        let sampler = Arc::new(Sampler::sequential(set.len(), self.batch));
+        let all = 0..sampler.micro_batches_per_epoch();
+        let loader = Loader::start(set, &sampler, all, self.workers, self.prefetch)?;
+        Ok(Box::new(loader.map(|batch| batch.map_err(BoxError::from))))
+    }
+
+    fn answers(&mut self, model: &MllmStep, scope: Scope) -> Result<Vec<Answer>, BoxError> {
+        let set = match scope {
+            Scope::Subset => &self.questions[0],
+            Scope::Whole => &self.questions[1],
+        };
+        let tokenizer = &set.preparation().tokenizers.language;
+        let side = set.preparation().image.size as usize;
+        let options =
+            GenerateOptions { max_new_tokens: ANSWER_TOKENS, stop: vec![tokenizer.end()], sampling: Sampling::Greedy };
+        let mut answers = Vec::with_capacity(set.len());
+        for i in 0..set.len() {
+            let item = set.eval_item(i)?;
+            let pixels = Tensor::from_vec(item.pixels, (1, 3, side, side), crate::train::StepModel::device(model))?;
+            let question =
+                Question { pixels: &pixels, input_ids: &item.prompt_ids, context_ids: &item.context_ids };
+            let generated = model.mllm().generate(&question, &options)?;
+            answers.push(Answer {
+                sample: item.meta.id,
+                task: item.meta.task,
+                text: tokenizer.decode(&generated.ids)?.trim().to_owned(),
+                references: item.answers,
+            });
+        }
+        Ok(answers)
+    }
+}
