@@ -2,4 +2,6 @@
 //!
 //! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
+pub mod figures;
+pub mod stats;
 pub mod store;

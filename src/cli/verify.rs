@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn folder(path: &Path) -> anyhow::Result<ExitCode> {
-    let report = verify::check(path)?;
+    let report = verify::verify(path)?;
     let mut table = Table::new(&["", "what", "max rel. difference", "tolerance", "note"]);
     for row in &report.rows {
         let mark = if row.pass { "ok" } else { "FAIL" };

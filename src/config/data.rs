@@ -1,5 +1,6 @@
 //! `[data]`: which instruction files and images a run reads and how they become token ids and pixels.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const BUILTIN_SCENES: &str = "builtin:scenes";
 
 /// `[data]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// Training set: a JSON or JSON Lines file in the LLaVA conversation format, or `builtin:scenes`.
@@ -98,7 +99,7 @@ pub fn is_builtin_scenes(path: &Path) -> bool {
 }
 
 /// Prompt template.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
     /// Vicuna's: `{system} USER: {question} ASSISTANT: {answer}{end}`.
@@ -112,7 +113,7 @@ pub enum Template {
 }
 
 /// How an image that is not square becomes square.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageAspect {
     /// Padded to a centred square with the mean colour, then resized.
@@ -123,7 +124,7 @@ pub enum ImageAspect {
 }
 
 /// What follows the questions in the context text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextSuffix {
     /// Nothing (the published evaluation).
@@ -134,7 +135,7 @@ pub enum ContextSuffix {
 }
 
 /// What happens to single samples without any labelled token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlabelled {
     /// They are left out and listed before the first step.
@@ -145,7 +146,7 @@ pub enum Unlabelled {
 }
 
 /// `[data.scenes]`: the built-in set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScenesConfig {
     /// Training scenes; each gives one sample of every task.

@@ -148,3 +148,37 @@ fn optional(schema: &Value) -> Option<&Value> {
     let only = others.next()?;
     (variants.len() == 2 && others.next().is_none()).then_some(only)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn keys_are_found_in_every_kind_of_place() {
+        let keys = keys();
+        let find = |path: &str| keys.iter().find(|k| k.path == path).unwrap_or_else(|| panic!("{path} is not listed"));
+        assert_eq!(find("seed").default, "`0`");
+        assert_eq!(find("name").default, "required");
+        assert!(find("data.template").kind.contains("chatml"), "{:?}", find("data.template"));
+        assert!(find("stage[].tuning.vision.experts").meaning.contains("covft"));
+        assert!(find("stage[].max_grad_norm").kind.contains("none"));
+        assert_eq!(find("model.language.sizes.kv_heads").default, "required");
+        assert!(keys.iter().all(|k| !k.meaning.is_empty()), "{:?}", keys.iter().find(|k| k.meaning.is_empty()));
+    }
+
+    /// `UPDATE_DOCS=1 cargo test` writes the table.
+    #[test]
+    fn the_table_in_the_documentation_is_this_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (begin, end) = ("<!-- keys -->\n", "<!-- /keys -->");
+        let (head, rest) = text.split_once(begin).unwrap();
+        let (table, tail) = rest.split_once(end).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, format!("{head}{begin}{}{end}{tail}", markdown())).unwrap();
+        } else {
+            assert_eq!(table, markdown(), "run UPDATE_DOCS=1 cargo test the_table_in_the_documentation");
+        }
+    }
+}

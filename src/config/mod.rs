@@ -1,6 +1,7 @@
 //! One TOML is one run. Raw serde types become checked ones; unknown keys are refused with line and column.
 
 pub mod data;
+pub mod keys;
 mod load;
 pub mod model;
 pub mod probe;
@@ -8,11 +9,12 @@ pub mod train;
 
 pub use load::ConfigError;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A complete run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Name of the run and of its directory under `out`.
@@ -42,7 +44,7 @@ pub struct Recipe {
 }
 
 /// Number type of the forward and backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compute {
     /// float32.

@@ -1,10 +1,11 @@
 //! The model's part of a recipe: sizes, checkpoints and how each part is tuned.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// `[model]`: either folders of pretrained weights or sizes for a model from nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// A whole LLaVA-layout checkpoint folder; parts it lacks come from the folders below.
@@ -22,7 +23,7 @@ pub struct ModelConfig {
 }
 
 /// Kind of vision tower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TowerKind {
     /// CLIP ViT.
@@ -32,7 +33,7 @@ pub enum TowerKind {
 }
 
 /// `[model.vision]`. Sizes may be left out where `weights` has a `config.json` that names them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
     /// Folder in Hugging Face layout; random initialisation without it.
@@ -69,7 +70,7 @@ fn default_select_layer() -> i64 {
 }
 
 /// `[model] projector`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProjectorKind {
     /// One linear layer.
     #[serde(rename = "linear")]
@@ -81,7 +82,7 @@ pub enum ProjectorKind {
 }
 
 /// `[model.language]`: a LLaMA.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageConfig {
     /// Folder in Hugging Face layout; random initialisation without it.
@@ -96,7 +97,7 @@ pub struct LanguageConfig {
 }
 
 /// `[model.language.sizes]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageSizes {
     /// Width.
@@ -125,7 +126,7 @@ fn default_rope_theta() -> f64 {
 }
 
 /// `[model.text]`: a BERT.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
     /// Folder in Hugging Face layout; random initialisation without it.
@@ -143,7 +144,7 @@ pub struct TextConfig {
 }
 
 /// How the text encoder's token states become one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// State of the first token (the paper).
@@ -154,7 +155,7 @@ pub enum Pool {
 }
 
 /// `[model.text.sizes]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSizes {
     /// Width.
@@ -178,7 +179,7 @@ fn default_positions() -> usize {
 }
 
 /// How each part of the model is tuned in one stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
     /// Vision encoder.
@@ -203,7 +204,7 @@ fn yes() -> bool {
 }
 
 /// How the vision encoder is tuned: `{ type = "covft", experts = 4 }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum VisionMethod {
     /// Nothing trains.
@@ -266,7 +267,7 @@ fn default_experts() -> usize {
 }
 
 /// How routing logits become weights: `"dense"`, `"uniform"` or `{ sparse = 2 }`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Router {
     /// Softmax over all experts (the paper).
@@ -279,7 +280,7 @@ pub enum Router {
 }
 
 /// How the language model is tuned.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LanguageMethod {
     /// Everything trains.
@@ -300,7 +301,7 @@ pub enum LanguageMethod {
 }
 
 /// How the text encoder is tuned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TextMethod {
     /// Frozen (the paper).
@@ -311,7 +312,7 @@ pub enum TextMethod {
 }
 
 /// Which blocks are run again in the backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Checkpointing {
     /// None.

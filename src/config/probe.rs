@@ -1,10 +1,11 @@
 //! `[probe]`: what is measured while training.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 
 /// `[probe]`. Losses, learning rates, evaluations and predictions are recorded in any case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// Gradient norms and directions of the vision encoder (`--log-grads`).

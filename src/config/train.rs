@@ -5,6 +5,7 @@ mod check;
 pub use check::{Length, Stage, Warmup, check_stages};
 
 use super::model::Tuning;
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use std::fmt;
 
 /// One `[[stage]]` of the recipe, as written. Lengths in optimiser steps; one step is `accumulation` micro-batches of
 /// `batch_size` samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
     /// Name, unique in the recipe: it stands in every record.
@@ -67,6 +68,9 @@ pub struct StageConfig {
     /// generated, at the end neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate_samples: Option<usize>,
+    /// The same for the evaluation at the stage's end; all held-out samples where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_at_end: Option<usize>,
     /// Steps between checkpoints; only the one at the end where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
@@ -76,10 +80,6 @@ pub struct StageConfig {
     /// Whether the checkpoint with the lowest held-out loss stays too (and an evaluation that finds one writes one).
     #[serde(default = "yes")]
     pub keep_best: bool,
-    /// Held-out samples that answers are generated for at the end of the stage; all of them where left out. Nothing is
-    /// generated without `generate_samples`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generate_at_end: Option<usize>,
     /// Keep the end of this stage under `out` and load it in later runs that begin the same way (all stages before it
     /// must be kept too).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -117,7 +117,7 @@ fn yes() -> bool {
 }
 
 /// `[stage.learning_rates]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartRates {
     /// Vision encoder with what the tuning method adds to it.
@@ -150,7 +150,7 @@ impl PartRates {
 }
 
 /// How the learning rate goes after the warm-up, in Hugging Face's forms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// Half a cosine down to 0.
@@ -174,6 +174,18 @@ pub enum GradClip {
 impl Default for GradClip {
     fn default() -> Self {
         Self::Norm(1.0)
+    }
+}
+
+impl JsonSchema for GradClip {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "GradClip".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [{ "type": "number" }, { "const": "none" }]
+        })
     }
 }
 
@@ -225,7 +237,7 @@ impl<'de> Deserialize<'de> for GradClip {
 /// `[stage.spikes]`: a robust rule over the last steps. A loss is a spike when it exceeds their median by
 /// `loss_deviations` robust standard deviations (1.4826 times the median absolute deviation, at least 1 % of the
 /// median); a gradient norm is one when it exceeds `gradient_factor` times their median.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpikeConfig {
     /// Steps remembered. Nothing is judged before a quarter of them (at least 8) are there.

@@ -178,7 +178,6 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: &AttentionShape<'_>) ->
 
 /// # Safety
 /// Nobody else touches this head's rows of `out`.
-#[expect(clippy::too_many_arguments, reason = "slices, shape, and where to write")]
 unsafe fn forward_head(
     level: Level,
     q: &[f32],

@@ -4,7 +4,7 @@ use super::buffer::{Fresh, Shared, build};
 use super::dispatch::{dispatch, level};
 use super::math::fma;
 use super::parallel::{PIECE, for_each, map, part};
-use super::reduce::dot;
+use super::reduce::dot_here;
 
 #[inline(always)]
 fn mix_body<const FMA: bool>(parts: &[&[f32]], weights: &[f32], base: Option<&[f32]>, out: &mut Fresh) {
@@ -78,6 +78,6 @@ pub fn scale_samples(x: &[f32], weights: &[f32], stride: usize, at: usize, batch
 pub fn mixture_backward_weights(experts: &[&[f32]], grad: &[f32], batch: usize) -> Vec<f32> {
     assert!(batch > 0 && grad.len().is_multiple_of(batch), "mixture");
     assert!(experts.iter().all(|y| y.len() == grad.len()), "mixture");
-    let (n, e) = (grad.len() / batch, experts.len());
-    map(batch * e, |task| dot(part(experts[task % e], task / e, n), part(grad, task / e, n)) as f32)
+    let (level, n, e) = (level(), grad.len() / batch, experts.len());
+    map(batch * e, |task| dot_here(level, part(experts[task % e], task / e, n), part(grad, task / e, n)) as f32)
 }

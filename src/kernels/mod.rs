@@ -23,6 +23,7 @@ mod parallel;
 mod reduce;
 mod rope;
 mod rows;
+mod threads;
 
 pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_backward};
 pub use adamw::{AdamWStep, adamw_update};
@@ -38,6 +39,7 @@ pub use norm::{NormKind, norm, norm_backward};
 pub use reduce::{accumulate, all_finite, column_sums_into, dot, fill, scale_in_place, squared_distance, squared_norm};
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
+pub use threads::quiet_tensor_threads;
 
 #[cfg(test)]
 pub(crate) use dispatch::{available_levels, with_level};

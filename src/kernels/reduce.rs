@@ -1,6 +1,6 @@
 //! Sums, and small in-place changes. Sums are taken in float64, piece by piece, and added in the order of the pieces.
 
-use super::dispatch::{dispatch, level};
+use super::dispatch::{Level, dispatch, level};
 use super::parallel::{PIECE, map, part, rows_per_piece};
 
 /// Partial sums of a loop: two AVX-512 registers of float64.
@@ -40,6 +40,11 @@ pub fn dot(x: &[f32], y: &[f32]) -> f64 {
     assert_eq!(x.len(), y.len(), "dot product");
     let level = level();
     map(x.len().div_ceil(PIECE), |p| dot_piece(level, part(x, p, PIECE), part(y, p, PIECE))).iter().sum()
+}
+
+/// The same numbers, on this thread.
+pub(super) fn dot_here(level: Level, x: &[f32], y: &[f32]) -> f64 {
+    x.chunks(PIECE).zip(y.chunks(PIECE)).map(|(x, y)| dot_piece(level, x, y)).sum()
 }
 
 /// `sum x^2`, accumulated in float64.

@@ -2,7 +2,7 @@
 
 use crate::nn::{Init, Linear, ParamBuilder};
 use crate::ops::{self, Activation, Ctx};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 /// `second(activation(first(x)))`.
 #[derive(Clone, Debug)]
@@ -24,8 +24,15 @@ pub(super) struct FeedForwardSizes {
 }
 
 impl FeedForward {
-    /// `fc1` and `fc2` below `pb`.
+    /// `fc1` and `fc2` below `pb`. Weights that hold experts in their place are refused: the layer must not silently
+    /// begin at random.
     pub(super) fn new(pb: &ParamBuilder<'_>, sizes: FeedForwardSizes) -> Result<Self> {
+        if pb.contains("experts.0.0.weight")? && !pb.contains("fc1.weight")? {
+            bail!(
+                "{} holds experts in the weights, the recipe makes it a plain layer: keep the CoMoE layers",
+                pb.prefix()
+            );
+        }
         let FeedForwardSizes { width, hidden, activation } = sizes;
         let first = Linear::new(&pb.pp("fc1"), width, hidden, true)?;
         let second = Linear::new(&pb.pp("fc2"), hidden, width, true)?;
@@ -36,6 +43,9 @@ impl FeedForward {
     /// would stand below `pb` too), as does a random start: all experts begin alike.
     pub(super) fn expert(pb: &ParamBuilder<'_>, index: usize, sizes: FeedForwardSizes) -> Result<Self> {
         let FeedForwardSizes { width, hidden, activation } = sizes;
+        if index > 0 && !pb.contains(&format!("experts.{index}.0.weight"))? && pb.contains("experts.0.0.weight")? {
+            bail!("{} has no expert {index} in the weights: keep their number of experts", pb.prefix());
+        }
         let copy = |plain: &str, slot: usize, d_in: usize, d_out: usize| -> Result<Linear> {
             let at = pb.pp(format_args!("experts.{index}.{slot}"));
             let init = |leaf: &str| {
@@ -51,6 +61,16 @@ impl FeedForward {
 
     /// `x [.., D]` to `[.., D]`.
     pub(super) fn forward(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(ctx, &ops::activate(self.activation, &self.first.forward(ctx, x)?)?)
+        self.second.forward(ctx, &self.hidden(ctx, x)?)
+    }
+
+    /// The same plus `residual [.., D]`.
+    pub(super) fn forward_add(&self, ctx: &Ctx, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let Linear { weight, bias } = &self.second;
+        ops::linear_add(ctx, &self.hidden(ctx, x)?, weight, bias.as_ref(), residual)
+    }
+
+    fn hidden(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
+        ops::activate(self.activation, &self.first.forward(ctx, x)?)
     }
 }

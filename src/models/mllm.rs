@@ -90,9 +90,33 @@ impl Mllm {
         device: &Device,
         tasks: usize,
     ) -> Result<(Self, ParamStore)> {
-        let shapes = ModelShapes::resolve(config)?;
         let rule = |name: &str, role: &Role| trains(tuning, name, role);
-        let root = ParamBuilder::new(source, &rule, seed, device);
+        Self::assemble(config, tuning, ParamBuilder::new(source, &rule, seed, device), tasks)
+    }
+
+    /// The table of parameters of the same model, without their values: what `inspect` counts. Shapes are compared
+    /// with the source's.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), but for tensors that cannot be read.
+    pub fn plan(
+        config: &ModelConfig,
+        tuning: &Tuning,
+        source: &dyn TensorSource,
+        tasks: usize,
+    ) -> Result<(ModelShapes, ParamStore)> {
+        let rule = |name: &str, role: &Role| trains(tuning, name, role);
+        let (model, store) = Self::assemble(config, tuning, ParamBuilder::planning(source, &rule), tasks)?;
+        Ok((model.shapes, store))
+    }
+
+    fn assemble(
+        config: &ModelConfig,
+        tuning: &Tuning,
+        root: ParamBuilder<'_>,
+        tasks: usize,
+    ) -> Result<(Self, ParamStore)> {
+        let shapes = ModelShapes::resolve(config)?;
         let checkpointing = tuning.checkpointing;
         let tower = Tower::new(
             &root.part(Part::Vision).pp(VISION_PREFIX),
@@ -104,12 +128,8 @@ impl Mllm {
         let (d_vision, d_language) = (shapes.vision.width, shapes.language.width);
         let projector =
             Projector::new(&root.part(Part::Projector).pp(PROJECTOR_PREFIX), config.projector, d_vision, d_language)?;
-        let language = Llama::new(
-            &root.part(Part::Language),
-            &shapes.language,
-            &tuning.language,
-            checkpointing == Checkpointing::All,
-        )?;
+        let again = checkpointing == Checkpointing::All;
+        let language = Llama::new(&root.part(Part::Language), &shapes.language, &tuning.language, again)?;
         let text_root = root.part(Part::Text);
         let text = Bert::new(&text_root.pp(TEXT_PREFIX), &shapes.text, config.text.pool)?;
         let task_head = match (tuning.text, tasks) {

@@ -10,7 +10,7 @@ pub struct Fixture(pub HashMap<String, Tensor>);
 impl Fixture {
     /// A path below the fixture's folder.
     pub fn path(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/covft-tiny").join(name)
+        super::golden::path(name)
     }
 
     /// Reads one file.

@@ -78,19 +78,19 @@ fn fused(kind: Pointwise, x: &Tensor) -> Result<Tensor> {
 }
 
 /// The same in plain tensor operations.
-pub mod composed {
+pub(crate) mod composed {
     use candle_core::{Result, Tensor};
 
-    pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn quick_gelu(x: &Tensor) -> Result<Tensor> {
         x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
     }
-    pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn gelu_erf(x: &Tensor) -> Result<Tensor> {
         x.gelu_erf()
     }
-    pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
         x.gelu()
     }
-    pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    pub(crate) fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         gate.silu()? * up
     }
 }

@@ -95,7 +95,7 @@ impl Sizes {
 }
 
 /// The same in plain tensor operations.
-pub fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+pub(crate) fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
     let (b, n_q, width) = q.dims3()?;
     let n_k = k.dim(1)?;
     if spec.heads == 0 || width % spec.heads != 0 || spec.kv_heads == 0 || spec.heads % spec.kv_heads != 0 {

@@ -54,7 +54,7 @@ fn check(logits: &Tensor, targets: &[i64]) -> Result<(usize, usize)> {
 }
 
 /// The same in plain tensor operations.
-pub fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
+pub(crate) fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
     let (rows, _) = check(logits, targets)?;
     let keep: Vec<f32> = targets.iter().map(|t| if *t == IGNORE_INDEX { 0.0 } else { 1.0 }).collect();
     let labelled = keep.iter().filter(|k| **k > 0.0).count();

@@ -31,7 +31,7 @@ pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
 }
 
 /// The same in plain tensor operations.
-pub fn composed(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
+pub(crate) fn composed(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
     let (b, t) = ids.dims2()?;
     ctx.operand(table)?.index_select(&ids.flatten_all()?, 0)?.reshape((b, t, table.dims()[1]))
 }

@@ -21,7 +21,7 @@ pub fn linear_add(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>,
 }
 
 /// The same in plain tensor operations.
-pub fn composed(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>) -> Result<Tensor> {
+pub(crate) fn composed(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>) -> Result<Tensor> {
     let d_in = x.dim(D::Minus1)?;
     let d_out = weight.dims()[0];
     let mut dims = x.dims().to_vec();

@@ -98,7 +98,7 @@ fn fused(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
 }
 
 /// The same in plain tensor operations.
-pub fn composed(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
+pub(crate) fn composed(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (e, y) in experts.iter().enumerate() {
         let term = y.broadcast_mul(&weights.narrow(1, e, 1)?.unsqueeze(2)?)?;

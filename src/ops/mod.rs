@@ -30,7 +30,7 @@ mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
 pub use attention::{AttentionSpec, attention};
-pub use checkpoint::checkpoint;
+pub use checkpoint::{Block, checkpoint};
 pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, cross_entropy};
 pub use ctx::{Ctx, Draw};
 pub use dropout::dropout;

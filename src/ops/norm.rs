@@ -76,7 +76,7 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
 }
 
 /// Layer norm in plain tensor operations.
-pub fn composed_layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
+pub(crate) fn composed_layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normed = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
@@ -84,7 +84,7 @@ pub fn composed_layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f
 }
 
 /// RMS norm in plain tensor operations.
-pub fn composed_rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
+pub(crate) fn composed_rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&ctx.operand(w)?)
 }

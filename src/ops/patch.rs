@@ -21,7 +21,7 @@ pub fn unfold_patches(pixels: &Tensor, patch: usize) -> Result<Tensor> {
 }
 
 /// The same in plain tensor operations.
-pub fn composed(pixels: &Tensor, patch: usize) -> Result<Tensor> {
+pub(crate) fn composed(pixels: &Tensor, patch: usize) -> Result<Tensor> {
     let (b, c, h, w) = pixels.dims4()?;
     let (rows, columns) = (h / patch, w / patch);
     pixels.detach().reshape((b, c, rows, patch, columns, patch))?.permute((0, 2, 4, 1, 3, 5))?.contiguous()?.reshape((

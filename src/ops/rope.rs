@@ -48,7 +48,7 @@ pub fn rope(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Resul
 }
 
 /// The same in plain tensor operations.
-pub fn composed(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Result<Tensor> {
+pub(crate) fn composed(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Result<Tensor> {
     let (b, n, width) = x.dims3()?;
     let half = width / heads / 2;
     let x = x.reshape((b, n, heads, 2 * half))?;

@@ -223,19 +223,19 @@ pub fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: us
 }
 
 /// The same in plain tensor operations.
-pub mod composed {
+pub(crate) mod composed {
     use super::{Ctx, RowSource, Weight};
     use candle_core::{Result, Tensor};
     use std::sync::Arc;
 
-    pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
+    pub(crate) fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
         let (_, n, d) = x.dims3()?;
         x.broadcast_add(&ctx.operand(rows)?.reshape((n, d))?)
     }
-    pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
+    pub(crate) fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
         x.broadcast_mul(&ctx.operand(scale)?)
     }
-    pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Tensor> {
+    pub(crate) fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
         let p = rows.tensor().elem_count() / d;
         let rows = ctx.operand(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.contiguous()?;
@@ -244,17 +244,17 @@ pub mod composed {
         }
         Tensor::cat(&[&x.narrow(1, 0, at)?, &rows, &x.narrow(1, at, n - at)?], 1)
     }
-    pub fn remove_rows(x: &Tensor, at: usize, count: usize) -> Result<Tensor> {
+    pub(crate) fn remove_rows(x: &Tensor, at: usize, count: usize) -> Result<Tensor> {
         let n = x.dim(1)?;
         if at == 0 {
             return x.narrow(1, count, n - count)?.contiguous();
         }
         Tensor::cat(&[&x.narrow(1, 0, at)?, &x.narrow(1, at + count, n - at - count)?], 1)
     }
-    pub fn gather_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    pub(crate) fn gather_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
         x.index_select(&Tensor::new(indices, x.device())?, 0)
     }
-    pub fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: usize) -> Result<Tensor> {
+    pub(crate) fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: usize) -> Result<Tensor> {
         let (tb, tt, d) = text.dims3()?;
         let (m, p, _) = image.dims3()?;
         let zero = Tensor::zeros((1, d), text.dtype(), text.device())?;

@@ -82,7 +82,7 @@ impl Weight {
 }
 
 /// Lends a contiguous float32 CPU tensor's numbers.
-pub fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+pub(crate) fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => Ok(read(&data[start..end])),
@@ -92,7 +92,7 @@ pub fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R>
 }
 
 /// Lends the numbers of several contiguous float32 CPU tensors at once.
-pub fn read_all_f32<R>(tensors: &[&Tensor], read: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
+pub(crate) fn read_all_f32<R>(tensors: &[&Tensor], read: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
     let held: Vec<_> = tensors.iter().map(|t| t.storage_and_layout()).collect();
     let mut lent = Vec::with_capacity(held.len());
     for (storage, layout) in &held {

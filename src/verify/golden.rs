@@ -44,7 +44,7 @@ pub(super) struct Meta {
 }
 
 /// What the reference measured in its training steps.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Trace {
     pub(super) losses: Vec<f64>,
     pub(super) grad_norm: Vec<f64>,

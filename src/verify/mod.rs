@@ -11,6 +11,8 @@ mod golden;
 mod gradients;
 mod language;
 pub mod real_weights;
+mod towers;
+mod training;
 
 use golden::{Golden, METHODS};
 use std::path::{Path, PathBuf};
@@ -92,8 +94,10 @@ pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
         let (model, store) = golden.build(name, method)?;
         forward::check(&golden, name, &model, &expected, &mut report)?;
         gradients::check(&golden, name, (&model, &store), &expected, &mut report)?;
+        training::check(&golden, name, (&model, &store), &expected, &mut report)?;
     }
     language::check(folder, &mut report)?;
+    towers::check(folder, &mut report)?;
     Ok(report)
 }
 

@@ -1,1 +1,46 @@
+//! The run explorer: a window over run directories, finished or still being written.
+//!
+//! It reads records and never a tensor, so that "watch it train" and "open last month's run" are one path.
 
+mod app;
+mod data;
+mod panels;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::path::PathBuf;
+
+/// Why the window could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewerError {
+    /// No window system, or no OpenGL.
+    #[error("cannot open a window ({why}); over a remote shell, forward a display or copy the run directory")]
+    Window {
+        /// The reason.
+        why: String,
+    },
+    /// The background reader did not start.
+    #[error("cannot start the reader of the runs: {source}")]
+    Reader {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// Opens the explorer over `runs`: run directories, or folders of them. Returns when the window is closed.
+///
+/// # Errors
+/// No window can be opened.
+pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
+    let viewport = egui::ViewportBuilder::default().with_title("covft-probe").with_inner_size(tokens::WINDOW);
+    let options = eframe::NativeOptions { viewport, ..Default::default() };
+    let create = move |context: &eframe::CreationContext<'_>| {
+        let ctx = context.egui_ctx.clone();
+        let source = source::Source::follow(runs, move || ctx.request_repaint())?;
+        Ok(Box::new(app::App::new(source)) as Box<dyn eframe::App>)
+    };
+    let shown = eframe::run_native("covft-probe", options, Box::new(create));
+    shown.map_err(|e| ViewerError::Window { why: e.to_string() })
+}

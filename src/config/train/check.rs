@@ -170,11 +170,6 @@ fn check_sizes(stage: &StageConfig, report: &mut Report) {
     report.need(stage.checkpoint_every != Some(0), "checkpoint_every", zero);
     let no_samples = "must be at least 1; leave it out to generate nothing";
     report.need(stage.generate_samples != Some(0), "generate_samples", no_samples);
-    report.need(
-        stage.generate_at_end.is_none() || stage.generate_samples.is_some(),
-        "generate_at_end",
-        "needs generate_samples: nothing is generated without it",
-    );
     if let Some(tasks) = &stage.tasks {
         report.need(!tasks.is_empty(), "tasks", "names no task; leave it out for all samples");
         let distinct: BTreeSet<_> = tasks.iter().collect();

@@ -74,6 +74,23 @@ enum Inner {
     Mixture(Box<ContextualMoe>),
 }
 
+impl Inner {
+    /// `h [B, N, D]`, `text [B, C]`; same shape out, and the routing of a mixture.
+    fn forward(
+        &self,
+        ctx: &Ctx,
+        layer: LayerId,
+        h: &Tensor,
+        text: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<LayerRouting>)> {
+        match (self, text) {
+            (Self::Plain(plain), _) => Ok((plain.forward(&ctx.at(layer, "mlp"), h)?, None)),
+            (Self::Mixture(moe), Some(text)) => moe.forward(ctx, h, text).map(|(y, routing)| (y, Some(routing))),
+            (Self::Mixture(_), None) => bail!("the tower has CoMoE layers: it needs the text vector"),
+        }
+    }
+}
+
 impl Block {
     /// `pb` stands at the block, `tower` at the tower (prompts stand beside it); both know layer and reach.
     pub(super) fn new(
@@ -112,23 +129,27 @@ impl Block {
             Some(prompts) => prompts.insert(&at("prompts"), x)?,
             None => x.clone(),
         };
-        let scaled = |y: Tensor, which: usize| match &self.scales {
-            Some(scales) => ops::scale_channels(&at("layer_scale"), &y, &scales[which]),
-            None => Ok(y),
-        };
-        let y =
-            self.attention.forward(&at("attention"), &at("lora"), &self.norms[0].forward(&at("layer_norm"), &x)?)?;
-        let x = (x + scaled(y, 0)?)?;
-        let h = self.norms[1].forward(&at("layer_norm"), &x)?;
-        let (y, routing) = match &self.feed_forward {
-            Inner::Plain(plain) => (plain.forward(&at("mlp"), &h)?, None),
-            Inner::Mixture(moe) => {
-                let Some(text) = text else { bail!("the tower has CoMoE layers: it needs the text vector") };
-                let (y, routing) = moe.forward(ctx, &h, text)?;
-                (y, Some(routing))
+        let h = self.norms[0].forward(&at("layer_norm"), &x)?;
+        let x = match &self.scales {
+            // Without layer scale the residual rides along in the last linear layer.
+            None => self.attention.forward(&at("attention"), &at("lora"), &h, Some(&x))?,
+            Some([scale, _]) => {
+                let y = self.attention.forward(&at("attention"), &at("lora"), &h, None)?;
+                (x + ops::scale_channels(&at("layer_scale"), &y, scale)?)?
             }
         };
-        let x = (x + scaled(y, 1)?)?;
+        let h = self.norms[1].forward(&at("layer_norm"), &x)?;
+        let (x, routing) = match (&self.feed_forward, &self.scales) {
+            (Inner::Plain(plain), None) => (plain.forward_add(&at("mlp"), &h, &x)?, None),
+            (inner, scales) => {
+                let (y, routing) = inner.forward(ctx, self.layer, &h, text)?;
+                let y = match scales {
+                    Some([_, scale]) => ops::scale_channels(&at("layer_scale"), &y, scale)?,
+                    None => y,
+                };
+                ((x + y)?, routing)
+            }
+        };
         let x = match &self.prompts {
             Some(prompts) => prompts.remove(&x)?,
             None => x,
@@ -159,11 +180,15 @@ impl Attention {
         Ok(Self { q: project(q)?, k: project(k)?, v: project(v)?, out: project(out)?, heads: sizes.heads })
     }
 
-    /// `h [B, N, D]`.
-    fn forward(&self, ctx: &Ctx, lora: &Ctx, h: &Tensor) -> Result<Tensor> {
+    /// `h [B, N, D]`; the residual, where given, is added.
+    fn forward(&self, ctx: &Ctx, lora: &Ctx, h: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let q = self.q.forward(ctx, lora, h)?;
         let k = self.k.forward(ctx, lora, h)?;
         let v = self.v.forward(ctx, lora, h)?;
-        self.out.forward(ctx, lora, &ops::attention(&q, &k, &v, &AttentionSpec::bidirectional(self.heads))?)
+        let attended = ops::attention(&q, &k, &v, &AttentionSpec::bidirectional(self.heads))?;
+        match residual {
+            Some(residual) => self.out.forward_add(ctx, lora, &attended, residual),
+            None => self.out.forward(ctx, lora, &attended),
+        }
     }
 }

@@ -92,7 +92,6 @@ const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 struct Described {
     #[serde(default)]
     model_type: String,
-    vision_config: Option<Box<Described>>,
     hidden_size: Option<usize>,
     num_hidden_layers: Option<usize>,
     num_attention_heads: Option<usize>,
@@ -259,17 +258,14 @@ fn kind(config: &VisionConfig, described: &Described, path: &Path) -> Result<Tow
 }
 
 fn described(path: &Path) -> Result<Described, SizesError> {
-    let outer: Described = read(path)?;
-    // A whole CLIP nests its tower.
-    Ok(match outer.vision_config {
-        Some(mut tower) => {
-            if tower.model_type.is_empty() {
-                tower.model_type = outer.model_type;
-            }
-            *tower
-        }
-        None => outer,
-    })
+    let mut whole: Value = read(path)?;
+    // A whole CLIP or LLaVA nests its tower, beside keys that mean its language model.
+    let mut nested = whole.get_mut("vision_config").map(Value::take).filter(Value::is_object);
+    if let (Some(Value::Object(tower)), Some(kind)) = (&mut nested, whole.get("model_type")) {
+        tower.entry("model_type").or_insert_with(|| kind.clone());
+    }
+    let unreadable = |e: serde_json::Error| SizesError::Unreadable { reason: e.to_string(), path: path.to_owned() };
+    serde_json::from_value(nested.unwrap_or(whole)).map_err(unreadable)
 }
 
 fn preprocessor(weights: Option<&Path>) -> Result<Preprocessor, SizesError> {

@@ -67,7 +67,16 @@ impl LoraLinear {
 
     /// `x [.., d_in]` to `[.., d_out]`; the adapter runs under `lora_ctx` (the same pass, standing elsewhere).
     pub fn forward(&self, ctx: &Ctx, lora_ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
-        let y = self.base.forward(ctx, x)?;
+        self.adapted(self.base.forward(ctx, x)?, lora_ctx, x)
+    }
+
+    /// The same plus `residual [.., d_out]`.
+    pub fn forward_add(&self, ctx: &Ctx, lora_ctx: &Ctx, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let Linear { weight, bias } = &self.base;
+        self.adapted(ops::linear_add(ctx, x, weight, bias.as_ref(), residual)?, lora_ctx, x)
+    }
+
+    fn adapted(&self, y: Tensor, lora_ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
         match &self.adapter {
             Some(adapter) => y + adapter.forward(lora_ctx, x)?,
             None => Ok(y),

@@ -1,0 +1,119 @@
+//! Widths and type sizes of venues, colours, and the font.
+
+use super::error::FigureError;
+use plotters::style::{FontStyle, RGBColor, register_font};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+/// Where a figure will be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Venue {
+    /// CVPR, ICCV: 3.25 in columns, 6.875 in over both.
+    Cvpr,
+    /// `NeurIPS`: 5.5 in.
+    Neurips,
+    /// ICML: 3.25 in columns, 6.75 in over both.
+    Icml,
+    /// ICLR: 5.5 in.
+    Iclr,
+    /// ECCV: 4.8 in.
+    Eccv,
+    /// AAAI: 3.3 in columns, 6.975 in over both.
+    Aaai,
+    /// TMLR: 6.5 in.
+    Tmlr,
+    /// Slides: 10 in, large type.
+    Slides,
+}
+
+impl Venue {
+    /// All venues.
+    pub const ALL: [Self; 8] =
+        [Self::Cvpr, Self::Neurips, Self::Icml, Self::Iclr, Self::Eccv, Self::Aaai, Self::Tmlr, Self::Slides];
+
+    /// Width of a column in inches.
+    #[must_use]
+    pub fn column(self) -> f64 {
+        match self {
+            Self::Cvpr | Self::Icml => 3.25,
+            Self::Aaai => 3.3,
+            other => other.full(),
+        }
+    }
+
+    /// Width of the whole text in inches.
+    #[must_use]
+    pub fn full(self) -> f64 {
+        match self {
+            Self::Cvpr => 6.875,
+            Self::Icml => 6.75,
+            Self::Aaai => 6.975,
+            Self::Neurips | Self::Iclr => 5.5,
+            Self::Eccv => 4.8,
+            Self::Tmlr => 6.5,
+            Self::Slides => 10.0,
+        }
+    }
+
+    /// Size of axis titles in points; everything else is a point less, and nothing is below 7.
+    #[must_use]
+    pub fn font_size(self) -> f64 {
+        match self {
+            Self::Cvpr | Self::Icml | Self::Eccv => 8.0,
+            Self::Neurips | Self::Iclr | Self::Aaai | Self::Tmlr => 9.0,
+            Self::Slides => 18.0,
+        }
+    }
+
+    /// Size of the other text in points.
+    #[must_use]
+    pub fn small(self) -> f64 {
+        (self.font_size() - 1.0).max(7.0)
+    }
+}
+
+impl fmt::Display for Venue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cvpr => "cvpr",
+            Self::Neurips => "neurips",
+            Self::Icml => "icml",
+            Self::Iclr => "iclr",
+            Self::Eccv => "eccv",
+            Self::Aaai => "aaai",
+            Self::Tmlr => "tmlr",
+            Self::Slides => "slides",
+        })
+    }
+}
+
+impl FromStr for Venue {
+    type Err = FigureError;
+
+    fn from_str(text: &str) -> Result<Self, FigureError> {
+        Self::ALL.into_iter().find(|v| v.to_string() == text).ok_or_else(|| FigureError::UnknownVenue {
+            asked: text.to_owned(),
+            known: Self::ALL.map(|v| v.to_string()).join(", "),
+        })
+    }
+}
+
+/// Okabe and Ito's colours that reach 3:1 on white.
+pub(super) const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
+pub(super) const VERMILION: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
+/// [`BLUE`] mixed with white: an opaque light line, since transparency makes vector files large.
+pub(super) const PALE_BLUE: RGBColor = RGBColor(0xA6, 0xCD, 0xE3);
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(super) const GREY: RGBColor = RGBColor(0xB0, 0xB0, 0xB0);
+pub(super) const GRID: RGBColor = RGBColor(0xE6, 0xE6, 0xE6);
+
+/// Name under which the font is known, in SVG too.
+pub(super) const FONT: &str = "Liberation Sans";
+const FONT_BYTES: &[u8] = include_bytes!("../../assets/LiberationSans-Regular.ttf");
+
+/// Makes the font known to the drawing library, once.
+pub(super) fn register() -> bool {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    *DONE.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_BYTES).is_ok())
+}

@@ -1,0 +1,96 @@
+//! Stages that are worth keeping: the end of a stage marked `reuse` is saved under a hash of everything that it depends
+//! on, and a later run that begins the same way loads it.
+
+use super::error::SessionError;
+use crate::config::Recipe;
+use crate::config::train::Stage;
+use crate::models::checkpoint::{Safetensors, write_safetensors};
+use crate::nn::{MapSource, ParamStore};
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The reusable stages of a recipe.
+#[derive(Debug)]
+pub(super) struct BaseCache(Vec<Option<Base>>);
+
+/// The end of one stage.
+#[derive(Debug)]
+pub(super) struct Base {
+    path: PathBuf,
+}
+
+impl BaseCache {
+    pub(super) fn new(recipe: &Recipe, stages: &[Stage]) -> Self {
+        let base = |index: usize| {
+            // A stage can only be skipped when all before it can.
+            stages[..=index].iter().all(|s| s.reuse).then(|| Base { path: folder(recipe, index) })
+        };
+        Self((0..stages.len()).map(base).collect())
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Base> {
+        self.0[index].as_ref()
+    }
+}
+
+/// `<out>/.stages/<name>-<hash>.safetensors`.
+fn folder(recipe: &Recipe, index: usize) -> PathBuf {
+    let mut hash = Sha256::new();
+    let mut data = recipe.data.clone();
+    // These change the time, not the numbers.
+    (data.workers, data.prefetch) = (1, 1);
+    let parts = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "seed": recipe.seed,
+        "device": recipe.device,
+        "dispatch": crate::kernels::dispatch_level(),
+        "model": recipe.model,
+        "data": data,
+        "stages": recipe.stages[..=index],
+    });
+    hash.update(parts.to_string());
+    for path in [Some(&recipe.data.train), recipe.data.val.as_ref()].into_iter().flatten() {
+        // An edited instruction file is another set.
+        if let Ok(meta) = std::fs::metadata(path) {
+            hash.update(meta.len().to_le_bytes());
+            let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+            hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    recipe.out.join(".stages").join(format!("{}-{digest}.safetensors", recipe.stages[index].name))
+}
+
+impl Base {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kept values; `None` if no run has come so far.
+    pub(super) fn load(&self) -> Result<Option<MapSource>, SessionError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let file = Safetensors::open(&self.path)?;
+        let mut source = MapSource::default();
+        for name in file.names() {
+            let values = file.read(name)?.unwrap_or_default();
+            let tensor = Tensor::from_vec(values, file.shape(name).unwrap_or_default(), &Device::Cpu)?;
+            source.tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Some(source))
+    }
+
+    /// Keeps the values as they are now, written whole or not at all.
+    pub(super) fn save(&self, params: &ParamStore) -> Result<(), SessionError> {
+        let Some(folder) = self.path.parent() else { return Ok(()) };
+        std::fs::create_dir_all(folder).map_err(|source| SessionError::Io {
+            what: "make the folder",
+            source,
+            path: folder.to_path_buf(),
+        })?;
+        let tensors: Vec<(&str, &Tensor)> = params.iter().map(|p| (p.weight.name(), p.weight.tensor())).collect();
+        Ok(write_safetensors(&self.path, &tensors)?)
+    }
+}

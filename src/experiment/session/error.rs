@@ -1,0 +1,114 @@
+//! Why a run could not start or go on.
+
+use crate::data::DataError;
+use crate::models::checkpoint::CheckpointError as ModelFileError;
+use crate::probe::ProbeError;
+use crate::train::TrainError;
+use crate::train::checkpoint::CheckpointError;
+use covft_analyses::store::StoreError;
+use std::path::PathBuf;
+
+/// See the variants.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Weights or data that the recipe names are not there.
+    #[error("{}", missing(weights, data))]
+    Missing {
+        /// Weights.
+        weights: Vec<PathBuf>,
+        /// Data.
+        data: Vec<PathBuf>,
+    },
+    /// No tokenizer is named and none lies beside the weights.
+    #[error("{key} is not set and no tokenizer lies beside the weights: name a tokenizer.json, or {example}")]
+    NoTokenizer {
+        /// Key of the recipe.
+        key: &'static str,
+        /// Another value that would do.
+        example: &'static str,
+    },
+    /// The device cannot be used.
+    #[error("{device}: {reason}")]
+    Device {
+        /// As the recipe names it.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A run directory without any checkpoint to go on from.
+    #[error("nothing to resume, no checkpoint was written yet; start the run anew: {}", path.display())]
+    NothingToResume {
+        /// The run.
+        path: PathBuf,
+    },
+    /// The run is over.
+    #[error("the run is finished, there is nothing to resume: {}", path.display())]
+    AlreadyDone {
+        /// The run.
+        path: PathBuf,
+    },
+    /// A checkpoint of another recipe.
+    #[error("the checkpoint belongs to stage {index} ({found}), which the run's recipe does not have: {}", path.display())]
+    OtherRecipe {
+        /// Index of the stage.
+        index: usize,
+        /// Stage of the checkpoint.
+        found: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A stage that no sample is left for.
+    #[error("stage {stage}: no training sample has one of its tasks: {tasks}")]
+    NoSamples {
+        /// Stage.
+        stage: String,
+        /// Its tasks.
+        tasks: String,
+    },
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Tensors, sizes, weights.
+    #[error(transparent)]
+    Model(#[from] candle_core::Error),
+    /// Weights on disk.
+    #[error(transparent)]
+    Weights(#[from] ModelFileError),
+    /// The loop.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Probes.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The run directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of the run directory.
+    #[error("cannot {what}: {source}: {}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn missing(weights: &[PathBuf], data: &[PathBuf]) -> String {
+    let list = |paths: &[PathBuf]| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+    let mut parts = Vec::new();
+    if !weights.is_empty() {
+        let how = "scripts/fetch-weights.sh fills weights/ for the real-mini recipes; other checkpoints are put there \
+                   in Hugging Face layout";
+        parts.push(format!("missing weights: {} ({how})", list(weights)));
+    }
+    if !data.is_empty() {
+        let how = "instruction files and an images folder in LLaVA's format belong there; docs/data.md says how";
+        parts.push(format!("missing data: {} ({how})", list(data)));
+    }
+    parts.join("; ")
+}

@@ -1,0 +1,117 @@
+//! What a run needs before its first stage: sizes, tokenizers, data, all checked.
+
+use super::error::SessionError;
+use crate::config::Recipe;
+use crate::config::data::{BUILTIN_SCENES, is_builtin_scenes};
+use crate::config::model::ModelConfig;
+use crate::data::{CheckOptions, CheckReport, Dataset, ImageSpec, Preparation, TaskTable, Tokenizers, check};
+use crate::models::shapes::ModelShapes;
+use std::path::{Path, PathBuf};
+
+/// Everything that the stages share.
+#[derive(Debug)]
+pub struct Setup {
+    /// The model's part of the recipe, vocabularies filled in from the tokenizers.
+    pub model: ModelConfig,
+    /// Resolved sizes.
+    pub shapes: ModelShapes,
+    /// Training samples, without those that the check dropped.
+    pub train: Dataset,
+    /// Held-out samples.
+    pub val: Option<Dataset>,
+    /// Tasks of the training samples, by number.
+    pub tasks: TaskTable,
+    /// What the check found, training set first.
+    pub reports: Vec<CheckReport>,
+    /// Where the tokenizers lie: the language model's and the text encoder's (`builtin:scenes` for the built-in ones).
+    pub tokenizer_files: [PathBuf; 2],
+}
+
+impl Setup {
+    /// Reads and checks what `recipe` names. `cache` keeps the findings about the texts under the files' hash.
+    ///
+    /// # Errors
+    /// A file or folder that is missing or damaged, a kind of sample without any labelled token, missing images.
+    pub fn new(recipe: &Recipe, cache: Option<&Path>) -> Result<Self, SessionError> {
+        let found = Self::unchecked(recipe, cache, false)?;
+        for report in &found.reports {
+            report.verdict(recipe.data.unlabelled)?;
+        }
+        Ok(found)
+    }
+
+    /// The same without judging what the check found (`data check` prints it); `images` decodes every image.
+    ///
+    /// # Errors
+    /// A file or folder that is missing or damaged.
+    pub fn unchecked(recipe: &Recipe, cache: Option<&Path>, images: bool) -> Result<Self, SessionError> {
+        missing_folders(recipe)?;
+        let tokenizer_files = tokenizer_files(&recipe.model)?;
+        let mut model = recipe.model.clone();
+        let [language, text] = &tokenizer_files;
+        let tokenizers = Tokenizers::load(language, text, recipe.data.context_length)?;
+        if let Some(sizes) = &mut model.language.sizes {
+            sizes.vocabulary.get_or_insert(tokenizers.language.vocabulary());
+        }
+        if let Some(sizes) = &mut model.text.sizes {
+            sizes.vocabulary.get_or_insert(tokenizers.text.vocabulary());
+        }
+        let shapes = ModelShapes::resolve(&model)?;
+        // Never longer than the encoder has positions.
+        let context_length = recipe.data.context_length.min(shapes.text.positions);
+        let tokenizers = Tokenizers::load(language, text, context_length)?;
+        let vision = &shapes.vision;
+        let image = ImageSpec {
+            size: vision.image_size as u32,
+            aspect: recipe.data.image_aspect,
+            mean: vision.image_mean.map(|x| x as f32),
+            std: vision.image_std.map(|x| x as f32),
+        };
+        let preparation = Preparation::new(&recipe.data, tokenizers, image, vision.patches());
+        let train = Dataset::train(&recipe.data, preparation.clone())?;
+        let tasks = train.tasks().clone();
+        let val = Dataset::val(&recipe.data, preparation, &tasks)?;
+        let options = CheckOptions { decode_images: images, cache };
+        let mut reports = vec![check::check(&train, options)?];
+        if let Some(val) = &val {
+            reports.push(check::check(val, options)?);
+        }
+        let kept = |set: &Dataset, report: &CheckReport| {
+            set.without_entries(&report.findings.unlabelled.iter().map(|d| d.index).collect::<Vec<_>>())
+        };
+        let train = kept(&train, &reports[0]);
+        let val = val.map(|val| kept(&val, &reports[1]));
+        Ok(Self { model, shapes, train, val, tasks, reports, tokenizer_files })
+    }
+}
+
+/// One error for everything that is not there, before anything is read: recipes name folders that are not part of the
+/// repository.
+fn missing_folders(recipe: &Recipe) -> Result<(), SessionError> {
+    let model = &recipe.model;
+    let weights = [&model.checkpoint, &model.vision.weights, &model.language.weights, &model.text.weights];
+    let data = [Some(&recipe.data.train), recipe.data.val.as_ref(), recipe.data.images.as_ref()];
+    let missing = |paths: Vec<&PathBuf>| -> Vec<PathBuf> {
+        paths.into_iter().filter(|p| !is_builtin_scenes(p) && !p.exists()).cloned().collect()
+    };
+    let weights = missing(weights.into_iter().flatten().collect());
+    let data = missing(data.into_iter().flatten().collect());
+    if weights.is_empty() && data.is_empty() { Ok(()) } else { Err(SessionError::Missing { weights, data }) }
+}
+
+/// Where the two tokenizers lie.
+fn tokenizer_files(model: &ModelConfig) -> Result<[PathBuf; 2], SessionError> {
+    let choose = |own: &Option<PathBuf>, weights: &Option<PathBuf>, checkpoint_file: &str, key: &'static str| {
+        if let Some(path) = own {
+            return Ok(path.clone());
+        }
+        let beside = weights.as_ref().map(|w| w.join("tokenizer.json"));
+        let inside = model.checkpoint.as_ref().map(|c| c.join(checkpoint_file));
+        let found = beside.into_iter().chain(inside).find(|p| p.exists());
+        found.ok_or(SessionError::NoTokenizer { key, example: BUILTIN_SCENES })
+    };
+    Ok([
+        choose(&model.language.tokenizer, &model.language.weights, "tokenizer.json", "model.language.tokenizer")?,
+        choose(&model.text.tokenizer, &model.text.weights, "context_tokenizer.json", "model.text.tokenizer")?,
+    ])
+}
