@@ -41,7 +41,7 @@ pub struct MllmInput {
     pub labels: Vec<Vec<i64>>,
     /// The text encoder's ids of each sample's context text, special tokens included.
     pub context_ids: Vec<Vec<u32>>,
-    /// Class of each sample's task, for [`TextMethod::Tasks`].
+    /// Class of each sample's task, for [`TextMethod::Tasks`]; `u32::MAX` for a sample without one.
     pub task_ids: Option<Vec<u32>>,
 }
 
@@ -245,7 +245,8 @@ impl Mllm {
         let Some(tasks) = &input.task_ids else {
             bail!("the text encoder is to tell tasks apart, but the batch says no tasks");
         };
-        let targets: Vec<i64> = tasks.iter().map(|t| i64::from(*t)).collect();
+        let targets: Vec<i64> =
+            tasks.iter().map(|t| if *t == u32::MAX { IGNORE_INDEX } else { i64::from(*t) }).collect();
         let loss = ops::cross_entropy(&head.forward(ctx, &vector)?, &targets)?;
         Ok((self.wants_text.then(|| vector.detach()), Some(loss.sum)))
     }

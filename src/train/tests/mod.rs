@@ -3,5 +3,6 @@
 mod checkpoints;
 mod faults;
 mod resume;
+mod scenes;
 mod steps;
 mod toy;
