@@ -60,8 +60,8 @@ fn row(set: &Dataset, i: usize) -> Result<DatasetRow, SessionError> {
         split: info.split.name().to_owned(),
         task: info.meta.task.as_deref().map(str::to_owned),
         image,
-        width: info.width.map(u64::from),
-        height: info.height.map(u64::from),
+        width: info.dimensions.map(|(w, _)| u64::from(w)),
+        height: info.dimensions.map(|(_, h)| u64::from(h)),
         question: info.question,
         answer: info.answer,
     })
