@@ -111,13 +111,12 @@ pub fn check(dataset: &Dataset, options: CheckOptions<'_>) -> Result<CheckReport
     }
     let images = &findings.images;
     let missing = if dataset.file().is_some() { problems(dataset, images, exists)? } else { Vec::new() };
-    let broken = match options.decode_images {
-        true => {
-            let absent: HashSet<&Path> = missing.iter().map(|p| p.path.as_path()).collect();
-            let there = images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name)));
-            Some(problems(dataset, &there.cloned().collect::<Vec<_>>(), decodes)?)
-        }
-        false => None,
+    let broken = if options.decode_images {
+        let absent: HashSet<&Path> = missing.iter().map(|p| p.path.as_path()).collect();
+        let there = images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name)));
+        Some(problems(dataset, &there.cloned().collect::<Vec<_>>(), decodes)?)
+    } else {
+        None
     };
     let (path, images) = (dataset.path().to_path_buf(), images.len());
     Ok(CheckReport { path, images, missing, broken, max_length: dataset.preparation().max_length, cached, findings })

@@ -1,6 +1,7 @@
 //! Tests of the check.
 
 use super::*;
+use crate::data::BatchPosition;
 use crate::data::testing::{images, scenes_dataset, temporary_dataset};
 
 fn entry(id: &str, task: &str, image: Option<&str>, answer: &str) -> String {
@@ -33,7 +34,7 @@ fn counts_samples_tokens_and_images() {
     // " red</s>" and " a red circle</s>".
     let labelled: Vec<_> = report.findings.kinds.iter().map(|k| (k.task.as_deref(), k.labelled_tokens)).collect();
     assert_eq!(labelled, [(Some("color"), 4), (Some("talk"), 4)]);
-    let batch = dataset.batch(&[0, 1, 2], Default::default()).unwrap();
+    let batch = dataset.batch(&[0, 1, 2], BatchPosition::default()).unwrap();
     let tokens: usize =
         batch.input_ids.iter().map(|r| r.iter().map(|&i| if i < 0 { 4 } else { 1 }).sum::<usize>()).sum();
     assert_eq!((report.tokens(), report.labelled_tokens()), (tokens as u64, batch.labelled_tokens() as u64));

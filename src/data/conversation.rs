@@ -122,7 +122,7 @@ impl Entry {
                 ));
             }
         }
-        let words = u32::try_from(words).map_err(|_| "more than 4 billion words".to_owned())?;
+        let words = u32::try_from(words).map_err(|e| format!("too many words: {e}"))?;
         Ok(Self { id: id.into(), image: image.map(Into::into), task: task.map(Into::into), turns, answers, words })
     }
 

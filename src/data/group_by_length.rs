@@ -13,8 +13,8 @@ pub(super) fn order(lengths: &[i32], batch: usize, chunks: usize, seed: u64, epo
         (0..lengths.len() as u32).filter(|&i| (lengths[i as usize] > 0) == wanted).collect()
     };
     let stream = |part: u64| epoch * 3 + part;
-    let with = grouped(by(true), lengths, batch, chunks, (seed, stream(0)));
-    let without = grouped(by(false), lengths, batch, chunks, (seed, stream(1)));
+    let with = grouped(&by(true), lengths, batch, chunks, (seed, stream(0)));
+    let without = grouped(&by(false), lengths, batch, chunks, (seed, stream(1)));
     if with.is_empty() || without.is_empty() {
         return [with, without].concat();
     }
@@ -35,7 +35,7 @@ pub(super) fn order(lengths: &[i32], batch: usize, chunks: usize, seed: u64, epo
 }
 
 /// Shuffles one modality, then sorts and deals every megabatch.
-fn grouped(members: Vec<u32>, lengths: &[i32], batch: usize, chunks: usize, key: (u64, u64)) -> Vec<u32> {
+fn grouped(members: &[u32], lengths: &[i32], batch: usize, chunks: usize, key: (u64, u64)) -> Vec<u32> {
     let Some(shuffle) = Permutation::new(members.len() as u64, key.0, key.1) else { return Vec::new() };
     let shuffled: Vec<u32> = (0..members.len() as u64).map(|i| members[shuffle.get(i) as usize]).collect();
     let length = |i: u32| lengths[i as usize].unsigned_abs();

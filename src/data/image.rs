@@ -1,6 +1,7 @@
 //! Photographs to pixels: decoding as Pillow's `convert("RGB")` does, square shape, bicubic resizing, normalisation.
 
 use super::error::{DataError, Result};
+use super::jpeg;
 use super::resample::bicubic;
 use crate::config::data::ImageAspect;
 use image::{DynamicImage, ImageReader, Rgb, RgbImage};
@@ -114,8 +115,13 @@ pub fn decode(path: &Path) -> std::result::Result<RgbImage, String> {
 pub fn decode_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     let broken = |e: &dyn std::fmt::Display| format!("cannot decode the image (JPEG, PNG or WebP): {e}");
     let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().map_err(|e| broken(&e))?;
-    if reader.format() == Some(image::ImageFormat::Jpeg) && !ends_jpeg(bytes) {
-        return Err(broken(&"the file is cut off"));
+    if reader.format() == Some(image::ImageFormat::Jpeg) {
+        if !ends_jpeg(bytes) {
+            return Err(broken(&"the file is cut off"));
+        }
+        if let Some(decoded) = jpeg::decode(bytes) {
+            return decoded.map_err(|e| broken(&e));
+        }
     }
     let image = reader.decode().map_err(|e| broken(&e))?;
     if image.width() == 0 || image.height() == 0 {

@@ -77,7 +77,7 @@ impl InstructFile {
                 path: path.to_path_buf(),
             };
             let entry = Entry::parse(&bytes).map_err(wrong)?;
-            let size = u32::try_from(bytes.len()).map_err(|_| wrong(("larger than 4 GiB".to_owned(), None)))?;
+            let size = u32::try_from(bytes.len()).map_err(|e| wrong((format!("larger than 4 GiB: {e}"), None)))?;
             let task = tasks
                 .number(entry.task.as_ref())
                 .ok_or_else(|| wrong(("more than 65,534 different tasks".to_owned(), Some(entry.id.to_string()))))?;

@@ -18,6 +18,7 @@ mod error;
 mod group_by_length;
 pub mod image;
 mod index;
+mod jpeg;
 mod json_scan;
 mod loader;
 mod permutation;

@@ -49,9 +49,10 @@ impl Preparation {
     /// # Errors
     /// The tokenizer fails.
     pub fn prompt_ids(&self, question: &str, has_image: bool) -> Result<Vec<i64>> {
-        let text = match has_image && !question.contains(IMAGE_PLACEHOLDER) {
-            true => format!("{IMAGE_PLACEHOLDER}\n{question}"),
-            false => question.to_owned(),
+        let text = if has_image && !question.contains(IMAGE_PLACEHOLDER) {
+            format!("{IMAGE_PLACEHOLDER}\n{question}")
+        } else {
+            question.to_owned()
         };
         let tokenizer = &self.tokenizers.language;
         let turns = [Turn { role: Role::Human, text }];

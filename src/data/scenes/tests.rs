@@ -3,7 +3,7 @@
 use super::*;
 use crate::data::image::decode;
 use crate::data::testing::scenes_dataset;
-use crate::data::{Dataset, IGNORE_LABEL, InstructFile, Tokenizers};
+use crate::data::{BatchPosition, Dataset, IGNORE_LABEL, InstructFile, Tokenizers};
 use std::collections::BTreeMap;
 
 fn config(train: usize, val: usize) -> ScenesConfig {
@@ -54,7 +54,7 @@ fn answers_are_short() {
     let mut longest: BTreeMap<String, usize> = BTreeMap::new();
     let mut tokens = 0;
     for i in 0..dataset.len() {
-        let batch = dataset.batch(&[i], Default::default()).unwrap();
+        let batch = dataset.batch(&[i], BatchPosition::default()).unwrap();
         let task = dataset.task(i).unwrap().to_string();
         let entry = longest.entry(task).or_default();
         *entry = (*entry).max(batch.labelled_tokens());
@@ -159,7 +159,7 @@ fn the_written_set_is_the_built_in_one() {
 fn the_held_out_part_shares_the_tasks_numbers() {
     let (train, val): (Dataset, Dataset) = (scenes_dataset(2, 0), scenes_dataset(2, 3));
     assert_eq!((val.len(), val.tasks()), (24, train.tasks()));
-    let batch = val.batch(&[0, 7], Default::default()).unwrap();
+    let batch = val.batch(&[0, 7], BatchPosition::default()).unwrap();
     assert_eq!(batch.task_ids, [1, 5]);
     let label = |row: &Vec<i64>| row.iter().position(|&l| l != IGNORE_LABEL).unwrap();
     let item = val.eval_item(7).unwrap();
