@@ -2,6 +2,8 @@
 //!
 //! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
+pub mod cluster;
 pub mod figures;
+pub mod reduce;
 pub mod stats;
 pub mod store;

@@ -1,8 +1,10 @@
 //! Statistics: plain functions over slices, in float64, without surprises at the edges.
 
 mod bootstrap;
+mod stream;
 
 pub use bootstrap::{Interval, pearson_interval};
+pub(crate) use stream::Stream;
 
 /// Count, mean, deviation and extremes.
 #[derive(Clone, Copy, Debug, PartialEq)]

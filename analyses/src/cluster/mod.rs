@@ -1,0 +1,5 @@
+//! Clusters.
+
+mod kmeans;
+
+pub use kmeans::{Clusters, KMeansError, KMeansParams};

@@ -1,0 +1,6 @@
+//! Projections.
+
+mod eigen;
+mod pca;
+
+pub use pca::{Pca, PcaError, PcaParams};
