@@ -5,7 +5,7 @@
 //! * SiLU gate: `silu(gate) * up` (LLaMA)
 
 use super::graph::{self, fits, host};
-use super::weight::read_f32;
+use super::weight::lend;
 use crate::kernels::{self, Pointwise};
 use candle_core::{Result, Tensor, bail};
 
@@ -56,12 +56,11 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         bail!("silu_mul: a gate of shape {:?} for values of shape {:?}", gate.dims(), up.dims());
     }
     let (gate, up) = (gate.contiguous()?, up.contiguous()?);
-    let y = read_f32(&gate, |g| read_f32(&up, |u| kernels::silu_mul(g, u)))??;
+    let y = lend([&gate, &up], |[g, u]| kernels::silu_mul(g, u))?;
     let kept = [gate.detach(), up.detach()];
     graph::record("silu-mul", [&gate, &up], y, gate.dims(), move |_, grad| {
         let [gate, up] = &kept;
-        let (d_gate, d_up) =
-            read_f32(gate, |g| read_f32(up, |u| read_f32(grad, |d| kernels::silu_mul_backward(g, u, d))))???;
+        let (d_gate, d_up) = lend([gate, up, grad], |[g, u, d]| kernels::silu_mul_backward(g, u, d))?;
         Ok([Some(host(d_gate, gate.dims())?), Some(host(d_up, gate.dims())?)])
     })
 }
@@ -69,10 +68,10 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// Keeps the input; the derivative is computed again from it.
 fn fused(kind: Pointwise, x: &Tensor) -> Result<Tensor> {
     let x = x.contiguous()?;
-    let y = read_f32(&x, |x| kernels::activate(kind, x))?;
+    let y = lend([&x], |[x]| kernels::activate(kind, x))?;
     let kept = x.detach();
     graph::record("activation", [&x], y, x.dims(), move |_, grad| {
-        let dx = read_f32(&kept, |x| read_f32(grad, |g| kernels::activate_backward(kind, x, g)))??;
+        let dx = lend([&kept, grad], |[x, g]| kernels::activate_backward(kind, x, g))?;
         Ok([Some(host(dx, kept.dims())?)])
     })
 }

@@ -1,7 +1,7 @@
 //! Softmax attention: `softmax(scale q k^T + mask) v` for every head.
 
 use super::graph::{self, fits, host};
-use super::weight::read_f32;
+use super::weight::lend;
 use crate::kernels::{self, AttentionShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -37,19 +37,13 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Re
     }
     let sizes = Sizes::new(q, k, v, spec)?;
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
-    let (out, lse) = sizes
-        .with(|shape| read_f32(&q, |q| read_f32(&k, |k| read_f32(&v, |v| kernels::attention(q, k, v, &shape))))?)??;
+    let (out, lse) = lend([&q, &k, &v], |[q, k, v]| kernels::attention(q, k, v, &sizes.shape()))?;
     let kept = [q.detach(), k.detach(), v.detach()];
     graph::record("attention", [&q, &k, &v], out, q.dims(), move |out, grad| {
         let [q, k, v] = &kept;
-        let back = |q: &[f32], k: &[f32], v: &[f32]| {
-            read_f32(out, |out| {
-                read_f32(grad, |grad| {
-                    sizes.with(|shape| kernels::attention_backward([q, k, v], out, &lse, grad, &shape))
-                })
-            })?
-        };
-        let [dq, dk, dv] = read_f32(q, |q| read_f32(k, |k| read_f32(v, |v| back(q, k, v))))????;
+        let [dq, dk, dv] = lend([q, k, v, out, grad], |[q, k, v, out, grad]| {
+            kernels::attention_backward([q, k, v], out, &lse, grad, &sizes.shape())
+        })?;
         Ok([Some(host(dq, q.dims())?), Some(host(dk, k.dims())?), Some(host(dv, v.dims())?)])
     })
 }
@@ -80,8 +74,8 @@ impl Sizes {
         Ok(Self { batch, n_q, n_k, d: width / spec.heads, spec: spec.clone() })
     }
 
-    fn with<R>(&self, f: impl FnOnce(AttentionShape<'_>) -> R) -> R {
-        f(AttentionShape {
+    fn shape(&self) -> AttentionShape<'_> {
+        AttentionShape {
             batch: self.batch,
             n_q: self.n_q,
             n_k: self.n_k,
@@ -90,7 +84,7 @@ impl Sizes {
             d: self.d,
             causal: self.spec.causal,
             lengths: self.spec.lengths.as_deref(),
-        })
+        }
     }
 }
 

@@ -58,6 +58,11 @@ fn products(size: Size) -> Duration {
 #[ignore = "a measurement"]
 fn vit_stack() {
     stack(SIZE, 10);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn tiny_vit_stack() {
     stack(TINY, 100);
 }
 

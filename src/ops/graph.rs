@@ -1,6 +1,7 @@
 //! How a fused operation enters candle's graph: its output is computed first, by kernels; a node then carries that
 //! output in, without a copy, and remembers how to go back.
 
+use super::ctx::Ctx;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +13,14 @@ pub(super) fn fits(tensors: &[&Tensor]) -> bool {
 /// A tensor that takes over `numbers`.
 pub(super) fn host(numbers: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(numbers, dims, &Device::Cpu)
+}
+
+/// What ties a node into the graph: `x`, or the anchor if `x` is untracked but a weight trains.
+pub(super) fn anchored(ctx: &Ctx, x: &Tensor, trains: bool) -> Tensor {
+    match ctx.anchor() {
+        Some(anchor) if trains && !x.track_op() => anchor.clone(),
+        _ => x.clone(),
+    }
 }
 
 /// `(result, its gradient)` to the gradients of the inputs. The gradient is contiguous and detached. An input that is

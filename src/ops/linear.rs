@@ -1,9 +1,9 @@
 //! `y = x W^T + b (+ residual)`.
 
 use super::ctx::Ctx;
-use super::graph::{self, fits, host};
+use super::graph::{self, anchored, fits, host};
 use super::observer::{BackwardObserver, LinearBackward, Place};
-use super::weight::{GradSlot, Weight, read_f32};
+use super::weight::{GradSlot, Weight, lend, read_all_f32};
 use crate::kernels::{self, LinearShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -53,21 +53,21 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     }
     let Some(residual) = residual else {
         let y = back.forward(bias, None)?;
-        let input = back.input(ctx, x);
+        let input = anchored(ctx, x, back.trains());
         return graph::record("linear", [&input], y, &dims, move |_, grad| Ok([back.run(grad)?]));
     };
     if residual.dims() != dims {
         bail!("linear: a residual of shape {:?} for a result of shape {dims:?}", residual.dims());
     }
     let residual = residual.contiguous()?;
-    let y = read_f32(&residual, |r| back.forward(bias, Some(r)))??;
-    let input = back.input(ctx, x);
+    let y = back.forward(bias, Some(&residual))?;
+    let input = anchored(ctx, x, back.trains());
     graph::record("linear-add", [&input, &residual], y, &dims, move |_, grad| Ok([back.run(grad)?, Some(grad.clone())]))
 }
 
 /// What the backward pass of a linear layer needs.
 struct Back {
-    /// Contiguous, detached unless `tracked` needs the graph (then the node holds the original).
+    /// Contiguous and detached; the node holds the original.
     x: Tensor,
     tracked: bool,
     weight: Weight,
@@ -102,55 +102,49 @@ impl Back {
         })
     }
 
-    fn forward(&self, bias: Option<&Weight>, residual: Option<&[f32]>) -> Result<Vec<f32>> {
-        let run = |b: Option<&[f32]>| {
-            read_f32(&self.x, |x| self.weight.read_host(|w| kernels::linear(x, w, b, residual, self.shape)))?
-        };
-        match bias {
-            Some(bias) => bias.read_host(|b| run(Some(b)))?,
-            None => run(None),
-        }
+    fn forward(&self, bias: Option<&Weight>, residual: Option<&Tensor>) -> Result<Vec<f32>> {
+        let mut operands = vec![&self.x, self.weight.tensor()];
+        operands.extend(bias.map(Weight::tensor));
+        operands.extend(residual);
+        read_all_f32(&operands, |of| {
+            let bias = bias.map(|_| of[2]);
+            let residual = residual.and_then(|_| of.last().copied());
+            kernels::linear(of[0], of[1], bias, residual, self.shape)
+        })
     }
 
-    /// The tensor that ties the node into the graph: `x`, or the anchor if only weights train.
-    fn input(&self, ctx: &Ctx, x: &Tensor) -> Tensor {
-        let trains = self.weight_slot.is_some() || self.bias_slot.is_some();
-        match ctx.anchor() {
-            Some(anchor) if trains && !self.tracked => anchor.clone(),
-            _ => x.clone(),
-        }
+    fn trains(&self) -> bool {
+        self.weight_slot.is_some() || self.bias_slot.is_some()
     }
 
     fn run(&self, grad: &Tensor) -> Result<Option<Tensor>> {
         let shape = self.shape;
-        read_f32(grad, |dy| {
-            read_f32(&self.x, |x| {
-                if let Some((observer, place)) = &self.watched {
-                    observer.linear(&LinearBackward {
-                        place: *place,
-                        weight: self.weight.name(),
-                        input: x,
-                        output_grad: dy,
-                        samples: self.samples,
-                        d_in: shape.d_in,
-                        d_out: shape.d_out,
-                    });
-                }
-                if let Some(slot) = &self.weight_slot {
-                    slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
-                        kernels::linear_backward_weight(dw, dy, x, shape, add);
-                    });
-                }
-                if let Some(slot) = &self.bias_slot {
-                    slot.accumulate_host(shape.d_out, |db, add| kernels::column_sums_into(db, dy, add));
-                }
-            })?;
-            if !self.tracked {
-                return Ok(None);
+        lend([grad, &self.x], |[dy, x]| {
+            if let Some((observer, place)) = &self.watched {
+                observer.linear(&LinearBackward {
+                    place: *place,
+                    weight: self.weight.name(),
+                    input: x,
+                    output_grad: dy,
+                    samples: self.samples,
+                    d_in: shape.d_in,
+                    d_out: shape.d_out,
+                });
             }
-            let dx = self.weight.read_host(|w| kernels::linear_backward_input(dy, w, shape))?;
-            host(dx, self.x.dims()).map(Some)
-        })?
+            if let Some(slot) = &self.weight_slot {
+                slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
+                    kernels::linear_backward_weight(dw, dy, x, shape, add);
+                });
+            }
+            if let Some(slot) = &self.bias_slot {
+                slot.accumulate_host(shape.d_out, |db, add| kernels::column_sums_into(db, dy, add));
+            }
+        })?;
+        if !self.tracked {
+            return Ok(None);
+        }
+        let dx = lend([grad, self.weight.tensor()], |[dy, w]| kernels::linear_backward_input(dy, w, shape))?;
+        host(dx, self.x.dims()).map(Some)
     }
 }
 

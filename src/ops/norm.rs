@@ -1,8 +1,8 @@
 //! Layer norm and RMS norm over the last dimension.
 
 use super::ctx::Ctx;
-use super::graph::{self, fits, host};
-use super::weight::{Weight, read_f32};
+use super::graph::{self, anchored, fits, host};
+use super::weight::{Weight, read_all_f32};
 use crate::kernels::{self, NormKind};
 use candle_core::{D, Result, Tensor, bail};
 
@@ -35,44 +35,29 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
     }
     let x = x.contiguous()?;
     let eps = eps as f32;
-    let (kept, w, shift) = (x.detach(), w.clone(), shift.cloned());
-    let with_kind = {
-        let shift = shift.clone();
-        move |f: &dyn Fn(NormKind<'_>) -> Result<()>| match &shift {
-            Some(b) => b.read_host(|shift| f(NormKind::Layer { shift }))?,
-            None => f(NormKind::Rms),
+    let (kept, tracked) = (x.detach(), x.track_op());
+    let (w_slot, b_slot) = (ctx.slot(w).cloned(), shift.and_then(|b| ctx.slot(b)).cloned());
+    let weights: Vec<Tensor> = std::iter::once(w).chain(shift).map(|w| w.tensor().clone()).collect();
+    let y = {
+        let operands: Vec<&Tensor> = std::iter::once(&kept).chain(&weights).collect();
+        read_all_f32(&operands, |of| kernels::norm(of[0], of[1], kind(of.get(2)), eps))?
+    };
+    let input = anchored(ctx, &x, w_slot.is_some() || b_slot.is_some());
+    graph::record("norm", [&input], y, x.dims(), move |_, grad| {
+        let operands: Vec<&Tensor> = [grad, &kept].into_iter().chain(&weights).collect();
+        let (dx, dw, db) =
+            read_all_f32(&operands, |of| kernels::norm_backward(of[1], of[2], of[0], kind(of.get(3)), eps, tracked))?;
+        for (slot, sums) in [(&w_slot, &dw), (&b_slot, &db)] {
+            if let Some(slot) = slot {
+                slot.accumulate_host(sums.len(), |buffer, add| kernels::accumulate(buffer, sums, add));
+            }
         }
-    };
-    let y = std::cell::RefCell::new(Vec::new());
-    with_kind(&|kind| {
-        y.replace(read_f32(&kept, |x| w.read_host(|w| kernels::norm(x, w, kind, eps)))??);
-        Ok(())
-    })?;
-    let (w_slot, b_slot) = (ctx.slot(&w).cloned(), shift.as_ref().and_then(|b| ctx.slot(b)).cloned());
-    let tracked = x.track_op();
-    let input = match ctx.anchor() {
-        Some(anchor) if !tracked && (w_slot.is_some() || b_slot.is_some()) => anchor.clone(),
-        _ => x.clone(),
-    };
-    let dims = x.dims().to_vec();
-    graph::record("norm", [&input], y.into_inner(), x.dims(), move |_, grad| {
-        let dx = std::cell::RefCell::new(None);
-        with_kind(&|kind| {
-            let (d_rows, dw, db) = read_f32(grad, |g| {
-                read_f32(&kept, |x| w.read_host(|w| kernels::norm_backward(x, w, g, kind, eps, tracked)))
-            })???;
-            for (slot, sums) in [(&w_slot, &dw), (&b_slot, &db)] {
-                if let Some(slot) = slot {
-                    slot.accumulate_host(sums.len(), |buffer, add| kernels::accumulate(buffer, sums, add));
-                }
-            }
-            if tracked {
-                dx.replace(Some(host(d_rows, &dims)?));
-            }
-            Ok(())
-        })?;
-        Ok([dx.into_inner()])
+        Ok([if tracked { Some(host(dx, kept.dims())?) } else { None }])
     })
+}
+
+fn kind<'a>(shift: Option<&&'a [f32]>) -> NormKind<'a> {
+    shift.map_or(NormKind::Rms, |shift| NormKind::Layer { shift })
 }
 
 /// Layer norm in plain tensor operations.

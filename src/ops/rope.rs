@@ -1,7 +1,7 @@
 //! Rotary position embedding, "rotate half" form: `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)`.
 
 use super::graph::{self, fits, host};
-use super::weight::read_f32;
+use super::weight::lend;
 use crate::kernels;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -39,9 +39,7 @@ pub fn rope(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Resul
     let x = x.contiguous()?;
     let (cos, sin) = (table.cos.narrow(0, offset, n)?, table.sin.narrow(0, offset, n)?);
     let turn = move |x: &Tensor, inverse: bool| {
-        read_f32(x, |x| {
-            read_f32(&cos, |cos| read_f32(&sin, |sin| kernels::rotate(x, width, cos, sin, half, inverse)))
-        })??
+        lend([x, &cos, &sin], |[x, cos, sin]| kernels::rotate(x, width, cos, sin, half, inverse))
     };
     let y = turn(&x, false)?;
     graph::record("rope", [&x], y, x.dims(), move |_, grad| Ok([Some(host(turn(grad, true)?, grad.dims())?)]))

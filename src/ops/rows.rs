@@ -1,8 +1,8 @@
 //! Moving and adding token rows: class tokens, prompts, position tables, layer scale, splicing images into text.
 
 use super::ctx::Ctx;
-use super::graph::{self, fits, host};
-use super::weight::{Weight, read_all_f32, read_f32};
+use super::graph::{self, anchored, fits, host};
+use super::weight::{Weight, lend, read_f32};
 use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
         bail!("{} {:?} does not fit {n} tokens of width {d}", rows.name(), rows.dims());
     }
     let x = x.contiguous()?;
-    let y = read_f32(&x, |x| rows.read_host(|r| kernels::add_rows(x, r)))??;
+    let y = lend([&x, rows.tensor()], |[x, r]| kernels::add_rows(x, r))?;
     let (slot, tracked) = (ctx.slot(rows).cloned(), x.track_op());
     let input = anchored(ctx, &x, slot.is_some());
     graph::record("add-rows", [&input], y, x.dims(), move |_, grad| {
@@ -38,29 +38,21 @@ pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
         bail!("{} {:?} does not scale rows of width {d}", scale.name(), scale.dims());
     }
     let x = x.contiguous()?;
-    let y = read_f32(&x, |x| scale.read_host(|s| kernels::scale_channels(x, s)))??;
+    let y = lend([&x, scale.tensor()], |[x, s]| kernels::scale_channels(x, s))?;
     let (slot, tracked) = (ctx.slot(scale).cloned(), x.track_op());
     let input = anchored(ctx, &x, slot.is_some());
     let (kept, scale) = (x.detach(), scale.clone());
     graph::record("scale-channels", [&input], y, x.dims(), move |_, grad| {
         if let Some(slot) = &slot {
-            let sums = read_all_f32(&[&kept, grad], |of| kernels::scale_channels_backward(of[0], of[1], d))?;
+            let sums = lend([&kept, grad], |[x, g]| kernels::scale_channels_backward(x, g, d))?;
             slot.accumulate_host(d, |sum, add| kernels::accumulate(sum, &sums, add));
         }
         if !tracked {
             return Ok([None]);
         }
-        let dx = read_f32(grad, |g| scale.read_host(|s| kernels::scale_channels(g, s)))??;
+        let dx = lend([grad, scale.tensor()], |[g, s]| kernels::scale_channels(g, s))?;
         Ok([Some(host(dx, grad.dims())?)])
     })
-}
-
-/// What ties a node into the graph: `x`, or the anchor if `x` is untracked and a weight trains.
-fn anchored(ctx: &Ctx, x: &Tensor, trains: bool) -> Tensor {
-    match ctx.anchor() {
-        Some(anchor) if trains && !x.track_op() => anchor.clone(),
-        _ => x.clone(),
-    }
 }
 
 /// A row of one of the sources.
@@ -86,7 +78,7 @@ pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Te
     };
     let plan: Plan = (0..b * (n + p)).map(|row| Some(place(row))).collect();
     let x = x.contiguous()?;
-    let y = read_f32(&x, |x| rows.read_host(|r| kernels::copy_rows(&[x, r], &plan, d)))??;
+    let y = lend([&x, rows.tensor()], |from| kernels::copy_rows(&from, &plan, d))?;
     let (slot, tracked) = (ctx.slot(rows).cloned(), x.track_op());
     let input = anchored(ctx, &x, slot.is_some());
     let kept: Plan = (0..b * (n + p)).filter(|row| place(*row).0 == 0).map(|row| Some((0, row))).collect();
@@ -211,7 +203,7 @@ pub fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: us
             RowSource::Padding => None,
         })
         .collect();
-    let y = read_all_f32(&[&text, &image], |from| kernels::copy_rows(from, &rows, d))?;
+    let y = lend([&text, &image], |from| kernels::copy_rows(&from, &rows, d))?;
     let dims = [b, plan.len() / b, d];
     graph::record("splice-rows", [&text, &image], y, &dims, move |_, grad| {
         let back = |source: usize, shape: [usize; 3]| {

@@ -104,6 +104,11 @@ pub(crate) fn read_all_f32<R>(tensors: &[&Tensor], read: impl FnOnce(&[&[f32]]) 
     Ok(read(&lent))
 }
 
+/// [`read_all_f32`] for a known number of tensors.
+pub(crate) fn lend<const N: usize, R>(tensors: [&Tensor; N], read: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
+    read_all_f32(&tensors, |lent| read(lent.try_into().expect("as many slices as tensors")))
+}
+
 struct HostUpdate<F>(Mutex<F>);
 
 impl<F: FnMut(&mut [f32])> InplaceOp1 for HostUpdate<F> {
