@@ -2,6 +2,7 @@
 //! encoder apart. See `ARCHITECTURE.md` for the path of the data.
 
 pub mod config;
+pub mod data;
 pub mod eval;
 pub mod experiment;
 #[expect(unsafe_code, reason = "SIMD and unwritten memory live here and nowhere else")]
