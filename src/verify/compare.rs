@@ -29,11 +29,10 @@ impl Worst {
     /// One comparison that came out at `off`.
     pub(super) fn add(&mut self, name: &str, off: f64) {
         self.compared += 1;
-        if !(off <= self.max) {
+        if off.is_nan() || off > self.max {
             (self.max, self.at) = (off, name.to_owned());
         }
-        // Not `off > tolerance`: a NaN must fail.
-        if !(off <= self.tolerance) {
+        if off.is_nan() || off > self.tolerance {
             self.failed.push(name.to_owned());
         }
     }
@@ -54,7 +53,7 @@ impl Worst {
         if scale < SMALL_REFERENCE {
             self.compared += 1;
             let ours = peak(ours.iter().copied());
-            if !(ours < SMALL_OURS) {
+            if ours.is_nan() || ours >= SMALL_OURS {
                 self.fail(format!("{name} is {ours:.1e} where the reference is zero"));
             }
             return;

@@ -6,7 +6,6 @@ use crate::models::checkpoint::{Chain, Safetensors};
 use crate::models::mllm::{Mllm, MllmInput, load_recipe, open_source};
 use crate::nn::{ParamStore, TensorSource};
 use candle_core::{Device, Result, Tensor};
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -191,11 +190,4 @@ impl Meta {
         };
         self.bert_input_ids.iter().zip(&self.bert_attention_mask).map(cut).collect()
     }
-}
-
-/// Reads a JSON file; the error ends in the path.
-pub(super) fn read_json(path: &Path) -> std::result::Result<Value, VerifyError> {
-    let unreadable = |reason: String| VerifyError::Unreadable { reason, path: path.to_owned() };
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))
 }

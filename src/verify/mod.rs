@@ -6,6 +6,7 @@
 //! `llama-gqa/` and `towers/<kind>/`. The model is fed the stored batch; our own data path is compared with it apart.
 
 mod compare;
+mod data;
 mod forward;
 mod golden;
 mod gradients;
@@ -29,6 +30,8 @@ pub mod tolerance {
     pub const DISPLACEMENT: f64 = 1e-2;
     /// Learning rates.
     pub const RATE: f64 = 1e-9;
+    /// Pixels before normalisation, of values in 0..=1: one grey level.
+    pub const PIXEL: f64 = 1.0 / 255.0;
 }
 
 /// One line of the verdict.
@@ -74,6 +77,9 @@ pub enum VerifyError {
         /// The file.
         path: PathBuf,
     },
+    /// The instructions or images could not be read.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// The model could not be built or run.
     #[error(transparent)]
     Model(#[from] candle_core::Error),
@@ -86,6 +92,7 @@ pub enum VerifyError {
 pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
     let golden = Golden::open(folder)?;
     let mut report = VerifyReport::default();
+    data::check(&golden, &mut report)?;
     for name in METHODS {
         let (Some(expected), Some(method)) = (golden.expected(name)?, golden.method(name)) else {
             report.skipped.push(format!("{name}: the folder has no expected/{name}.safetensors"));

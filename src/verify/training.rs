@@ -3,7 +3,7 @@
 use super::compare::{Worst, peak, values};
 use super::golden::{Golden, Tensors, Trace};
 use super::{VerifyError, VerifyReport, gradients, tolerance};
-use crate::config::train::{GradClip, Stage, StageConfig, Warmup, check_stages};
+use crate::config::train::{GradClip, Stage, StageConfig, check_stages};
 use crate::models::mllm::Mllm;
 use crate::nn::{ParamStore, Part, Role};
 use crate::ops::LayerId;
@@ -98,7 +98,7 @@ fn train(
 ) -> std::result::Result<std::result::Result<Trace, String>, VerifyError> {
     let stage = stage(golden)?;
     let steps = golden.meta.recipe.steps;
-    let Warmup::Steps(warmup) = stage.warmup else { unreachable!("the stage was written with warmup_steps") };
+    let warmup = stage.warmup.steps(steps);
     let mut optimizer = AdamW::new(store, &stage);
     let mut trace = Trace::default();
     for step in 0..steps {
