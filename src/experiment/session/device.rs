@@ -12,7 +12,9 @@ pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
     let number = recipe.device.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok());
     let number = number.ok_or_else(|| refuse("neither cpu nor cuda:N"))?;
     if !cfg!(feature = "cuda") {
-        return Err(refuse("this program was built without CUDA; build it with --features cuda, or set device = \"cpu\""));
+        return Err(refuse(
+            "this program was built without CUDA; build it with --features cuda, or set device = \"cpu\"",
+        ));
     }
     if recipe.dtype == Compute::Bf16 {
         // Master weights in float32 with a bfloat16 forward pass need casts at every operand that are not there yet.

@@ -133,7 +133,8 @@ impl Session {
         let mut recorder = Recorder::new(self.recorder_setup()?);
         self.announce(&setup)?;
         let datasets = self.datasets(&setup.train)?;
-        let lengths: Vec<u64> = self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
+        let lengths: Vec<u64> =
+            self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
         let mut handed: Option<MapSource> = match &self.from {
             Some(from) => Some(MapSource { tensors: from.model.tensors()? }),
@@ -143,15 +144,15 @@ impl Session {
         for index in first..self.stages.len() {
             let stage = &self.stages[index];
             let resuming = self.from.as_ref().filter(|f| f.state.stage_index == index && !f.state.stage_finished);
-            if let (Some(base), None) = (bases.get(index), resuming) {
-                if let Some(tensors) = base.load()? {
-                    for hook in hooks.iter_mut() {
-                        let line = format!("stage {} is reused from {}", stage.name, base.path().display());
-                        hook.note(&line).map_err(records::hook_error)?;
-                    }
-                    handed = Some(tensors);
-                    continue;
+            if let (Some(base), None) = (bases.get(index), resuming)
+                && let Some(tensors) = base.load()?
+            {
+                for hook in hooks.iter_mut() {
+                    let line = format!("stage {} is reused from {}", stage.name, base.path().display());
+                    hook.note(&line).map_err(records::hook_error)?;
                 }
+                handed = Some(tensors);
+                continue;
             }
             let plan = StagePlan {
                 stage: stage.clone(),
