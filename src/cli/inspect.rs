@@ -94,7 +94,9 @@ fn print(stage: &StageEstimate, tensors: bool) {
             "  about {:.0} GFLOP a step; {} a step, {} in all at this machine's measured rate\n",
             stage.flops / 1e9,
             duration(seconds),
-            stage.steps.map_or_else(|| "the stage's length depends on the data".into(), |n| duration(seconds * n as f64)),
+            stage
+                .steps
+                .map_or_else(|| "the stage's length depends on the data".into(), |n| duration(seconds * n as f64)),
         ),
         None => println!("  about {:.0} GFLOP a step\n", stage.flops / 1e9),
     }

@@ -2,7 +2,7 @@
 
 use super::error::SessionError;
 use crate::config::{Compute, Recipe};
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
     let refuse = |reason: &str| SessionError::Device { device: recipe.device.clone(), reason: reason.to_owned() };
@@ -12,11 +12,17 @@ pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
     let number = recipe.device.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok());
     let number = number.ok_or_else(|| refuse("neither cpu nor cuda:N"))?;
     if !cfg!(feature = "cuda") {
-        return Err(refuse("this program was built without CUDA; build it with --features cuda, or set device = \"cpu\""));
-    }
-    if recipe.dtype == Compute::Bf16 {
-        // Master weights in float32 with a bfloat16 forward pass need casts at every operand that are not there yet.
-        return Err(refuse("bfloat16 compute is not available on this device yet; set dtype = \"f32\""));
+        return Err(refuse(
+            "this program was built without CUDA; build it with --features cuda, or set device = \"cpu\"",
+        ));
     }
     Ok(Device::new_cuda(number)?)
+}
+
+/// The type that activations have; weights, gradients and moments are float32 either way.
+pub(super) fn compute(recipe: &Recipe) -> DType {
+    match recipe.dtype {
+        Compute::F32 => DType::F32,
+        Compute::Bf16 => DType::BF16,
+    }
 }

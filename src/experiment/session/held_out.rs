@@ -58,8 +58,7 @@ impl HeldOut<MllmStep> for HeldOutSet {
         for i in 0..set.len() {
             let item = set.eval_item(i)?;
             let pixels = Tensor::from_vec(item.pixels, (1, 3, side, side), crate::train::StepModel::device(model))?;
-            let question =
-                Question { pixels: &pixels, input_ids: &item.prompt_ids, context_ids: &item.context_ids };
+            let question = Question { pixels: &pixels, input_ids: &item.prompt_ids, context_ids: &item.context_ids };
             let generated = model.mllm().generate(&question, &options)?;
             answers.push(Answer {
                 sample: item.meta.id,

@@ -15,8 +15,8 @@ use crate::config::model::{TextMethod, VisionMethod};
 use crate::config::train::{Stage, check_stages};
 use crate::data::{Dataset, Order, Sampler};
 use crate::eval::Examiner;
-use crate::models::mllm::Mllm;
 use crate::models::config_json;
+use crate::models::mllm::Mllm;
 use crate::models::open_source;
 use crate::nn::{MapSource, ParamStore, TensorSource};
 use crate::probe::{Recorder, RecorderSetup};
@@ -133,7 +133,8 @@ impl Session {
         let mut recorder = Recorder::new(self.recorder_setup()?);
         self.announce(&setup)?;
         let datasets = self.datasets(&setup.train)?;
-        let lengths: Vec<u64> = self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
+        let lengths: Vec<u64> =
+            self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
         let mut handed: Option<MapSource> = match &self.from {
             Some(from) => Some(MapSource { tensors: from.model.tensors()? }),
@@ -167,7 +168,7 @@ impl Session {
             let from: &dyn TensorSource = handed.as_ref().map_or(source.as_ref(), |h| h);
             let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, self.recipe.seed, &device, tasks)?;
             model.set_max_length(self.recipe.data.max_length);
-            let model = MllmStep::new(model, params, device.clone());
+            let model = MllmStep::new(model, params, device.clone()).computing_in(device::compute(&self.recipe));
             handed = None;
             let outcome = self.train_stage(&plan, &setup, &datasets[index], &model, resuming, &mut recorder, hooks)?;
             if outcome == Outcome::Stopped {

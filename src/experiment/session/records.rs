@@ -40,9 +40,11 @@ pub(super) fn write_samples(dir: &RunDir, setup: &Setup) -> Result<(), SessionEr
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).map_err(io("make the folder", folder))?;
             }
-            picture
-                .save(&path)
-                .map_err(|error| SessionError::Io { what: "write", source: std::io::Error::other(error), path })?;
+            picture.save(&path).map_err(|error| SessionError::Io {
+                what: "write",
+                source: std::io::Error::other(error),
+                path,
+            })?;
         }
     }
     Ok(write_dataset(dir, &rows)?)

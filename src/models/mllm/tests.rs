@@ -355,3 +355,24 @@ fn a_plan_names_what_a_model_has() {
     };
     assert_eq!(table(&plan), table(&store));
 }
+
+#[test]
+fn answers_and_losses_in_bfloat16_are_those_of_float32_but_for_rounding() {
+    let (mut model, _) = build(&full_covft(Checkpointing::None), 0);
+    let wide = model.forward(&Ctx::eval(), &input()).unwrap();
+    let pixels = pixels(1);
+    let question = Question { pixels: &pixels, input_ids: &[1, IMAGE_TOKEN, 9, 10], context_ids: &[2, 5, 3] };
+    let options = GenerateOptions { max_new_tokens: 4, stop: vec![], sampling: Sampling::Greedy };
+    model.set_compute(DType::BF16);
+    let short = model.forward(&Ctx::eval(), &input()).unwrap();
+    assert_eq!(short.loss_sum.dtype(), DType::F32);
+    for (a, b) in short.sample_losses.iter().zip(&wide.sample_losses) {
+        assert!(a != b && (a - b).abs() < 1e-2 * b, "{a} {b}");
+    }
+    assert_eq!(short.routing[0].weights.dtype(), DType::F32);
+    close(&short.routing[0].weights, &wide.routing[0].weights, 1e-2, "routing weights");
+    let (logits, lengths) = model.logits(&Ctx::eval(), &input()).unwrap();
+    assert_eq!((logits.dtype(), lengths.len()), (DType::BF16, 2));
+    let answer = model.generate(&question, &options).unwrap();
+    assert_eq!((answer.ids.len(), answer.routing.len()), (4, 1));
+}
