@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: covft_probe::kernels::PoolAllocator = covft_probe::kernels::PoolAllocator::new();
+static ALLOCATOR: covft_probe::kernels::PoolAllocator = covft_probe::kernels::PoolAllocator::new(4 << 30);
 
 fn main() -> ExitCode {
     covft_probe::cli::main()

@@ -33,27 +33,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in &args.runs {
         let run = RunDir::open(path.clone())?;
         let out = args.out.clone().unwrap_or_else(|| run.figures());
-        match args.figure {
-            Some(figure) => {
-                for file in draw(figure, &run, args.venue, &out, &command)? {
-                    println!("{}", file.display());
+        if let Some(figure) = args.figure {
+            for file in draw(figure, &run, args.venue, &out, &command)? {
+                println!("{}", file.display());
+            }
+        } else {
+            let mut drawn = 0;
+            for figure in FigureId::ALL {
+                match draw(figure, &run, args.venue, &out, &command) {
+                    Ok(files) => {
+                        drawn += 1;
+                        files.iter().for_each(|file| println!("{}", file.display()));
+                    }
+                    Err(error) => println!("no {figure}: {error}"),
                 }
             }
-            None => {
-                let mut drawn = 0;
-                for figure in FigureId::ALL {
-                    match draw(figure, &run, args.venue, &out, &command) {
-                        Ok(files) => {
-                            drawn += 1;
-                            files.iter().for_each(|file| println!("{}", file.display()));
-                        }
-                        Err(error) => println!("no {figure}: {error}"),
-                    }
-                }
-                if drawn == 0 {
-                    return Err(anyhow::anyhow!("nothing to draw in {}", path.display()))
-                        .context("no figure could be drawn");
-                }
+            if drawn == 0 {
+                return Err(anyhow::anyhow!("nothing to draw in {}", path.display()))
+                    .context("no figure could be drawn");
             }
         }
     }

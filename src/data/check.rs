@@ -249,7 +249,7 @@ impl CheckReport {
         if self.samples() == 0 {
             return refuse("there is no sample in it".to_owned());
         }
-        for kind in self.findings.kinds.iter().filter(|k| k.labelled_tokens == 0) {
+        if let Some(kind) = self.findings.kinds.iter().find(|k| k.labelled_tokens == 0) {
             let task = kind.task.as_ref().map_or_else(|| "without a task".to_owned(), |t| format!("of task {t:?}"));
             let image = if kind.has_image { "with" } else { "without" };
             return refuse(format!(

@@ -63,7 +63,7 @@ impl Encoded {
 ///
 /// # Errors
 /// The tokenizer fails.
-pub fn encode(rendered: &Rendered, has_image: bool, tokenizer: &LanguageTokenizer) -> Result<Encoded> {
+pub(super) fn encode(rendered: &Rendered, has_image: bool, tokenizer: &LanguageTokenizer) -> Result<Encoded> {
     let mut out = Encoded::default();
     for &id in tokenizer.begin() {
         out.push(i64::from(id), false);

@@ -217,8 +217,8 @@ mod tests {
     }
 
     fn object(i: usize) -> String {
-        let image = if i % 3 == 0 { String::new() } else { format!(r#""image": "{i}.png", "#) };
-        let mark = if i % 3 == 0 { "" } else { "<image>\\n" };
+        let image = if i.is_multiple_of(3) { String::new() } else { format!(r#""image": "{i}.png", "#) };
+        let mark = if i.is_multiple_of(3) { "" } else { "<image>\\n" };
         format!(
             r#"{{"id": "s{i}", {image}"task": "t{}", "conversations": [{{"from": "human", "value": "{mark}q {i}"}}, {{"from": "gpt", "value": "é {i}"}}]}}"#,
             i % 4

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn turns(texts: &[&str]) -> Vec<Turn> {
-        let role = |i: usize| if i % 2 == 0 { Role::Human } else { Role::Assistant };
+        let role = |i: usize| if i.is_multiple_of(2) { Role::Human } else { Role::Assistant };
         texts.iter().enumerate().map(|(i, t)| Turn { role: role(i), text: (*t).to_owned() }).collect()
     }
 

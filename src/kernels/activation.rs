@@ -18,7 +18,7 @@ pub enum Pointwise {
 
 const SLOPE: f32 = 1.702;
 /// `2 sqrt(2/pi)`: `(1 + tanh u) / 2 = sigmoid(2 u)`.
-const TWICE_ROOT: f32 = 1.595_769_1;
+const TWICE_ROOT: f32 = 1.595_769;
 const CUBIC: f32 = 0.044_715;
 /// `1 / sqrt(2 pi)`.
 const BELL: f32 = 0.398_942_3;

@@ -18,7 +18,7 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
     // ln 2 in two pieces: the first has few bits, so that n times it is exact.
-    let r = fma::<FMA>(n, -0.693_359_375, x);
+    let r = fma::<FMA>(n, -0.693_359_4, x);
     let r = fma::<FMA>(n, 2.121_944_4e-4, r);
     let mut p = 1.0 / 5040.0;
     p = fma::<FMA>(p, r, 1.0 / 720.0);

@@ -25,10 +25,10 @@ impl ModelShapes {
     pub fn resolve(config: &ModelConfig) -> Result<Self> {
         let checkpoint = config.checkpoint.as_deref();
         let mut vision = config.vision.clone();
-        if let (None, Some(folder)) = (&vision.weights, checkpoint) {
-            if read_json(&folder.join("config.json"))?.get("vision_config").is_some() {
-                vision.weights = Some(folder.to_owned());
-            }
+        if let (None, Some(folder)) = (&vision.weights, checkpoint)
+            && read_json(&folder.join("config.json"))?.get("vision_config").is_some()
+        {
+            vision.weights = Some(folder.to_owned());
         }
         Ok(Self {
             vision: TowerSizes::resolve(&vision).map_err(Error::wrap)?,

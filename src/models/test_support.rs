@@ -5,27 +5,27 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// The tensors of one fixture file.
-pub struct Fixture(pub HashMap<String, Tensor>);
+pub(crate) struct Fixture(pub HashMap<String, Tensor>);
 
 impl Fixture {
     /// A path below the fixture's folder.
-    pub fn path(name: &str) -> PathBuf {
+    pub(crate) fn path(name: &str) -> PathBuf {
         super::golden::path(name)
     }
 
     /// Reads one file.
-    pub fn load(name: &str) -> Self {
+    pub(crate) fn load(name: &str) -> Self {
         Self(candle_core::safetensors::load(Self::path(name), &Device::Cpu).unwrap())
     }
 
     /// One tensor of it.
-    pub fn get(&self, name: &str) -> Tensor {
+    pub(crate) fn get(&self, name: &str) -> Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("the fixture has no {name}")).clone()
     }
 }
 
 /// `max |a - b| / max |b|`; a reference below 1e-7 everywhere asks for `max |a| < 1e-6`.
-pub fn close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
+pub(crate) fn close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(a.dims(), b.dims(), "{what}");
     let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let (a, b) = (values(a), values(b));

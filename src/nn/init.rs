@@ -21,7 +21,7 @@ pub enum Init {
     Normal(f64),
     /// A copy of another tensor of the same source (an expert of its layer's FFN), or of what that tensor would be
     /// initialised with.
-    CopyOf(String, Box<Init>),
+    CopyOf(String, Box<Self>),
 }
 
 impl Init {

@@ -64,7 +64,7 @@ impl Sizes {
         let fits = spec.heads > 0
             && spec.kv_heads > 0
             && width % spec.heads == 0
-            && spec.heads % spec.kv_heads == 0
+            && spec.heads.is_multiple_of(spec.kv_heads)
             && b == batch
             && width / spec.heads * spec.kv_heads == kv_width
             && k.dims() == v.dims()
@@ -93,7 +93,7 @@ impl Sizes {
 pub(crate) fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
     let (b, n_q, width) = q.dims3()?;
     let n_k = k.dim(1)?;
-    if spec.heads == 0 || width % spec.heads != 0 || spec.kv_heads == 0 || spec.heads % spec.kv_heads != 0 {
+    if spec.heads == 0 || width % spec.heads != 0 || spec.kv_heads == 0 || !spec.heads.is_multiple_of(spec.kv_heads) {
         bail!("attention: width {width}, {} heads, {} key/value heads do not fit", spec.heads, spec.kv_heads);
     }
     let d = width / spec.heads;

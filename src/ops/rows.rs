@@ -189,7 +189,7 @@ pub fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: us
             bail!("splice: {row:?} is used twice");
         }
     }
-    if b == 0 || plan.len() % b != 0 {
+    if b == 0 || !plan.len().is_multiple_of(b) {
         bail!("splice: {} rows for {b} samples", plan.len());
     }
     if !fits(&[text, image]) || plan.is_empty() || d == 0 {

@@ -94,7 +94,7 @@ fn lend_gradient<R>(slot: &GradSlot, dims: &[usize], read: impl Fn(&[f32]) -> R)
 
 impl VisionTracker {
     /// Copies what trains. `lora_scale` is alpha / r of the stage's vision encoder.
-    pub fn new(view: &StageView<'_>, lora_scale: Option<f64>) -> Result<Self> {
+    pub(super) fn new(view: &StageView<'_>, lora_scale: Option<f64>) -> Result<Self> {
         let vision: Vec<&Param> = view.params.iter().filter(|p| p.role.part == Part::Vision).collect();
         let layers = vision.iter().map(|p| layer(p)).collect();
         let mut tracked = Vec::new();
@@ -148,18 +148,18 @@ impl VisionTracker {
     }
 
     /// Trained tensors.
-    pub fn trained(&self) -> usize {
+    pub(super) fn trained(&self) -> usize {
         self.tracked.len()
     }
 
     /// Tensors whose gradient was seen at `step`.
-    pub fn seen(&self, step: u64) -> usize {
+    pub(super) fn seen(&self, step: u64) -> usize {
         let held = self.gradients_of == Some(step);
         if held { self.tracked.iter().filter(|t| t.direction.is_some()).count() } else { 0 }
     }
 
     /// Measures the gradients of `step`.
-    pub fn gradients(&mut self, step: u64, params: &ParamStore, moments: &dyn FirstMoments) -> Result<()> {
+    pub(super) fn gradients(&mut self, step: u64, params: &ParamStore, moments: &dyn FirstMoments) -> Result<()> {
         for tracked in &mut self.tracked {
             let weight = params.get(&tracked.name).map(|p| &p.weight);
             let Some((weight, slot)) = weight.and_then(|w| Some((w, w.slot()?))) else { continue };
@@ -171,7 +171,7 @@ impl VisionTracker {
     }
 
     /// Measures where the step led; `keep` remembers it as the next step's beginning.
-    pub fn measure(&mut self, params: &ParamStore, keep: bool) -> Result<()> {
+    pub(super) fn measure(&mut self, params: &ParamStore, keep: bool) -> Result<()> {
         for i in 0..self.pairs.len() {
             self.pairs[i].shift = self.pair_shift(&self.pairs[i], params)?;
         }
@@ -184,7 +184,7 @@ impl VisionTracker {
     }
 
     /// Remembers the parameters as the next step's beginning, measuring nothing.
-    pub fn keep(&mut self, params: &ParamStore) -> Result<()> {
+    pub(super) fn keep(&mut self, params: &ParamStore) -> Result<()> {
         for tracked in &mut self.tracked {
             let Some(param) = params.get(&tracked.name) else { continue };
             read_numbers(param.weight.tensor(), |now| tracked.before.copy_from_slice(now))?;
@@ -205,7 +205,7 @@ impl VisionTracker {
     }
 
     /// Rows of the last measurement, in order of layer and module: every layer's own, and one a module that trains.
-    pub fn rows(&self, stage: &str, step: u64, blocks: usize) -> Vec<LayerRow> {
+    pub(super) fn rows(&self, stage: &str, step: u64, blocks: usize) -> Vec<LayerRow> {
         let held = self.gradients_of == Some(step);
         let mut modules: BTreeMap<Key, Totals> = BTreeMap::new();
         let mut whole: BTreeMap<LayerId, Totals> = self.layers.iter().map(|l| (*l, Totals::default())).collect();

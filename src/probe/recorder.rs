@@ -89,10 +89,10 @@ impl Recorder {
             return Ok(());
         }
         if let Some(tracker) = self.stage.tracker.as_ref().filter(|_| self.setup.config.log_grads && self.probes(step))
+            && tracker.trained() > 0
+            && tracker.seen(step) == 0
         {
-            if tracker.trained() > 0 && tracker.seen(step) == 0 {
-                return Err(ProbeError::NoGradients { trained: tracker.trained(), stage, step });
-            }
+            return Err(ProbeError::NoGradients { trained: tracker.trained(), stage, step });
         }
         let wanted = self.stage.gates && (self.setup.config.routing || self.setup.config.contexts);
         if wanted && view.micro_batches.iter().any(|m| m.routing.is_empty()) {

@@ -37,11 +37,11 @@ pub(crate) struct Explorer {
 }
 
 impl Explorer {
-    pub fn new(source: Source) -> Self {
+    pub(crate) fn new(source: Source) -> Self {
         Self { source, choices: Choices::default() }
     }
 
-    pub fn show(&mut self, ui: &mut Ui) {
+    pub(crate) fn show(&mut self, ui: &mut Ui) {
         Panel::top("views").show(ui, |ui| {
             ui.horizontal(|ui| {
                 for (view, name) in View::ALL {
@@ -95,7 +95,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub fn new(source: Source) -> Self {
+    pub(crate) fn new(source: Source) -> Self {
         Self { explorer: Explorer::new(source) }
     }
 }

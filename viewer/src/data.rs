@@ -48,7 +48,7 @@ pub(crate) struct RunData {
 
 impl RunData {
     /// Takes in what is new.
-    pub fn absorb(&mut self, poll: Poll) {
+    pub(crate) fn absorb(&mut self, poll: Poll) {
         if poll.reset {
             *self = Self { manifest: self.manifest.take(), ..Self::default() };
         }
@@ -120,12 +120,12 @@ impl RunData {
     }
 
     /// Layers that route.
-    pub fn routing_layers(&self) -> Vec<LayerKey> {
+    pub(crate) fn routing_layers(&self) -> Vec<LayerKey> {
         self.routing.keys().cloned().collect()
     }
 
     /// Mean weight of each expert by task in one layer.
-    pub fn routing_by_task(&self, layer: &LayerKey) -> BTreeMap<String, Vec<f64>> {
+    pub(crate) fn routing_by_task(&self, layer: &LayerKey) -> BTreeMap<String, Vec<f64>> {
         let mut sums: BTreeMap<String, Routing> = BTreeMap::new();
         for (sample, routing) in self.routing.get(layer).into_iter().flatten() {
             let task = self.samples.get(sample).map_or("(no task)", |s| s.task.as_str());

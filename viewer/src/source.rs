@@ -54,13 +54,13 @@ pub(crate) struct Reader {
 
 impl Source {
     /// A source and the reader that fills it.
-    pub fn new(paths: Vec<PathBuf>) -> (Self, Reader) {
+    pub(crate) fn new(paths: Vec<PathBuf>) -> (Self, Reader) {
         let shared = Lock::default();
         (Self { shared: Arc::clone(&shared) }, Reader { shared, paths, follower: None })
     }
 
     /// A source that is kept up to date by a thread, which calls `changed` when there is something new.
-    pub fn follow(paths: Vec<PathBuf>, changed: impl Fn() + Send + 'static) -> Result<Self, ViewerError> {
+    pub(crate) fn follow(paths: Vec<PathBuf>, changed: impl Fn() + Send + 'static) -> Result<Self, ViewerError> {
         let (source, mut reader) = Self::new(paths);
         let run = move || {
             while !lock(&reader.shared).closed {
@@ -78,12 +78,12 @@ impl Source {
     }
 
     /// What was read so far.
-    pub fn look(&self) -> MutexGuard<'_, Shared> {
+    pub(crate) fn look(&self) -> MutexGuard<'_, Shared> {
         lock(&self.shared)
     }
 
     /// Looks at another run from now on.
-    pub fn select(&self, path: &Path) {
+    pub(crate) fn select(&self, path: &Path) {
         lock(&self.shared).selected = Some(path.to_owned());
         self.shared.1.notify_all();
     }
@@ -98,7 +98,7 @@ impl Drop for Source {
 
 impl Reader {
     /// Looks once; whether anything changed.
-    pub fn tick(&mut self) -> bool {
+    pub(crate) fn tick(&mut self) -> bool {
         let (runs, unreadable) = list(&self.paths);
         let selected = {
             let mut shared = lock(&self.shared);

@@ -62,14 +62,14 @@ pub(super) struct Axes {
 
 impl Axes {
     /// Where a value lies, pt; kept inside the frame.
-    pub fn at(&self, x: f64, y: f64) -> Point {
+    pub(super) fn at(&self, x: f64, y: f64) -> Point {
         let part = |v: f64, (low, high): (f64, f64)| ((v - low) / (high - low)).clamp(0.0, 1.0);
         let across = part(x, self.x).mul_add(self.to.0 - self.from.0, self.from.0);
         (across, part(y, self.y).mul_add(self.from.1 - self.to.1, self.to.1))
     }
 
     /// Left and bottom edge, ticks, labels and titles. Leave room for them: see [`left_room`] and [`bottom_room`].
-    pub fn frame<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, x_title: &str, y_title: &str) -> Drawn {
+    pub(super) fn frame<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, x_title: &str, y_title: &str) -> Drawn {
         let y_ticks = self.y_ticks(canvas);
         for tick in &y_ticks {
             let (_, y) = self.at(self.x.0, *tick);
@@ -85,7 +85,7 @@ impl Axes {
     }
 
     /// The bottom edge alone.
-    pub fn x_axis<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, title: &str) -> Drawn {
+    pub(super) fn x_axis<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, title: &str) -> Drawn {
         let bottom = self.to.1;
         let x_ticks = ticks(self.x.0, self.x.1, ((self.to.0 - self.from.0) / (canvas.small * 5.0)).max(2.0) as usize);
         for tick in &x_ticks {

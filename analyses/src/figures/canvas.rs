@@ -23,7 +23,7 @@ pub(super) struct Canvas<'a, DB: DrawingBackend> {
 }
 
 impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
-    pub fn new(area: &'a DrawingArea<DB, Shift>, scale: f64, fonts: (f64, f64), size: Point) -> Self {
+    pub(super) fn new(area: &'a DrawingArea<DB, Shift>, scale: f64, fonts: (f64, f64), size: Point) -> Self {
         Self { area, scale, small: fonts.0, title: fonts.1, size }
     }
 
@@ -36,38 +36,38 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     }
 
     /// A line through `points`, `width` pt thick.
-    pub fn line(&self, points: &[Point], color: RGBColor, width: f64) -> Drawn {
+    pub(super) fn line(&self, points: &[Point], color: RGBColor, width: f64) -> Drawn {
         let pixels: Vec<_> = points.iter().map(|p| self.pixel(*p)).collect();
         self.area.draw(&PathElement::new(pixels, self.stroke(color, width))).map_err(|e| e.to_string())
     }
 
     /// A filled rectangle.
-    pub fn fill(&self, from: Point, to: Point, color: RGBColor) -> Drawn {
+    pub(super) fn fill(&self, from: Point, to: Point, color: RGBColor) -> Drawn {
         let rectangle = Rectangle::new([self.pixel(from), self.pixel(to)], color.filled());
         self.area.draw(&rectangle).map_err(|e| e.to_string())
     }
 
     /// A disc of `radius` pt.
-    pub fn disc(&self, at: Point, radius: f64, color: RGBColor) -> Drawn {
+    pub(super) fn disc(&self, at: Point, radius: f64, color: RGBColor) -> Drawn {
         let radius = (radius * self.scale).round() as i32;
         self.area.draw(&Circle::new(self.pixel(at), radius, color.filled())).map_err(|e| e.to_string())
     }
 
     /// A standing square, for a second kind of mark.
-    pub fn diamond(&self, at: Point, radius: f64, color: RGBColor) -> Drawn {
+    pub(super) fn diamond(&self, at: Point, radius: f64, color: RGBColor) -> Drawn {
         let corners = [(0.0, -radius), (radius, 0.0), (0.0, radius), (-radius, 0.0)];
         let pixels: Vec<_> = corners.iter().map(|c| self.pixel((at.0 + c.0, at.1 + c.1))).collect();
         self.area.draw(&Polygon::new(pixels, color.filled())).map_err(|e| e.to_string())
     }
 
     /// Text of `size` pt whose anchor is at `at`.
-    pub fn text(&self, text: &str, at: Point, size: f64, anchor: (HPos, VPos), color: RGBColor) -> Drawn {
+    pub(super) fn text(&self, text: &str, at: Point, size: f64, anchor: (HPos, VPos), color: RGBColor) -> Drawn {
         let style = self.style(size).color(&color).pos(Pos::new(anchor.0, anchor.1));
         self.area.draw(&Text::new(text.to_owned(), self.pixel(at), style)).map_err(|e| e.to_string())
     }
 
     /// Text that reads upwards, centred at `at`.
-    pub fn upwards(&self, text: &str, at: Point, size: f64) -> Drawn {
+    pub(super) fn upwards(&self, text: &str, at: Point, size: f64) -> Drawn {
         let font = (FONT, size * self.scale).into_font().transform(FontTransform::Rotate270);
         let style = TextStyle::from(font).color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
         self.area.draw(&Text::new(text.to_owned(), self.pixel(at), style)).map_err(|e| e.to_string())
@@ -78,7 +78,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     }
 
     /// Width of `text` in pt.
-    pub fn width(&self, text: &str, size: f64) -> f64 {
+    pub(super) fn width(&self, text: &str, size: f64) -> f64 {
         let pixels = self.area.estimate_text_size(text, &self.style(size)).map_or(0, |s| s.0);
         f64::from(pixels) / self.scale
     }

@@ -24,7 +24,7 @@ pub(super) struct Drift {
 }
 
 impl Drift {
-    pub fn load(run: &RunDir) -> Result<Self> {
+    pub(super) fn load(run: &RunDir) -> Result<Self> {
         let rows: Vec<LayerRow> = needed(FigureId::Drift, run)?;
         let moved = rows.iter().rev().find(|r| r.elements > 0).map(|r| r.stage.clone());
         let what = "layers` of a stage that trains the vision encoder, `drift";

@@ -21,7 +21,7 @@ pub(super) struct GradientCosine {
 }
 
 impl GradientCosine {
-    pub fn load(run: &RunDir) -> Result<Self> {
+    pub(super) fn load(run: &RunDir) -> Result<Self> {
         let id = FigureId::GradientCosine;
         let rows: Vec<LayerRow> = needed(id, run)?;
         let whole = rows.into_iter().filter(|r| r.layer == ALL && r.module == ALL);

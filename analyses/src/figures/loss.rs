@@ -30,7 +30,7 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    pub fn load(run: &RunDir) -> Result<Self> {
+    pub(super) fn load(run: &RunDir) -> Result<Self> {
         let steps: Vec<StepRow> = needed(FigureId::Loss, run)?;
         let evals = read_records::<EvalRow>(run)?.rows;
         let mut stages: Vec<Stage> = Vec::new();

@@ -26,7 +26,7 @@ pub(super) struct RoutingByTask {
 }
 
 impl RoutingByTask {
-    pub fn load(run: &RunDir) -> Result<Self> {
+    pub(super) fn load(run: &RunDir) -> Result<Self> {
         let rows: Vec<RoutingRow> = needed(FigureId::RoutingByTask, run)?;
         let tasks = read_records::<SampleRow>(run)?.rows.into_iter().map(|s| (s.sample, s.task));
         let tasks: HashMap<String, Option<String>> = tasks.collect();

@@ -47,7 +47,7 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    pub fn save(&self, figure: &impl Figure) -> Result<Vec<PathBuf>> {
+    pub(super) fn save(&self, figure: &impl Figure) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(self.out).map_err(StoreError::io("make the folder", self.out))?;
         let path = |extension: &str| self.out.join(format!("{}.{extension}", self.id));
         let paths = vec![path("svg"), path("png"), path("csv"), path("json")];
@@ -76,7 +76,7 @@ impl Job<'_> {
     }
 
     /// SVG of the exact printed size.
-    pub fn svg(&self, figure: &impl Figure) -> std::result::Result<String, String> {
+    pub(super) fn svg(&self, figure: &impl Figure) -> std::result::Result<String, String> {
         let size = figure.size(self.venue);
         let pixels = pixels(size, SVG_SCALE);
         let mut svg = String::new();

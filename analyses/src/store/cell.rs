@@ -59,7 +59,7 @@ primitive!(f32, Float32Array, Float32Type, "float32");
 primitive!(f64, Float64Array, Float64Type, "float64");
 
 impl Cell for bool {
-    const NULLABLE: bool = false;
+    const NULLABLE: Self = false;
     const EXPECTED: &'static str = "bool";
     fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
         Ok(Arc::new(BooleanArray::from(cells)))

@@ -27,7 +27,7 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    pub fn read(dir: &RunDir) -> Result<Self> {
+    pub(super) fn read(dir: &RunDir) -> Result<Self> {
         let path = dir.cuts();
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|source| StoreError::Json { source, path }),
@@ -36,13 +36,13 @@ impl Cuts {
         }
     }
 
-    pub fn write(&self, dir: &RunDir) -> Result<()> {
+    pub(super) fn write(&self, dir: &RunDir) -> Result<()> {
         let path = dir.cuts();
         let text = serde_json::to_vec(self).map_err(|source| StoreError::Json { source, path: path.clone() })?;
         write_atomic(&path, |file| file.write_all(&text))
     }
 
-    pub fn at(&self, dir: &RunDir, global_step: u64) -> Result<Cut> {
+    pub(super) fn at(&self, dir: &RunDir, global_step: u64) -> Result<Cut> {
         let known = || self.cuts.iter().map(|c| c.global_step).collect();
         let found = self.cuts.iter().find(|c| c.global_step == global_step).cloned();
         found.ok_or_else(|| StoreError::NoCut { global_step, known: known(), path: dir.cuts() })

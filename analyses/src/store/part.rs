@@ -24,15 +24,15 @@ pub(super) struct Range {
 }
 
 impl Range {
-    pub fn one(number: u32) -> Self {
+    pub(super) fn one(number: u32) -> Self {
         Self { first: number, last: number }
     }
 
-    pub fn contains(self, other: Self) -> bool {
+    pub(super) fn contains(self, other: Self) -> bool {
         self != other && self.first <= other.first && other.last <= self.last
     }
 
-    pub fn file_name(self) -> String {
+    pub(super) fn file_name(self) -> String {
         if self.first == self.last {
             format!("part-{:06}.parquet", self.first)
         } else {
@@ -40,7 +40,7 @@ impl Range {
         }
     }
 
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         let numbers = name.strip_prefix("part-")?.strip_suffix(".parquet")?;
         let number = |text: &str| (text.len() >= 6).then(|| text.parse::<u32>().ok()).flatten();
         let range = match numbers.split_once('-') {
@@ -96,8 +96,7 @@ pub(super) fn list(folder: &Path) -> Result<Listing> {
 /// Parquet bytes of `batches` (one schema). `part_rows` are the rows of each part in it. The same batches give the same
 /// bytes, whatever the time.
 pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) -> Result<Vec<u8>> {
-    let schema =
-        batches.first().map(RecordBatch::schema).unwrap_or_else(|| SchemaRef::new(arrow::datatypes::Schema::empty()));
+    let schema = batches.first().map_or_else(|| SchemaRef::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
     let rows: Vec<String> = part_rows.iter().map(ToString::to_string).collect();
     let metadata = (!rows.is_empty()).then(|| vec![KeyValue::new(ROWS_KEY.to_owned(), rows.join(","))]);
     let properties = WriterProperties::builder()

@@ -15,9 +15,9 @@ use crate::config::model::{TextMethod, VisionMethod};
 use crate::config::train::{Stage, check_stages};
 use crate::data::{Dataset, Order, Sampler};
 use crate::eval::Examiner;
-use crate::models::config_json;
 use crate::models::mllm::Mllm;
-use crate::models::open_source;
+use crate::models::save::config_json;
+use crate::models::source::open_source;
 use crate::nn::{MapSource, ParamStore, TensorSource};
 use crate::probe::{Recorder, RecorderSetup};
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over, latest};
@@ -144,15 +144,15 @@ impl Session {
         for index in first..self.stages.len() {
             let stage = &self.stages[index];
             let resuming = self.from.as_ref().filter(|f| f.state.stage_index == index && !f.state.stage_finished);
-            if let (Some(base), None) = (bases.get(index), resuming) {
-                if let Some(tensors) = base.load()? {
-                    for hook in hooks.iter_mut() {
-                        let line = format!("stage {} is reused from {}", stage.name, base.path().display());
-                        hook.note(&line).map_err(records::hook_error)?;
-                    }
-                    handed = Some(tensors);
-                    continue;
+            if let (Some(base), None) = (bases.get(index), resuming)
+                && let Some(tensors) = base.load()?
+            {
+                for hook in hooks.iter_mut() {
+                    let line = format!("stage {} is reused from {}", stage.name, base.path().display());
+                    hook.note(&line).map_err(records::hook_error)?;
                 }
+                handed = Some(tensors);
+                continue;
             }
             let plan = StagePlan {
                 stage: stage.clone(),

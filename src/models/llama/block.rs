@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 
 /// A transformer block.
 #[derive(Debug)]
-pub struct Block {
+pub(super) struct Block {
     input_norm: RmsNorm,
     query: Projection,
     key: Projection,

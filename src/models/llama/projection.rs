@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 
 /// `y = W x`, plus `(alpha / r) up(down(dropout(x)))` with an adapter.
 #[derive(Debug)]
-pub struct Projection {
+pub(super) struct Projection {
     linear: Linear,
     adapter: Option<Adapter>,
 }

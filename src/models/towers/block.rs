@@ -104,12 +104,11 @@ impl Block {
         let scale = |name: &str| pb.module("layer_scale").pp(name).get(&[sizes.width], "lambda1", Init::Ones);
         let attention = Attention::new(&pb.module("attention"), sizes, names.projections, plan.lora)?;
         let norms = [norm(names.norms[0])?, norm(names.norms[1])?];
-        let feed_forward = match plan.mixture {
-            Some(moe) => Inner::Mixture(Box::new(ContextualMoe::new(&pb.pp("mlp"), plan.index, moe)?)),
-            None => {
-                let plain = FeedForwardSizes { width: sizes.width, hidden: sizes.ffn, activation: sizes.activation };
-                Inner::Plain(FeedForward::new(&pb.module("mlp").pp("mlp"), plain)?)
-            }
+        let feed_forward = if let Some(moe) = plan.mixture {
+            Inner::Mixture(Box::new(ContextualMoe::new(&pb.pp("mlp"), plan.index, moe)?))
+        } else {
+            let plain = FeedForwardSizes { width: sizes.width, hidden: sizes.ffn, activation: sizes.activation };
+            Inner::Plain(FeedForward::new(&pb.module("mlp").pp("mlp"), plain)?)
         };
         let scales = names.scales.map(|[a, b]| Ok::<_, candle_core::Error>([scale(a)?, scale(b)?])).transpose()?;
         let prompts = plan.prompts.map(|p| Prompts::new(tower, plan.index, p, sizes.width)).transpose()?;

@@ -30,7 +30,7 @@ fn ink_on(color: Color32) -> Color32 {
 
 impl Heat<'_> {
     /// Draws it; returns row and column under the pointer.
-    pub fn show(&self, ui: &mut Ui) -> Option<(usize, usize)> {
+    pub(crate) fn show(&self, ui: &mut Ui) -> Option<(usize, usize)> {
         let height = tokens::MAP_ROW * self.rows.len() as f32;
         let bar = 90.0;
         let (whole, response) =
