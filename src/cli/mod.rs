@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -104,6 +104,18 @@ fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'stati
         // The panic's own message is already on stderr.
         Err(_) => anyhow::bail!("covft-probe stopped at an internal error (above); please report it"),
     }
+}
+
+/// The causes, each said once: many of our messages already hold their cause's words.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -62,13 +62,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let path = args.out.clone().unwrap_or_else(|| free_name(&recipe.out.join(&recipe.name)));
         Session::create(recipe, path, command)?
     };
-    println!("{}", session.dir().path().display());
+    println!("run directory: {}", session.dir().path().display());
     stop_on_ctrl_c(&session.stop)?;
     let mut progress = Progress::new();
     let ended = session.run(&mut [&mut progress]);
     drop(progress);
     let dir = session.dir().path().to_path_buf();
-    match ended.with_context(|| format!("the run stopped: {}", dir.display()))? {
+    // Where nothing was recorded there is no run to name.
+    let ended = if dir.exists() { ended.with_context(|| format!("the run stopped: {}", dir.display())) } else { ended.map_err(Into::into) };
+    match ended? {
         Ended::Done => {
             summary::print(&RunDir::open(dir)?)?;
             Ok(ExitCode::SUCCESS)

@@ -66,10 +66,7 @@ impl Recipe {
                 reason: e.message().to_owned(),
             })?;
         }
-        let violations: Vec<String> = {
-            let _ = &recipe;
-            Vec::new()
-        };
+        let violations = recipe.violations();
         if violations.is_empty() {
             Ok(recipe)
         } else {

@@ -4,16 +4,23 @@ use std::sync::Once;
 
 /// Makes the tensor library add gradients on the calling thread. Its own pool spins for a while after each addition and
 /// so takes a core from the kernels here, which do all the heavy work (about a tenth of a training step on two cores).
-/// `CANDLE_NUM_THREADS` in the environment wins.
+/// `CANDLE_NUM_THREADS` in the environment wins. Also keeps the library's errors to their message
+/// (`RUST_LIB_BACKTRACE`, which wins likewise).
 ///
 /// Call it first thing in `main`. Once another thread runs, it changes nothing, because changing the environment would
 /// not be sound any more; nor does it where the number of threads cannot be told.
 pub fn quiet_tensor_threads() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if std::env::var_os("CANDLE_NUM_THREADS").is_none() && runs_alone() {
-            // SAFETY: this is the only thread, so nobody reads the environment meanwhile.
-            unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+        if !runs_alone() {
+            return;
+        }
+        // Backtraces of the tensor library's errors are printed as part of their message: people want the message.
+        for (name, value) in [("CANDLE_NUM_THREADS", "1"), ("RUST_LIB_BACKTRACE", "0")] {
+            if std::env::var_os(name).is_none() {
+                // SAFETY: this is the only thread, so nobody reads the environment meanwhile.
+                unsafe { std::env::set_var(name, value) };
+            }
         }
     });
 }
