@@ -69,7 +69,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     drop(progress);
     let dir = session.dir().path().to_path_buf();
     // Where nothing was recorded there is no run to name.
-    let ended = if dir.exists() { ended.with_context(|| format!("the run stopped: {}", dir.display())) } else { ended.map_err(Into::into) };
+    let ended = if dir.exists() {
+        ended.with_context(|| format!("the run stopped: {}", dir.display()))
+    } else {
+        ended.map_err(Into::into)
+    };
     match ended? {
         Ended::Done => {
             summary::print(&RunDir::open(dir)?)?;

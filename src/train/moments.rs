@@ -25,7 +25,7 @@ pub(super) enum MomentPair {
 
 impl MomentPair {
     /// The numbers of `moments`, for changing; zeros where there were none.
-    pub fn on_host(moments: &mut Option<Self>, len: usize) -> Result<(&mut Vec<f32>, &mut Vec<f32>)> {
+    pub(super) fn on_host(moments: &mut Option<Self>, len: usize) -> Result<(&mut Vec<f32>, &mut Vec<f32>)> {
         if let Some(Self::Device { first, second }) = moments {
             let (first, second) = (numbers(first)?, numbers(second)?);
             *moments = Some(Self::Host { first, second });
@@ -37,7 +37,7 @@ impl MomentPair {
     }
 
     /// One step of `weight` in tensor operations, the gradient first multiplied by `factor`.
-    pub fn step_on_device(
+    pub(super) fn step_on_device(
         moments: &mut Option<Self>,
         weight: &Weight,
         gradient: &Tensor,
@@ -70,7 +70,7 @@ impl MomentPair {
     }
 
     /// Both moments' numbers.
-    pub fn numbers(&self) -> Result<[Cow<'_, [f32]>; 2]> {
+    pub(super) fn numbers(&self) -> Result<[Cow<'_, [f32]>; 2]> {
         match self {
             Self::Host { first, second } => Ok([first.into(), second.into()]),
             Self::Device { first, second } => Ok([numbers(first)?.into(), numbers(second)?.into()]),
@@ -78,7 +78,7 @@ impl MomentPair {
     }
 
     /// The first moment's numbers.
-    pub fn first(&self) -> Result<Cow<'_, [f32]>> {
+    pub(super) fn first(&self) -> Result<Cow<'_, [f32]>> {
         match self {
             Self::Host { first, .. } => Ok(first.into()),
             Self::Device { first, .. } => numbers(first).map(Cow::from),

@@ -26,3 +26,28 @@ pub(super) fn compute(recipe: &Recipe) -> DType {
         Compute::Bf16 => DType::BF16,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn bfloat16_is_for_accelerators() {
+        let read = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
+            Recipe::parse(include_str!("../../../configs/scenes.toml"), Path::new("scenes.toml"), &overrides)
+        };
+        let plain = read(&[]).unwrap();
+        assert!(matches!(open(&plain), Ok(Device::Cpu)));
+        assert_eq!(compute(&plain), DType::F32);
+        let refused = read(&["dtype='bf16'"]).unwrap_err().to_string();
+        assert!(refused.contains("dtype: the CPU computes in float32"), "{refused}");
+        let card = read(&["dtype='bf16'", "device='cuda:0'"]).unwrap();
+        assert_eq!(compute(&card), DType::BF16);
+        if !cfg!(feature = "cuda") {
+            let error = open(&card).unwrap_err().to_string();
+            assert!(error.contains("built without CUDA"), "{error}");
+        }
+    }
+}

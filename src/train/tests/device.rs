@@ -33,7 +33,8 @@ fn largest_relative(a: &[f64], b: &[f64]) -> f64 {
 fn toy(path: Path, compute: DType, plan: &StagePlan, dir: &FilePath, from: Option<&Loaded>) -> (Vec<f32>, Log) {
     on_path(path, || {
         let mut toy = from.map_or_else(Toy::new, |loaded| Toy::from_source(&loaded.model));
-        (toy.compute, toy.objective) = (compute, true);
+        // A second objective where it is not in the way of learning.
+        (toy.compute, toy.objective) = (compute, plan.steps < 20);
         let (mut source, mut log) = (ToySource::new(4, 2), Log::default());
         let mut saver = CheckpointDir::open(dir).unwrap();
         let mut trainer = Trainer::new(plan, &toy, &mut source).unwrap().with_hook(&mut log).with_saver(&mut saver);
@@ -53,11 +54,12 @@ fn training_elsewhere_equals_training_on_the_host() {
     let (there, log) = toy(Path::Device, DType::F32, &plan, there_dir.path(), None);
     assert!(host_log.factors.iter().any(|f| *f < 1.0), "something was clipped: {:?}", host_log.factors);
     assert!(largest_relative(&log.losses, &host_log.losses) < 1e-6, "{:?} {:?}", log.losses, host_log.losses);
-    assert!(largest_relative(&log.objectives, &host_log.objectives) < 1e-5);
-    assert!(largest_relative(&log.norms, &host_log.norms) < 1e-5, "{:?} {:?}", log.norms, host_log.norms);
+    assert!(largest_relative(&log.objectives, &host_log.objectives) < 1e-6);
+    assert!(largest_relative(&log.norms, &host_log.norms) < 1e-6, "{:?} {:?}", log.norms, host_log.norms);
     // The first gradients come from the same parameters.
-    assert!(apart(&log.gradients[0], &host_log.gradients[0]) < 1e-6);
-    assert!(apart(&there, &host) < 1e-5, "{}", apart(&there, &host));
+    let largest = host_log.gradients[0].iter().fold(0.0, |m: f64, g| m.max(f64::from(g.abs())));
+    assert!(apart(&log.gradients[0], &host_log.gradients[0]) < 1e-6 * largest);
+    assert!(apart(&there, &host) < 1e-6, "{}", apart(&there, &host));
     assert_eq!(log.first_moments, host_log.first_moments);
 
     // With the same forward and backward pass, what is left is norm, clipping, optimiser and checkpoint.
@@ -86,7 +88,6 @@ fn stopping_and_resuming_elsewhere_gives_the_same_bytes() {
     toy(Path::Device, DType::F32, &plan, parts.path(), Some(&loaded));
     for name in ["model.safetensors", "optimizer.safetensors", "start.safetensors", "state.json"] {
         let read = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("step-000008").join(name)).unwrap();
-        // The log's own state counts what it was told, and so differs by nothing either.
         assert!(read(&straight) == read(&parts), "{name} differs");
     }
 }
@@ -189,7 +190,7 @@ fn the_multimodal_model_trains_elsewhere_as_on_the_host() {
     assert!(host[5] < host[0], "{host:?}");
     assert!(largest_relative(&there, &host) < 1e-6, "{there:?} {host:?}");
     for (a, b) in parts.iter().zip(&host_parts) {
-        assert!(largest_relative(a, b) < 1e-3, "{a:?} {b:?}");
+        assert!(largest_relative(a, b) < 1e-5, "{a:?} {b:?}");
     }
     let (again, _) = stages(Path::Device, DType::F32, "all");
     assert!(largest_relative(&again, &there) < 1e-6, "{again:?} {there:?}");
