@@ -61,6 +61,9 @@ pub struct StageConfig {
     /// Evaluate on the subset before the first step too.
     #[serde(default)]
     pub eval_at_start: bool,
+    /// What the evaluation at the stage's end is over.
+    #[serde(default)]
+    pub eval_at_end: EvalAtEnd,
     /// Held-out samples of the fixed subset.
     #[serde(default = "default_eval_samples")]
     pub eval_samples: usize,
@@ -147,6 +150,17 @@ impl PartRates {
             [("vision", self.vision), ("projector", self.projector), ("language", self.language), ("text", self.text)];
         all.into_iter().filter_map(|(key, rate)| rate.map(|r| (key, r)))
     }
+}
+
+/// What the evaluation at a stage's end is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalAtEnd {
+    /// All held-out samples.
+    #[default]
+    Whole,
+    /// The fixed subset (stages that only prepare the next).
+    Subset,
 }
 
 /// How the learning rate goes after the warm-up, in Hugging Face's forms.

@@ -12,7 +12,7 @@ use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
 use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel};
-use crate::config::train::{GradClip, Stage};
+use crate::config::train::{EvalAtEnd, GradClip, Stage};
 use gather::Gathered;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -272,7 +272,12 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.evaluate(Scope::Whole)?;
+        match self.plan.stage.eval_at_end {
+            EvalAtEnd::Whole => self.evaluate(Scope::Whole)?,
+            // With `eval_every` the subset was evaluated after the last step already.
+            EvalAtEnd::Subset if self.plan.stage.eval_every.is_some() => false,
+            EvalAtEnd::Subset => self.evaluate(Scope::Subset)?,
+        };
         self.save(true)?;
         let view = stage_view(self.plan, self.model, &self.progress, &self.start);
         self.hooks.stage_end(&view).map_err(|source| self.hook_failed(source))

@@ -1,7 +1,7 @@
 //! From stages as written to stages that make sense; every violation of a recipe is reported at once.
 
 use super::super::model::{LanguageMethod, TextMethod, Tuning, VisionMethod};
-use super::{GradClip, PartRates, Schedule, SpikeConfig, StageConfig};
+use super::{EvalAtEnd, GradClip, PartRates, Schedule, SpikeConfig, StageConfig};
 use std::collections::BTreeSet;
 
 /// A stage whose values were checked.
@@ -37,6 +37,8 @@ pub struct Stage {
     pub eval_every: Option<u64>,
     /// Evaluate before the first step.
     pub eval_at_start: bool,
+    /// What the evaluation at the end is over.
+    pub eval_at_end: EvalAtEnd,
     /// Samples of the fixed subset.
     pub eval_samples: usize,
     /// Samples to generate for.
@@ -251,6 +253,7 @@ fn resolve(stage: &StageConfig) -> Stage {
         tasks: stage.tasks.clone(),
         eval_every: stage.eval_every,
         eval_at_start: stage.eval_at_start,
+        eval_at_end: stage.eval_at_end,
         eval_samples: stage.eval_samples,
         generate_samples: stage.generate_samples,
         generate_at_end: stage.generate_at_end,

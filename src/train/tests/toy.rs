@@ -226,6 +226,7 @@ pub(super) fn stage(schedule: Schedule, warmup: u64) -> Stage {
         tasks: None,
         eval_every: None,
         eval_at_start: false,
+        eval_at_end: crate::config::train::EvalAtEnd::Whole,
         eval_samples: 4,
         generate_samples: None,
         generate_at_end: None,
