@@ -92,7 +92,7 @@ impl Bert {
                     row[..*n].fill(1.0 / *n as f32);
                 }
                 let share = Tensor::from_vec(share, (b, 1, t), states.device())?.to_dtype(states.dtype())?;
-                share.matmul(&states)?.squeeze(1)
+                ops::matmul(&share, &states)?.squeeze(1)
             }
         }
     }

@@ -64,6 +64,7 @@ impl Mllm {
     /// A prompt that leaves no room for an answer; sampling options out of range.
     pub fn generate(&self, question: &Question<'_>, options: &GenerateOptions) -> Result<Generated> {
         let mut chooser = Chooser::new(options.sampling)?;
+        let ctx = self.computing(&Ctx::eval());
         let (prompt, routing) = self.prompt(question)?;
         let (_, used, _) = prompt.dims3()?;
         let capacity = self.max_length().min(used + options.max_new_tokens);
@@ -76,14 +77,14 @@ impl Mllm {
         while used + generated.ids.len() < capacity {
             let states = self.language.advance(&x, &mut cache)?;
             let last = states.narrow(1, states.dim(1)? - 1, 1)?.flatten_to(1)?.contiguous()?;
-            let logits = self.language.logits(&Ctx::eval(), &last)?.to_dtype(DType::F32)?.flatten_all()?;
+            let logits = self.language.logits(&ctx, &last)?.to_dtype(DType::F32)?.flatten_all()?;
             let id = chooser.choose(&logits.to_vec1()?);
             if options.stop.contains(&id) {
                 generated.stopped = true;
                 break;
             }
             generated.ids.push(id);
-            x = self.language.embed(&Ctx::eval(), &Tensor::new(&[[id]], question.pixels.device())?)?;
+            x = self.language.embed(&ctx, &Tensor::new(&[[id]], question.pixels.device())?)?;
         }
         Ok(generated)
     }

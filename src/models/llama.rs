@@ -117,7 +117,7 @@ impl Llama {
         if b != 1 || cache.len() + n > cache.capacity() {
             bail!("a cache of {} tokens, {} of them used, cannot take {b} x {n} more", cache.capacity(), cache.len());
         }
-        let (ctx, spec) = (Ctx::eval(), self.attention(None));
+        let (ctx, spec) = (Ctx::eval().computing_in(x.dtype()), self.attention(None));
         let mut x = x.clone();
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.advance(&ctx, &x, cache, i, &spec)?;

@@ -14,7 +14,7 @@ use super::tuning::vision_trains;
 use crate::config::model::{Checkpointing, LanguageMethod, ModelConfig, TextMethod, Tuning, VisionMethod};
 use crate::nn::{Linear, ParamBuilder, ParamStore, Part, Role, TensorSource};
 use crate::ops::{self, Ctx, IGNORE_INDEX};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use std::sync::Arc;
 
 pub use super::save::{load_recipe, save_checkpoint};
@@ -74,6 +74,7 @@ pub struct Mllm {
     max_length: usize,
     vision_trains: bool,
     wants_text: bool,
+    compute: DType,
 }
 
 impl Mllm {
@@ -141,7 +142,19 @@ impl Mllm {
         let vision_trains = store.trainable().any(|p| p.role.part == Part::Vision);
         let wants_text = matches!(tuning.vision, VisionMethod::Covft { .. });
         let max_length = shapes.language.positions;
-        let model = Self { tower, projector, language, text, task_head, shapes, max_length, vision_trains, wants_text };
+        let compute = DType::F32;
+        let model = Self {
+            tower,
+            projector,
+            language,
+            text,
+            task_head,
+            shapes,
+            max_length,
+            vision_trains,
+            wants_text,
+            compute,
+        };
         Ok((model, store))
     }
 
@@ -157,6 +170,22 @@ impl Mllm {
         self.max_length
     }
 
+    /// Computes in `dtype` from now on; parameters and their gradients stay float32, and so do the loss, the statistics
+    /// of norms and softmax, and what [`MllmOutput::routing`] says.
+    pub fn set_compute(&mut self, dtype: DType) {
+        self.compute = dtype;
+    }
+
+    /// The type of its activations.
+    #[must_use]
+    pub fn compute(&self) -> DType {
+        self.compute
+    }
+
+    pub(super) fn computing(&self, ctx: &Ctx) -> Ctx {
+        ctx.clone().computing_in(self.compute)
+    }
+
     /// Sizes of the parts.
     #[must_use]
     pub fn shapes(&self) -> &ModelShapes {
@@ -165,6 +194,7 @@ impl Mllm {
 
     /// The loss of a batch.
     pub fn forward(&self, ctx: &Ctx, input: &MllmInput) -> Result<MllmOutput> {
+        let ctx = &self.computing(ctx);
         let (text, text_loss_sum) = self.text(ctx, input)?;
         let vision = self.see(ctx, &input.pixels, text.as_ref())?;
         let projected = self.projected(ctx, &vision.features)?;
@@ -198,6 +228,7 @@ impl Mllm {
 
     /// Logits of every row `[B, L, V]` and the valid rows of each sample; rows past those hold nothing of meaning.
     pub fn logits(&self, ctx: &Ctx, input: &MllmInput) -> Result<(Tensor, Arc<[usize]>)> {
+        let ctx = &self.computing(ctx);
         let vision = self.vision(ctx, &input.pixels, &input.context_ids)?;
         let projected = self.projected(ctx, &vision.features)?;
         let spliced = self.spliced(input)?;
@@ -209,17 +240,17 @@ impl Mllm {
     /// method wants them.
     pub fn vision(&self, ctx: &Ctx, pixels: &Tensor, context_ids: &[Vec<u32>]) -> Result<VisionOutput> {
         let text = if self.wants_text { Some(self.text_vector(context_ids)?) } else { None };
-        self.see(ctx, pixels, text.as_ref())
+        self.see(&self.computing(ctx), pixels, text.as_ref())
     }
 
     /// The text encoder's vectors `[B, C]` of the contexts; records nothing.
     pub fn text_vector(&self, context_ids: &[Vec<u32>]) -> Result<Tensor> {
-        self.text.vector(&Ctx::eval(), context_ids)
+        self.text.vector(&self.computing(&Ctx::eval()), context_ids)
     }
 
     /// Image features `[B, P, D]` in the language model's space.
     pub fn projected(&self, ctx: &Ctx, features: &Tensor) -> Result<Tensor> {
-        self.projector.forward(ctx, features)
+        self.projector.forward(&self.computing(ctx), features)
     }
 
     /// The batch's layout after every image mark became features.
@@ -228,10 +259,11 @@ impl Mllm {
     }
 
     fn see(&self, ctx: &Ctx, pixels: &Tensor, text: Option<&Tensor>) -> Result<VisionOutput> {
+        let pixels = pixels.to_dtype(self.compute)?;
         if self.vision_trains {
-            self.tower.forward(ctx, pixels, text)
+            self.tower.forward(ctx, &pixels, text)
         } else {
-            self.tower.forward(&ctx.without_recording(), pixels, text)
+            self.tower.forward(&ctx.without_recording(), &pixels, text)
         }
     }
 
@@ -255,7 +287,7 @@ impl Mllm {
     pub(super) fn embedded(&self, ctx: &Ctx, projected: &Tensor, spliced: &Spliced) -> Result<Tensor> {
         let b = spliced.lengths.len();
         let ids = Tensor::from_slice(&spliced.text_ids, (b, spliced.text_len), projected.device())?;
-        ops::splice_rows(&self.language.embed(ctx, &ids)?, projected, &spliced.plan, b)
+        ops::splice_rows(&self.language.embed(&self.computing(ctx), &ids)?, projected, &spliced.plan, b)
     }
 
     fn states(&self, ctx: &Ctx, projected: &Tensor, spliced: &Spliced) -> Result<Tensor> {

@@ -103,7 +103,7 @@ impl ParamStore {
 
 /// Where the tensors of a model come from: safetensors files, an earlier stage, nothing.
 pub trait TensorSource: fmt::Debug {
-    /// The tensor `name`, float32 on the CPU; `None` if the source does not hold it. A tensor that is there but cannot
+    /// The tensor `name`, float32 on any device; `None` if the source does not hold it. A tensor that is there but cannot
     /// be read is an error ending in the path.
     fn get(&self, name: &str) -> Result<Option<Tensor>>;
 

@@ -5,6 +5,7 @@
 //! * SiLU gate: `silu(gate) * up` (LLaMA)
 
 use super::graph::{self, fits, host};
+use super::precision::wide;
 use super::weight::lend;
 use crate::kernels::{self, Pointwise};
 use candle_core::{Result, Tensor, bail};
@@ -78,19 +79,24 @@ fn fused(kind: Pointwise, x: &Tensor) -> Result<Tensor> {
 
 /// The same in plain tensor operations.
 pub(crate) mod composed {
+    use super::wide;
     use candle_core::{Result, Tensor};
 
+    /// Short floats are widened for the duration: a derivative of eight roundings is not one of one.
+    fn widely(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        f(&wide(x)?)?.to_dtype(x.dtype())
+    }
     pub(crate) fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-        x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
+        widely(x, |x| x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)
     }
     pub(crate) fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-        x.gelu_erf()
+        widely(x, Tensor::gelu_erf)
     }
     pub(crate) fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-        x.gelu()
+        widely(x, Tensor::gelu)
     }
     pub(crate) fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        gate.silu()? * up
+        widely(gate, |gate| gate.silu()? * wide(up)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Softmax attention: `softmax(scale q k^T + mask) v` for every head.
 
 use super::graph::{self, fits, host};
+use super::precision::{matmul, wide};
 use super::weight::lend;
 use crate::kernels::{self, AttentionShape};
 use candle_core::{D, Result, Tensor, bail};
@@ -103,7 +104,7 @@ pub(crate) fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec)
     };
     let (q, k, v) =
         (split(q, n_q, spec.heads)?, repeat(split(k, n_k, spec.kv_heads)?)?, repeat(split(v, n_k, spec.kv_heads)?)?);
-    let scores = (q.matmul(&k.t()?)? * (1.0 / (d as f64).sqrt()))?;
+    let scores = (wide(&matmul(&q, &k.t()?)?)? * (1.0 / (d as f64).sqrt()))?;
     let mut visible = vec![0u8; b * n_q * n_k];
     for (row, seen) in visible.chunks_mut(n_k).enumerate() {
         let (sample, i) = (row / n_q, row % n_q);
@@ -115,7 +116,7 @@ pub(crate) fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec)
     let hidden = Tensor::new(-1e30f32, q.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
     let weights = candle_nn::ops::softmax(&visible.where_cond(&scores, &hidden)?, D::Minus1)?;
     let weights = visible.where_cond(&weights, &weights.zeros_like()?)?;
-    weights.matmul(&v)?.transpose(1, 2)?.reshape((b, n_q, width))
+    matmul(&weights.to_dtype(v.dtype())?, &v)?.transpose(1, 2)?.reshape((b, n_q, width))
 }
 
 #[cfg(test)]

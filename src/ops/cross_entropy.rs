@@ -1,6 +1,7 @@
 //! Next-token cross-entropy with an ignore index.
 
 use super::graph::{self, fits, host};
+use super::precision::wide;
 use super::weight::read_f32;
 use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
@@ -56,6 +57,7 @@ fn check(logits: &Tensor, targets: &[i64]) -> Result<(usize, usize)> {
 /// The same in plain tensor operations.
 pub(crate) fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
     let (rows, _) = check(logits, targets)?;
+    let logits = &wide(logits)?;
     let keep: Vec<f32> = targets.iter().map(|t| if *t == IGNORE_INDEX { 0.0 } else { 1.0 }).collect();
     let labelled = keep.iter().filter(|k| **k > 0.0).count();
     let index: Vec<u32> = targets.iter().map(|t| (*t).max(0) as u32).collect();

@@ -1,8 +1,9 @@
 //! What travels with a forward pass: whether gradients are recorded, who watches, and where random draws come from.
 
+use super::graph;
 use super::observer::{BackwardObserver, LayerId, Place};
 use super::weight::{GradSlot, Weight};
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Storage, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub struct Ctx {
     anchor: Option<Tensor>,
     observer: Option<Arc<dyn BackwardObserver>>,
     place: Option<Place>,
+    compute: Option<DType>,
     /// `None` outside training: dropout is then the identity.
     pub draw: Option<Draw>,
 }
@@ -32,6 +34,7 @@ impl fmt::Debug for Ctx {
         f.debug_struct("Ctx")
             .field("recording", &self.is_recording())
             .field("place", &self.place)
+            .field("compute", &self.compute)
             .finish_non_exhaustive()
     }
 }
@@ -45,7 +48,7 @@ impl Ctx {
 
     /// Records gradients of trainable weights.
     pub fn train(device: &Device) -> Result<Self> {
-        let anchor = Var::zeros(1, candle_core::DType::F32, device)?;
+        let anchor = Var::zeros(1, DType::F32, device)?;
         Ok(Self { anchor: Some(anchor.as_tensor().clone()), ..Self::default() })
     }
 
@@ -54,6 +57,19 @@ impl Ctx {
     pub fn with_draw(mut self, draw: Draw) -> Self {
         self.draw = Some(draw);
         self
+    }
+
+    /// The same, computing in `dtype`: weights enter operations in it, their gradients come back in their own type.
+    #[must_use]
+    pub fn computing_in(mut self, dtype: DType) -> Self {
+        self.compute = Some(dtype);
+        self
+    }
+
+    /// The type that activations have; `None` where it is the weights' own.
+    #[must_use]
+    pub fn compute(&self) -> Option<DType> {
+        self.compute
     }
 
     /// The same, watched.
@@ -99,50 +115,24 @@ impl Ctx {
         if self.is_recording() { weight.slot() } else { None }
     }
 
-    /// The weight's value as an operand of composed tensor operations: tracked, its gradient going to the weight's slot,
-    /// when this pass records and the weight trains (a copy of the value); the plain value otherwise.
+    /// The weight's value as an operand of composed tensor operations, in the type that this pass computes in: tracked,
+    /// its gradient going to the weight's slot, when this pass records and the weight trains (a copy of the value); the
+    /// plain value otherwise.
     pub fn operand(&self, weight: &Weight) -> Result<Tensor> {
-        match (&self.anchor, weight.slot()) {
-            (Some(anchor), Some(slot)) => {
-                anchor.apply_op1(Operand { value: weight.tensor().clone(), slot: slot.clone() })
-            }
-            _ => Ok(weight.tensor().clone()),
-        }
-    }
-}
-
-/// Identity on a weight's value; the backward pass puts the gradient into the slot.
-struct Operand {
-    value: Tensor,
-    slot: Arc<GradSlot>,
-}
-
-impl CustomOp1 for Operand {
-    fn name(&self) -> &'static str {
-        "operand"
+        self.operand_in(weight, self.compute.unwrap_or_else(|| weight.tensor().dtype()))
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let copy = self.value.copy()?;
-        let (storage, _) = copy.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(cpu) => Ok((cpu.clone(), self.value.shape().clone())),
-            _ => bail!("operand {:?} is not on the CPU", self.value.shape()),
-        }
+    /// The same in the weight's own type: for statistics and sums that the compute type is too short for.
+    pub fn master(&self, weight: &Weight) -> Result<Tensor> {
+        self.operand_in(weight, weight.tensor().dtype())
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let (storage, layout) = self.value.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(cuda) => Ok((cuda.try_clone(layout)?, self.value.shape().clone())),
-            _ => bail!("operand {:?} is not on the CUDA device", self.value.shape()),
-        }
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.slot.accumulate(grad)?;
-        Ok(None)
+    fn operand_in(&self, weight: &Weight, dtype: DType) -> Result<Tensor> {
+        let value = weight.tensor().to_dtype(dtype)?;
+        let (Some(anchor), Some(slot)) = (&self.anchor, weight.slot().cloned()) else { return Ok(value) };
+        graph::carry("operand", anchor, value, move |grad| {
+            slot.accumulate(grad)?;
+            Ok(None)
+        })
     }
 }

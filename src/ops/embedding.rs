@@ -8,7 +8,8 @@ use candle_core::{Result, Tensor, bail};
 
 /// `ids [B, T]` (u32), `table [V, D]`; returns `[B, T, D]`. Backward: each row's gradient is added to its token's row.
 pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
-    if !fits(&[table.tensor()]) || ids.elem_count() == 0 {
+    let dtype = ctx.compute().unwrap_or_else(|| table.tensor().dtype());
+    if !fits(&[table.tensor()]) || dtype != table.tensor().dtype() || ids.elem_count() == 0 {
         return composed(ctx, ids, table);
     }
     let (b, t) = ids.dims2()?;
@@ -33,7 +34,9 @@ pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
 /// The same in plain tensor operations.
 pub(crate) fn composed(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
     let (b, t) = ids.dims2()?;
-    ctx.operand(table)?.index_select(&ids.flatten_all()?, 0)?.reshape((b, t, table.dims()[1]))
+    // Rows are cast after they are picked: the gradients of a token that comes often add up in the table's own type.
+    let rows = ctx.master(table)?.index_select(&ids.flatten_all()?, 0)?.reshape((b, t, table.dims()[1]))?;
+    ctx.compute().map_or(Ok(rows.clone()), |dtype| rows.to_dtype(dtype))
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 //! output in, without a copy, and remembers how to go back.
 
 use super::ctx::Ctx;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
+use super::path;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
+};
 use std::sync::{Mutex, PoisonError};
 
 /// Whether the fused forms apply: everything is float32 on the CPU.
 pub(super) fn fits(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+    path::fuses() && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
 }
 
 /// A tensor that takes over `numbers`.
@@ -152,4 +155,70 @@ where
         bail!("{name}: {} numbers for a result of shape {dims:?}", output.len());
     }
     inputs.enter(Node { name, output: Mutex::new(Some(output)), shape, backward: Box::new(backward) })
+}
+
+/// From the gradient of a carried tensor to the gradient of the node's input.
+type CarriedBackward = dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync;
+
+/// A node that brings a ready tensor of any type, on any device, into the graph (a copy of it).
+struct Carried {
+    name: &'static str,
+    output: Mutex<Option<Tensor>>,
+    backward: Box<CarriedBackward>,
+}
+
+impl Carried {
+    fn take(&self) -> Result<Tensor> {
+        match self.output.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Storage is copied from its beginning: a view into the middle of one is made whole first.
+            Some(output) if output.is_contiguous() && output.layout().start_offset() == 0 => Ok(output),
+            Some(output) => output.force_contiguous(),
+            None => bail!("{} entered the graph twice", self.name),
+        }
+    }
+}
+
+impl CustomOp1 for Carried {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let output = self.take()?;
+        let n = output.elem_count();
+        let (storage, _) = output.storage_and_layout();
+        let copy = match &*storage {
+            Storage::Cpu(CpuStorage::F32(v)) => CpuStorage::F32(v[..n].to_vec()),
+            Storage::Cpu(CpuStorage::F64(v)) => CpuStorage::F64(v[..n].to_vec()),
+            Storage::Cpu(CpuStorage::BF16(v)) => CpuStorage::BF16(v[..n].to_vec()),
+            Storage::Cpu(CpuStorage::F16(v)) => CpuStorage::F16(v[..n].to_vec()),
+            _ => bail!("{}: a {:?} tensor on {:?} behind a CPU node", self.name, output.dtype(), output.device()),
+        };
+        Ok((copy, output.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let output = self.take()?;
+        let (storage, layout) = output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(cuda) => Ok((cuda.try_clone(layout)?, output.shape().clone())),
+            _ => bail!("{}: a tensor on {:?} behind a CUDA node", self.name, output.device()),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        (self.backward)(&grad.detach())
+    }
+}
+
+/// `output` as a node behind the tracked `input`.
+pub(super) fn carry(
+    name: &'static str,
+    input: &Tensor,
+    output: Tensor,
+    backward: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    input.apply_op1(Carried { name, output: Mutex::new(Some(output)), backward: Box::new(backward) })
 }

@@ -3,7 +3,8 @@
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
 use super::observer::{BackwardObserver, LinearBackward, Place};
-use super::weight::{GradSlot, Weight, lend, read_all_f32};
+use super::precision::{add_bias, matmul};
+use super::weight::{GradSlot, Weight, lend, read_all_f32, read_numbers};
 use crate::kernels::{self, LinearShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -27,9 +28,9 @@ pub(crate) fn composed(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Wei
     let mut dims = x.dims().to_vec();
     let rows = x.elem_count() / d_in;
     let w = ctx.operand(weight)?.reshape((d_out, d_in))?;
-    let y = x.reshape((rows, d_in))?.matmul(&w.t()?)?;
+    let y = matmul(&x.reshape((rows, d_in))?, &w.t()?)?;
     let y = match bias {
-        Some(b) => y.broadcast_add(&ctx.operand(b)?)?,
+        Some(b) => add_bias(&y, &ctx.operand(b)?)?,
         None => y,
     };
     if let Some(last) = dims.last_mut() {
@@ -43,7 +44,7 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     operands.extend(bias.map(Weight::tensor));
     operands.extend(residual);
     if !fits(&operands) || x.elem_count() == 0 {
-        let y = composed(ctx, x, weight, bias)?;
+        let y = watch(ctx, x, weight, composed(ctx, x, weight, bias)?)?;
         return residual.map_or(Ok(y.clone()), |r| y + r);
     }
     let back = Back::new(ctx, x, weight, bias)?;
@@ -63,6 +64,24 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     let y = back.forward(bias, Some(&residual))?;
     let input = anchored(ctx, x, back.trains());
     graph::record("linear-add", [&input, &residual], y, &dims, move |_, grad| Ok([back.run(grad)?, Some(grad.clone())]))
+}
+
+/// Lets the observer of a composed form see what that of a fused one sees: `y`, with copies of both factors shown to it
+/// on the way back.
+fn watch(ctx: &Ctx, x: &Tensor, weight: &Weight, y: Tensor) -> Result<Tensor> {
+    let Some((observer, place)) = ctx.watched().filter(|_| y.track_op()) else { return Ok(y) };
+    let (d_in, d_out) = (x.dim(D::Minus1)?, y.dim(D::Minus1)?);
+    let samples = if x.rank() > 1 { x.dim(0)? } else { 1 };
+    let (x, name) = (x.detach(), weight.name().to_owned());
+    graph::carry("watched", &y, y.detach(), move |grad| {
+        read_numbers(&x, |input| {
+            read_numbers(grad, |output_grad| {
+                let weight = name.as_str();
+                observer.linear(&LinearBackward { place, weight, input, output_grad, samples, d_in, d_out });
+            })
+        })??;
+        Ok(Some(grad.clone()))
+    })
 }
 
 /// What the backward pass of a linear layer needs.
@@ -152,6 +171,7 @@ impl Back {
 mod tests {
     use super::super::testing::{Case, random};
     use super::super::{Ctx, LayerId, Weight};
+    use super::super::{Path, on_path};
     use super::*;
     use candle_core::{Device, Var};
     use std::sync::Mutex;
@@ -265,6 +285,12 @@ mod tests {
 
     #[test]
     fn the_observer_sees_both_factors() {
+        for path in [Path::Host, Path::Composed, Path::Device] {
+            on_path(path, sees_both_factors);
+        }
+    }
+
+    fn sees_both_factors() {
         let recorder = Arc::new(Recorder::default());
         let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(recorder.clone());
         let weight = Weight::trainable("here.weight", &random(&[5, 3], 2)).unwrap();
@@ -278,7 +304,7 @@ mod tests {
         }
         let seen = recorder.0.lock().unwrap();
         assert_eq!((seen.len(), seen[0].0.as_str(), seen[0].1), (1, "here.weight", [2, 8, 3, 5]));
-        let slot = weight.slot().unwrap().with_host(|g| g.to_vec()).unwrap();
+        let slot = weight.slot().unwrap().tensor(&[15]).unwrap().unwrap().to_vec1::<f32>().unwrap();
         assert!(seen[0].2.iter().zip(&slot).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 }

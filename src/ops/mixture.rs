@@ -1,6 +1,7 @@
 //! The dense mixture of CoMoE: `out = sum_e g[b, e] * y_e[b]`.
 
 use super::graph::{self, fits, host};
+use super::precision::{is_short, matmul};
 use super::weight::{read_all_f32, read_f32};
 use crate::kernels;
 use candle_core::{Result, Tensor, bail};
@@ -99,6 +100,14 @@ fn fused(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
 
 /// The same in plain tensor operations.
 pub(crate) fn composed(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
+    if let Some(first) = experts.first()
+        && is_short(first.dtype())
+    {
+        // One product a sample: it accumulates in float32, over the experts and, backward, over tokens and channels.
+        let (b, dims) = (first.dim(0)?, first.dims().to_vec());
+        let stacked = Tensor::stack(experts, 1)?.reshape((b, experts.len(), first.elem_count() / b))?;
+        return matmul(&weights.to_dtype(first.dtype())?.unsqueeze(1)?, &stacked)?.reshape(dims);
+    }
     let mut sum: Option<Tensor> = None;
     for (e, y) in experts.iter().enumerate() {
         let term = y.broadcast_mul(&weights.narrow(1, e, 1)?.unsqueeze(2)?)?;

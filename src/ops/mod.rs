@@ -20,6 +20,8 @@ mod mixture;
 mod norm;
 mod observer;
 mod patch;
+mod path;
+mod precision;
 mod rope;
 mod rows;
 #[cfg(test)]
@@ -40,9 +42,12 @@ pub use mixture::mixture;
 pub use norm::{layer_norm, rms_norm};
 pub use observer::{BackwardObserver, LayerId, LinearBackward, Place};
 pub use patch::unfold_patches;
+#[cfg(test)]
+pub(crate) use path::{Path, on_path};
+pub use precision::{add_bias, matmul, softmax, wide};
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
-pub use weight::{GradSlot, Weight};
+pub use weight::{GradSlot, Weight, read_numbers};
 
 // The optimiser's loops have no gradient of their own and work on host numbers.
 pub use crate::kernels::{AdamWStep, adamw_update, scale_in_place, squared_norm};

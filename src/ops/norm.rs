@@ -2,6 +2,7 @@
 
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
+use super::precision::wide;
 use super::weight::{Weight, read_all_f32};
 use crate::kernels::{self, NormKind};
 use candle_core::{D, Result, Tensor, bail};
@@ -62,16 +63,18 @@ fn kind<'a>(shift: Option<&&'a [f32]>) -> NormKind<'a> {
 
 /// Layer norm in plain tensor operations.
 pub(crate) fn composed_layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
+    let (dtype, x) = (x.dtype(), wide(x)?);
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normed = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    normed.broadcast_mul(&ctx.operand(w)?)?.broadcast_add(&ctx.operand(b)?)
+    normed.broadcast_mul(&ctx.master(w)?)?.broadcast_add(&ctx.master(b)?)?.to_dtype(dtype)
 }
 
 /// RMS norm in plain tensor operations.
 pub(crate) fn composed_rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
+    let (dtype, x) = (x.dtype(), wide(x)?);
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&ctx.operand(w)?)
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&ctx.master(w)?)?.to_dtype(dtype)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Rotary position embedding, "rotate half" form: `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)`.
 
 use super::graph::{self, fits, host};
+use super::precision::{is_short, wide};
 use super::weight::lend;
 use crate::kernels;
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -17,6 +18,7 @@ pub struct RopeTable {
 impl RopeTable {
     /// A table of `positions` rows for heads of width `d`.
     pub fn new(theta: f64, d: usize, positions: usize, dtype: DType, device: &Device) -> Result<Self> {
+        let dtype = if is_short(dtype) { DType::F32 } else { dtype };
         // float32 throughout, as the published models compute it.
         let inverse: Vec<f32> = (0..d / 2).map(|i| 1.0 / (theta as f32).powf(2.0 * i as f32 / d as f32)).collect();
         let angles: Vec<f32> = (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();
@@ -49,13 +51,14 @@ pub fn rope(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Resul
 pub(crate) fn composed(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Result<Tensor> {
     let (b, n, width) = x.dims3()?;
     let half = width / heads / 2;
-    let x = x.reshape((b, n, heads, 2 * half))?;
+    let dtype = x.dtype();
+    let x = wide(x)?.reshape((b, n, heads, 2 * half))?;
     let (x1, x2) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
     let cos = table.cos.narrow(0, offset, n)?.reshape((1, n, 1, half))?.broadcast_as(x1.shape())?;
     let sin = table.sin.narrow(0, offset, n)?.reshape((1, n, 1, half))?.broadcast_as(x1.shape())?;
     let y1 = ((&x1 * &cos)? - (&x2 * &sin)?)?;
     let y2 = ((&x2 * &cos)? + (&x1 * &sin)?)?;
-    Tensor::cat(&[y1, y2], 3)?.reshape((b, n, width))
+    Tensor::cat(&[y1, y2], 3)?.reshape((b, n, width))?.to_dtype(dtype)
 }
 
 #[cfg(test)]

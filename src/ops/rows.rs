@@ -2,6 +2,7 @@
 
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
+use super::precision::wide;
 use super::weight::{Weight, lend, read_f32};
 use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
@@ -216,21 +217,21 @@ pub fn splice_rows(text: &Tensor, image: &Tensor, plan: &Arc<[RowSource]>, b: us
 
 /// The same in plain tensor operations.
 pub(crate) mod composed {
-    use super::{Ctx, RowSource, Weight};
+    use super::{Ctx, RowSource, Weight, wide};
     use candle_core::{Result, Tensor};
     use std::sync::Arc;
 
     pub(crate) fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
         let (_, n, d) = x.dims3()?;
-        x.broadcast_add(&ctx.operand(rows)?.reshape((n, d))?)
+        wide(x)?.broadcast_add(&ctx.master(rows)?.reshape((n, d))?)?.to_dtype(x.dtype())
     }
     pub(crate) fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
-        x.broadcast_mul(&ctx.operand(scale)?)
+        wide(x)?.broadcast_mul(&ctx.master(scale)?)?.to_dtype(x.dtype())
     }
     pub(crate) fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
         let p = rows.tensor().elem_count() / d;
-        let rows = ctx.operand(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.contiguous()?;
+        let rows = ctx.master(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.to_dtype(x.dtype())?.contiguous()?;
         if at == 0 {
             return Tensor::cat(&[&rows, x], 1);
         }

@@ -88,10 +88,25 @@ impl Case {
 
     /// Runs a form forward and backward, `sum(y * cotangent)` being the loss.
     fn run(&self, form: Form, dtype: DType, tracked: &[bool], checkpointed: bool) -> Outcome {
-        let data = self.data();
-        let weights = self.weights(&data, dtype, tracked);
+        self.run_on(&self.data(), form, dtype, tracked, checkpointed)
+    }
+
+    /// The data, activations rounded to bfloat16.
+    fn rounded(&self) -> Vec<Vec<f64>> {
+        let mut data = self.data();
+        for values in &mut data[..self.inputs.len()] {
+            values.iter_mut().for_each(|v| *v = half::bf16::from_f64(*v).to_f64());
+        }
+        data
+    }
+
+    fn run_on(&self, data: &[Vec<f64>], form: Form, dtype: DType, tracked: &[bool], checkpointed: bool) -> Outcome {
+        // Short floats are for activations: weights stay float32.
+        let short = dtype == DType::BF16;
+        let weights = self.weights(data, if short { DType::F32 } else { dtype }, tracked);
         let ctx = Ctx::train(&Device::Cpu).unwrap();
-        let inputs: Vec<Tensor> = (self.inputs.iter().zip(&data).zip(tracked))
+        let ctx = if short { ctx.computing_in(dtype) } else { ctx };
+        let inputs: Vec<Tensor> = (self.inputs.iter().zip(data).zip(tracked))
             .map(|((s, d), tracked)| {
                 let t = tensor(d, s, dtype);
                 if *tracked { Var::from_tensor(&t).unwrap().into_inner() } else { t }
@@ -111,7 +126,7 @@ impl Case {
         assert_eq!(y.track_op(), expects_graph, "tracking with {tracked:?}");
         let mut grads = vec![None; self.count()];
         if expects_graph {
-            let cotangent = tensor(&numbers(y.elem_count(), 99), y.dims(), dtype);
+            let cotangent = tensor(&numbers(y.elem_count(), 99), y.dims(), y.dtype());
             let store = (&y * cotangent).unwrap().sum_all().unwrap().backward().unwrap();
             for (grad, input) in grads.iter_mut().zip(&inputs) {
                 *grad = store.get(input).map(floats);
@@ -165,6 +180,33 @@ impl Case {
             }
         }
         self.check_tracking();
+        self.check_short();
+    }
+
+    /// Computing in bfloat16: values and gradients within its rounding, those of weights in float32, and the same through
+    /// a checkpointed block.
+    fn check_short(&self) {
+        let all = vec![true; self.count()];
+        // Not of the inputs, whose rounding no operation can undo.
+        let reference = self.run_on(&self.rounded(), self.composed, DType::F64, &all, false);
+        let outcome = self.run(self.fused, DType::BF16, &all, false);
+        let error = relative(&outcome.y, &reference.y);
+        assert!(error < 1.5e-2, "value in bfloat16: {error}");
+        for (arg, (got, want)) in outcome.grads.iter().zip(&reference.grads).enumerate() {
+            let error = relative(got.as_ref().unwrap(), want.as_ref().unwrap());
+            assert!(error < 3e-2, "gradient of argument {arg} in bfloat16: {error}");
+        }
+        if !self.inputs.is_empty() {
+            let mut tracked = vec![true; self.count()];
+            tracked[1..self.inputs.len()].fill(false);
+            // Plain tensor operations compute gradients of untracked inputs too; nobody asks for them.
+            let run = |checkpointed| {
+                let mut outcome = self.run(self.fused, DType::BF16, &tracked, checkpointed);
+                outcome.grads.drain(1..self.inputs.len());
+                outcome
+            };
+            assert_eq!(run(true), run(false), "checkpointed in bfloat16");
+        }
     }
 
     fn check_tracking(&self) {

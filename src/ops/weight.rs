@@ -1,5 +1,7 @@
 //! Parameters as operations see them: a value, a name, and, if it trains, the slot its gradient is added into.
 
+use super::path;
+use super::precision::wide;
 use crate::kernels;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use std::fmt;
@@ -75,6 +77,20 @@ impl Weight {
         self.tensor.inplace_op1(&HostUpdate(Mutex::new(change)))
     }
 
+    /// Whether [`update_host`](Self::update_host) and [`read_host`](Self::read_host) work on it.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        path::on_host(&self.tensor)
+    }
+
+    /// Overwrites the value in place, on any device; clones of this weight change with it.
+    pub fn assign(&self, value: &Tensor) -> Result<()> {
+        if value.dims() != self.dims() {
+            bail!("{} {:?} cannot take a value of shape {:?}", self.name, self.dims(), value.dims());
+        }
+        self.tensor.flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)
+    }
+
     /// Reads the value (float32 on the CPU only).
     pub fn read_host<R>(&self, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
         read_f32(&self.tensor, read)
@@ -85,10 +101,20 @@ impl Weight {
 pub(crate) fn read_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
+        _ if !path::hosts() => bail!("host numbers of a tensor that is elsewhere"),
         (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => Ok(read(&data[start..end])),
         (Storage::Cpu(CpuStorage::F32(_)), None) => bail!("tensor {:?} is not contiguous", layout.shape()),
         _ => bail!("expected a float32 tensor on the CPU, got {:?} on {:?}", tensor.dtype(), tensor.device()),
     }
+}
+
+/// Lends a tensor's numbers as float32; those of one that is elsewhere, strided or of another type are copied first.
+pub fn read_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    if path::on_host(tensor) && tensor.is_contiguous() {
+        return read_f32(tensor, read);
+    }
+    let copy: Vec<f32> = tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    Ok(read(&copy))
 }
 
 /// Lends the numbers of several contiguous float32 CPU tensors at once.
@@ -117,6 +143,9 @@ impl<F: FnMut(&mut [f32])> InplaceOp1 for HostUpdate<F> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        if !path::hosts() {
+            bail!("in-place update of a tensor that is elsewhere");
+        }
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("in-place update of a strided tensor") };
         let CpuStorage::F32(data) = storage else { bail!("in-place update of a tensor that is not float32") };
         let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,15 +154,17 @@ impl<F: FnMut(&mut [f32])> InplaceOp1 for HostUpdate<F> {
     }
 }
 
-/// Where backward passes add one parameter's gradient. On the CPU a plain buffer, kept from step to step.
+/// Where backward passes add one parameter's gradient: on the CPU a plain buffer, kept from step to step, elsewhere a
+/// tensor on the parameter's device.
 #[derive(Default)]
 pub struct GradSlot(Mutex<Slot>);
 
 #[derive(Default)]
 struct Slot {
     host: Vec<f32>,
+    /// Whether `host` holds this step's numbers.
+    host_filled: bool,
     device: Option<Tensor>,
-    filled: bool,
 }
 
 impl GradSlot {
@@ -144,13 +175,14 @@ impl GradSlot {
     /// Whether any gradient was added since the last [`clear`](Self::clear).
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        self.lock().filled
+        let slot = self.lock();
+        slot.host_filled || slot.device.is_some()
     }
 
     /// Forgets the gradient; the buffer stays for the next step.
     pub fn clear(&self) {
         let mut slot = self.lock();
-        slot.filled = false;
+        slot.host_filled = false;
         slot.device = None;
     }
 
@@ -158,47 +190,47 @@ impl GradSlot {
     /// it is false (the buffer then holds an older step's numbers). `len` is the parameter's number of elements.
     pub fn accumulate_host(&self, len: usize, write: impl FnOnce(&mut [f32], bool)) {
         let mut slot = self.lock();
-        let add = slot.filled;
+        let add = slot.host_filled;
         if slot.host.len() != len {
             slot.host = vec![0.0; len];
         }
         write(&mut slot.host, add);
-        slot.filled = true;
+        slot.host_filled = true;
     }
 
-    /// Adds a gradient tensor, on any device.
+    /// Adds a gradient tensor, on any device; one shorter than float32 is widened.
     pub fn accumulate(&self, grad: &Tensor) -> Result<()> {
-        if grad.device().is_cpu() && grad.dtype() == DType::F32 {
+        let grad = wide(&grad.detach())?;
+        if path::on_host(&grad) {
             let grad = grad.contiguous()?;
             return read_f32(&grad, |g| {
                 self.accumulate_host(g.len(), |buffer, add| kernels::accumulate(buffer, g, add));
             });
         }
         let mut slot = self.lock();
-        let grad = grad.detach();
         slot.device = Some(match slot.device.take() {
-            Some(old) => (old + grad)?.detach(),
-            None => grad,
+            Some(old) => (old + grad)?,
+            None => grad.contiguous()?,
         });
-        slot.filled = true;
         Ok(())
     }
 
-    /// Lends the gradient on the CPU, for reading or scaling; `None` if nothing was added.
+    /// Lends the gradient on the CPU, for reading or scaling; `None` if nothing was added, or elsewhere.
     pub fn with_host<R>(&self, f: impl FnOnce(&mut [f32]) -> R) -> Option<R> {
         let mut slot = self.lock();
-        (slot.filled && slot.device.is_none()).then(|| f(&mut slot.host))
+        (slot.host_filled && slot.device.is_none()).then(|| f(&mut slot.host))
     }
 
-    /// The gradient as a tensor of shape `dims` (a copy); `None` if nothing was added.
+    /// The gradient as a tensor of shape `dims` (a copy, or the tensor it is held in); `None` if nothing was added.
     pub fn tensor(&self, dims: &[usize]) -> Result<Option<Tensor>> {
         let slot = self.lock();
-        if !slot.filled {
-            return Ok(None);
-        }
-        match &slot.device {
-            Some(t) => t.reshape(dims).map(Some),
-            None => Tensor::from_slice(&slot.host, dims, &candle_core::Device::Cpu).map(Some),
+        let host = || Tensor::from_slice(&slot.host, dims, &candle_core::Device::Cpu);
+        match (&slot.device, slot.host_filled) {
+            (None, false) => Ok(None),
+            (None, true) => host().map(Some),
+            (Some(t), false) => t.reshape(dims).map(Some),
+            // One operation of the model added on the host, another on the device.
+            (Some(t), true) => (t.reshape(dims)? + host()?.to_device(t.device())?.to_dtype(t.dtype())?).map(Some),
         }
     }
 }

@@ -4,9 +4,8 @@ use super::error::ProbeError;
 use super::lora::{self, Factors};
 use super::sums::{self, Direction, Shift};
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::{GradSlot, LayerId, Weight};
+use crate::ops::{GradSlot, LayerId, read_numbers};
 use crate::train::hook::{FirstMoments, StageView};
-use candle_core::{DType, Device, Tensor};
 use covft_analyses::store::{ALL, LayerRow};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,17 +85,11 @@ pub(super) fn blocks(params: &ParamStore) -> usize {
     numbers.max().unwrap_or(0)
 }
 
-/// Lends a tensor's numbers; one on another device, or strided, is copied first.
-fn lend<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
-    let host = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
-    Weight::frozen("", host).read_host(read)
-}
-
 fn lend_gradient<R>(slot: &GradSlot, dims: &[usize], read: impl Fn(&[f32]) -> R) -> candle_core::Result<Option<R>> {
     if let Some(read) = slot.with_host(|g| read(g)) {
         return Ok(Some(read));
     }
-    slot.tensor(dims)?.map(|g| lend(&g, read)).transpose()
+    slot.tensor(dims)?.map(|g| read_numbers(&g, read)).transpose()
 }
 
 impl VisionTracker {
@@ -106,9 +99,9 @@ impl VisionTracker {
         let layers = vision.iter().map(|p| layer(p)).collect();
         let mut tracked = Vec::new();
         for param in vision.iter().filter(|p| p.weight.is_trainable()) {
-            let before = lend(param.weight.tensor(), <[f32]>::to_vec)?;
+            let before = read_numbers(param.weight.tensor(), <[f32]>::to_vec)?;
             let start = match view.start_values.get(param.weight.name())? {
-                Some(start) => lend(&start, <[f32]>::to_vec)?,
+                Some(start) => read_numbers(&start, <[f32]>::to_vec)?,
                 None if view.start_step == 0 => before.clone(),
                 None => {
                     return Err(ProbeError::NoStart {
@@ -146,7 +139,7 @@ impl VisionTracker {
             let Some(base) = params.get(&format!("{stem}.weight")) else { continue };
             let Some(&[rows, rank]) = params.get(&tracked.name).map(|p| p.weight.dims()) else { continue };
             let start = Factors { up: &tracked.start, down: &self.tracked[down].start, rank };
-            let start_norm2 = lend(base.weight.tensor(), |w| lora::square_norm(w, start, self.lora_scale))?;
+            let start_norm2 = read_numbers(base.weight.tensor(), |w| lora::square_norm(w, start, self.lora_scale))?;
             let elements = (rows * self.tracked[down].start.len() / rank) as u64;
             let key = (layer(base), base.role.module);
             self.pairs.push(Pair { key, up, down, rank, elements, start_norm2, shift: Shift::default() });
@@ -170,8 +163,8 @@ impl VisionTracker {
         for tracked in &mut self.tracked {
             let weight = params.get(&tracked.name).map(|p| &p.weight);
             let Some((weight, slot)) = weight.and_then(|w| Some((w, w.slot()?))) else { continue };
-            let moment = moments.first_moment(&tracked.name).unwrap_or_default();
-            tracked.direction = lend_gradient(slot, weight.dims(), |g| sums::direction(g, moment))?;
+            let moment = moments.first_moment(&tracked.name)?.unwrap_or_default();
+            tracked.direction = lend_gradient(slot, weight.dims(), |g| sums::direction(g, &moment))?;
         }
         self.gradients_of = Some(step);
         Ok(())
@@ -185,7 +178,7 @@ impl VisionTracker {
         for tracked in &mut self.tracked {
             let Some(param) = params.get(&tracked.name) else { continue };
             let (start, before) = (&tracked.start, &mut tracked.before);
-            tracked.shift = lend(param.weight.tensor(), |now| sums::shift(now, start, before, keep))?;
+            tracked.shift = read_numbers(param.weight.tensor(), |now| sums::shift(now, start, before, keep))?;
         }
         Ok(())
     }
@@ -194,14 +187,15 @@ impl VisionTracker {
     pub(super) fn keep(&mut self, params: &ParamStore) -> Result<()> {
         for tracked in &mut self.tracked {
             let Some(param) = params.get(&tracked.name) else { continue };
-            lend(param.weight.tensor(), |now| tracked.before.copy_from_slice(now))?;
+            read_numbers(param.weight.tensor(), |now| tracked.before.copy_from_slice(now))?;
         }
         Ok(())
     }
 
     fn pair_shift(&self, pair: &Pair, params: &ParamStore) -> Result<Shift> {
         let (up, down) = (&self.tracked[pair.up], &self.tracked[pair.down]);
-        let now = |t: &Tracked| params.get(&t.name).map(|p| lend(p.weight.tensor(), <[f32]>::to_vec)).transpose();
+        let now =
+            |t: &Tracked| params.get(&t.name).map(|p| read_numbers(p.weight.tensor(), <[f32]>::to_vec)).transpose();
         let (Some(up_now), Some(down_now)) = (now(up)?, now(down)?) else { return Ok(Shift::default()) };
         let rank = pair.rank;
         let now = Factors { up: &up_now, down: &down_now, rank };

@@ -4,7 +4,7 @@ use super::{ProbeError, Recorder, RecorderSetup};
 use crate::config::probe::ProbeConfig;
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
-use crate::ops::LayerId;
+use crate::ops::{LayerId, Path, on_path};
 use crate::train::hook::{
     EvalRow, EvalView, FirstMoments, GradientView, Hook, MicroBatch, Prediction, SampleLoss, StageView, StepId,
     StepTimes, StepView,
@@ -13,6 +13,7 @@ use candle_core::{Device, Tensor};
 use covft_analyses::store::{
     self, ContextRow, LayerRow, Manifest, RecordWriter, RoutingRow, RunDir, SampleRow, StepRow,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 
@@ -20,8 +21,8 @@ use std::num::NonZeroU64;
 struct Moments(HashMap<String, Vec<f32>>);
 
 impl FirstMoments for Moments {
-    fn first_moment(&self, name: &str) -> Option<&[f32]> {
-        self.0.get(name).map(Vec::as_slice)
+    fn first_moment(&self, name: &str) -> candle_core::Result<Option<Cow<'_, [f32]>>> {
+        Ok(self.0.get(name).map(Cow::from))
     }
 }
 
@@ -102,11 +103,12 @@ impl Rig {
     fn gradient(&self, name: &str, values: &[f32]) {
         let slot = self.params.get(name).unwrap().weight.slot().unwrap().clone();
         slot.clear();
-        slot.accumulate_host(values.len(), |buffer, _| buffer.copy_from_slice(values));
+        slot.accumulate(&Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap()).unwrap();
     }
 
     fn set(&self, name: &str, values: &[f32]) {
-        self.params.get(name).unwrap().weight.update_host(|v| v.copy_from_slice(values)).unwrap();
+        let weight = &self.params.get(name).unwrap().weight;
+        weight.assign(&Tensor::from_slice(values, weight.dims(), &Device::Cpu).unwrap()).unwrap();
     }
 
     fn see_gradients(&mut self, step: u64, moments: &Moments) {
@@ -148,6 +150,16 @@ fn row<'a>(rows: &'a [LayerRow], step: u64, layer: &str, module: &str) -> &'a La
 
 #[test]
 fn numbers_of_two_steps() {
+    two_steps();
+}
+
+/// Parameters and gradients that the host cannot look into are copied.
+#[test]
+fn numbers_of_two_steps_elsewhere() {
+    on_path(Path::Device, two_steps);
+}
+
+fn two_steps() {
     let mut rig = rig(model(&covft), log_grads(), None).unwrap();
     rig.gradient("b", &[3.0, 0.0, 0.0, 4.0]);
     rig.gradient("c", &[0.0; 3]);

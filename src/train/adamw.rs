@@ -7,11 +7,13 @@
 //! ```
 
 use super::hook::FirstMoments;
+use super::moments::MomentPair;
 use crate::config::train::Stage;
 use crate::nn::{Param, ParamStore, Part};
 use crate::ops::{self, AdamWStep, Weight};
 use candle_core::{Result, bail};
 use indexmap::IndexMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Parameters that share learning rate and decay.
@@ -50,21 +52,20 @@ pub struct AdamW {
 struct Entry {
     weight: Weight,
     group: usize,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    moments: Option<MomentPair>,
 }
 
-/// A parameter's moments as they are saved.
-#[derive(Clone, Copy, Debug)]
+/// A parameter's moments as they are saved: lent where they lie on the host, else copied.
+#[derive(Clone, Debug)]
 pub struct SavedMoments<'a> {
     /// Parameter.
     pub name: &'a str,
     /// Its shape.
     pub dims: &'a [usize],
     /// First moment.
-    pub first: &'a [f32],
+    pub first: Cow<'a, [f32]>,
     /// Second moment.
-    pub second: &'a [f32],
+    pub second: Cow<'a, [f32]>,
 }
 
 impl AdamW {
@@ -82,7 +83,7 @@ impl AdamW {
         let entries = params.trainable().filter_map(|param| {
             let name = group_name(param.role.part, is_decayed(param));
             let group = groups.iter().position(|g| g.name == name)?;
-            let entry = Entry { weight: param.weight.clone(), group, first: Vec::new(), second: Vec::new() };
+            let entry = Entry { weight: param.weight.clone(), group, moments: None };
             Some((Arc::from(param.weight.name()), entry))
         });
         let entries = entries.collect();
@@ -113,7 +114,7 @@ impl AdamW {
     /// alone, as PyTorch does.
     ///
     /// # Errors
-    /// A parameter or gradient that is not float32 on the CPU.
+    /// A tensor operation that fails; a gradient that is not where its parameter is.
     pub fn step(&mut self, share: f64, gradient_factor: f64) -> Result<()> {
         self.steps += 1;
         let [beta1, beta2] = self.settings.betas;
@@ -122,12 +123,16 @@ impl AdamW {
             let lr = group.learning_rate * share;
             let weight_decay = group.weight_decay;
             let step = AdamWStep { lr, beta1, beta2, eps: self.settings.eps, weight_decay, step: self.steps };
-            let Entry { weight, first, second, .. } = entry;
+            let Entry { weight, moments, .. } = entry;
             let Some(slot) = weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
+            if !weight.is_on_host() {
+                let Some(gradient) = slot.tensor(weight.dims())? else { continue };
+                MomentPair::step_on_device(moments, weight, &gradient, gradient_factor.min(1.0), &step)?;
+                continue;
+            }
             let mut seen = None;
+            let (first, second) = MomentPair::on_host(moments, weight.tensor().elem_count())?;
             weight.update_host(|theta| {
-                first.resize(theta.len(), 0.0);
-                second.resize(theta.len(), 0.0);
                 seen = slot.with_host(|gradient| {
                     if gradient_factor < 1.0 {
                         ops::scale_in_place(gradient, gradient_factor as f32);
@@ -143,12 +148,11 @@ impl AdamW {
     }
 
     /// Moments of all parameters that have some, in the store's order.
-    pub fn saved(&self) -> impl Iterator<Item = SavedMoments<'_>> {
-        self.entries.iter().filter(|(_, e)| !e.first.is_empty()).map(|(name, e)| SavedMoments {
-            name,
-            dims: e.weight.dims(),
-            first: &e.first,
-            second: &e.second,
+    pub fn saved(&self) -> impl Iterator<Item = Result<SavedMoments<'_>>> {
+        self.entries.iter().filter_map(|(name, entry)| {
+            let moments = entry.moments.as_ref()?;
+            let dims = entry.weight.dims();
+            Some(moments.numbers().map(|[first, second]| SavedMoments { name, dims, first, second }))
         })
     }
 
@@ -165,7 +169,7 @@ impl AdamW {
             if first.len() != elements || second.len() != elements {
                 bail!("the saved moments of {name} have {} elements, the parameter {elements}", first.len());
             }
-            (entry.first, entry.second) = (first, second);
+            entry.moments = Some(MomentPair::Host { first, second });
         }
         self.steps = steps;
         Ok(())
@@ -173,8 +177,8 @@ impl AdamW {
 }
 
 impl FirstMoments for AdamW {
-    fn first_moment(&self, name: &str) -> Option<&[f32]> {
-        self.entries.get(name).map(|e| e.first.as_slice()).filter(|m| !m.is_empty())
+    fn first_moment(&self, name: &str) -> Result<Option<Cow<'_, [f32]>>> {
+        self.entries.get(name).and_then(|entry| entry.moments.as_ref()).map(MomentPair::first).transpose()
     }
 }
 

@@ -76,8 +76,8 @@ fn one_step_by_hand() {
     set_gradient(&params, "x.bias", &[2.0]);
     adamw.step(1.0, 1.0).unwrap();
     assert!((values(&params, "x.bias")[0] - (start - 0.01)).abs() < 1e-7);
-    assert!((adamw.first_moment("x.bias").unwrap()[0] - 0.2).abs() < 1e-7);
-    assert!((adamw.saved().next().unwrap().second[0] - 0.004).abs() < 1e-8);
+    assert!((adamw.first_moment("x.bias").unwrap().unwrap()[0] - 0.2).abs() < 1e-7);
+    assert!((adamw.saved().next().unwrap().unwrap().second[0] - 0.004).abs() < 1e-8);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_parameter_without_gradient_is_left_alone() {
     set_gradient(&params, "a.weight", &[1.0, -1.0]);
     adamw.step(1.0, 1.0).unwrap();
     assert_eq!(values(&params, "b.weight"), before, "not even decayed");
-    assert!(adamw.first_moment("b.weight").is_none());
+    assert!(adamw.first_moment("b.weight").unwrap().is_none());
     assert_eq!(adamw.saved().count(), 1);
 }
 
@@ -135,7 +135,8 @@ fn saved_moments_go_on_as_if_nothing_had_happened() {
     let mut adamw = AdamW::new(&params, &stage(""));
     set_gradient(&params, "a.weight", &[0.1, 0.2, -0.3]);
     adamw.step(1.0, 1.0).unwrap();
-    let saved = adamw.saved().map(|s| (s.name.to_owned(), s.first.to_vec(), s.second.to_vec())).collect();
+    let saved = adamw.saved().map(Result::unwrap);
+    let saved = saved.map(|s| (s.name.to_owned(), s.first.to_vec(), s.second.to_vec())).collect();
     let twin = store(&[("a.weight", Part::Vision)], 3);
     twin.get("a.weight").unwrap().weight.update_host(|v| v.copy_from_slice(&values(&params, "a.weight"))).unwrap();
     let mut restored = AdamW::new(&twin, &stage(""));

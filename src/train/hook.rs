@@ -2,6 +2,7 @@
 
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,12 @@ pub struct GradientView<'a> {
 
 /// Read access to AdamW's first moment.
 pub trait FirstMoments: std::fmt::Debug {
-    /// Lends the moment of `name`; `None` for untrained parameters and before the first step.
-    fn first_moment(&self, name: &str) -> Option<&[f32]>;
+    /// The moment of `name`, lent where it lies on the host, else copied; `None` for untrained parameters and before the
+    /// first step.
+    ///
+    /// # Errors
+    /// A moment that cannot be copied from its device.
+    fn first_moment(&self, name: &str) -> candle_core::Result<Option<Cow<'_, [f32]>>>;
 }
 
 /// Where a record belongs.

@@ -6,7 +6,7 @@ use crate::data::{Batch, NO_TASK};
 use crate::models::mllm::{Mllm, MllmInput};
 use crate::nn::ParamStore;
 use crate::ops::Ctx;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
 
 /// Name of the text encoder's objective.
@@ -25,6 +25,13 @@ impl MllmStep {
     #[must_use]
     pub fn new(model: Mllm, params: ParamStore, device: Device) -> Self {
         Self { model, params, device }
+    }
+
+    /// Computes in `dtype`; see [`Mllm::set_compute`].
+    #[must_use]
+    pub fn computing_in(mut self, dtype: DType) -> Self {
+        self.model.set_compute(dtype);
+        self
     }
 
     /// The model.

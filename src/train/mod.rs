@@ -11,6 +11,7 @@ pub mod hook;
 mod hooks;
 mod loader_source;
 mod mllm;
+mod moments;
 mod schedule;
 mod spike;
 mod step;

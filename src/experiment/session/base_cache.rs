@@ -44,6 +44,7 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
         "version": env!("CARGO_PKG_VERSION"),
         "seed": recipe.seed,
         "device": recipe.device,
+        "dtype": recipe.dtype,
         "dispatch": crate::kernels::dispatch_level(),
         "model": recipe.model,
         "data": data,

@@ -2,7 +2,7 @@
 
 use super::error::SessionError;
 use crate::config::{Compute, Recipe};
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
     let refuse = |reason: &str| SessionError::Device { device: recipe.device.clone(), reason: reason.to_owned() };
@@ -16,9 +16,38 @@ pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
             "this program was built without CUDA; build it with --features cuda, or set device = \"cpu\"",
         ));
     }
-    if recipe.dtype == Compute::Bf16 {
-        // Master weights in float32 with a bfloat16 forward pass need casts at every operand that are not there yet.
-        return Err(refuse("bfloat16 compute is not available on this device yet; set dtype = \"f32\""));
-    }
     Ok(Device::new_cuda(number)?)
+}
+
+/// The type that activations have; weights, gradients and moments are float32 either way.
+pub(super) fn compute(recipe: &Recipe) -> DType {
+    match recipe.dtype {
+        Compute::F32 => DType::F32,
+        Compute::Bf16 => DType::BF16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn bfloat16_is_for_accelerators() {
+        let read = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
+            Recipe::parse(include_str!("../../../configs/scenes.toml"), Path::new("scenes.toml"), &overrides)
+        };
+        let plain = read(&[]).unwrap();
+        assert!(matches!(open(&plain), Ok(Device::Cpu)));
+        assert_eq!(compute(&plain), DType::F32);
+        let refused = read(&["dtype='bf16'"]).unwrap_err().to_string();
+        assert!(refused.contains("dtype: the CPU computes in float32"), "{refused}");
+        let card = read(&["dtype='bf16'", "device='cuda:0'"]).unwrap();
+        assert_eq!(compute(&card), DType::BF16);
+        if !cfg!(feature = "cuda") {
+            let error = open(&card).unwrap_err().to_string();
+            assert!(error.contains("built without CUDA"), "{error}");
+        }
+    }
 }

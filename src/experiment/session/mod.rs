@@ -168,7 +168,7 @@ impl Session {
             let from: &dyn TensorSource = handed.as_ref().map_or(source.as_ref(), |h| h);
             let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, self.recipe.seed, &device, tasks)?;
             model.set_max_length(self.recipe.data.max_length);
-            let model = MllmStep::new(model, params, device.clone());
+            let model = MllmStep::new(model, params, device.clone()).computing_in(device::compute(&self.recipe));
             handed = None;
             let outcome = self.train_stage(&plan, &setup, &datasets[index], &model, resuming, &mut recorder, hooks)?;
             if outcome == Outcome::Stopped {

@@ -69,9 +69,9 @@ impl ContextualMoe {
         let mixed = ops::mixture(&outputs, &weights)?;
         let routing = LayerRouting {
             layer: self.layer,
-            context: context.detach(),
-            logits: logits.detach(),
-            weights: weights.detach(),
+            context: ops::wide(&context.detach())?,
+            logits: ops::wide(&logits.detach())?,
+            weights: ops::wide(&weights.detach())?,
         };
         Ok((mixed, routing))
     }

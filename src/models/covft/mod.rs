@@ -12,7 +12,7 @@ pub use router::route;
 
 use candle_core::Tensor;
 
-/// Context and routing of one CoMoE layer for one batch, detached from the graph.
+/// Context and routing of one CoMoE layer for one batch, detached from the graph, in float32.
 #[derive(Clone, Debug)]
 pub struct LayerRouting {
     /// Layer of the tower, from 0.

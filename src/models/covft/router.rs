@@ -1,6 +1,7 @@
 //! From routing logits to routing weights.
 
 use crate::config::model::Router;
+use crate::ops;
 use candle_core::{D, Result, Tensor, bail};
 
 /// Refuses a router that `experts` experts cannot serve.
@@ -22,11 +23,11 @@ pub(super) fn check(router: Router, experts: usize) -> Result<()> {
 /// * uniform: `1 / E`, without gradient
 pub fn route(router: Router, logits: &Tensor) -> Result<Tensor> {
     match router {
-        Router::Dense => candle_nn::ops::softmax(logits, D::Minus1),
+        Router::Dense => ops::softmax(logits),
         Router::Sparse(top) => {
             let chosen = chosen(logits, top)?;
             let hidden = Tensor::full(-1e30f32, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
-            candle_nn::ops::softmax(&chosen.where_cond(logits, &hidden)?, D::Minus1)
+            ops::softmax(&chosen.where_cond(logits, &hidden)?)
         }
         Router::Uniform => {
             let experts = logits.dim(D::Minus1)?;

@@ -6,6 +6,8 @@ use crate::models::test_support::{Fixture, close};
 use crate::nn::MapSource;
 use candle_core::{D, DType};
 
+mod elsewhere;
+
 fn covft() -> VisionMethod {
     serde_json::from_str(r#"{"type": "covft", "experts": 3}"#).unwrap()
 }

@@ -70,9 +70,10 @@ impl Embeddings {
         if grid == (self.grid, self.grid) {
             return ops::add_rows(&ctx, &x, &self.position);
         }
-        let table = ctx.operand(&self.position)?.reshape((1 + self.grid * self.grid, self.width))?;
+        let table = ctx.master(&self.position)?.reshape((1 + self.grid * self.grid, self.width))?;
         let matrix = resize_matrix((self.grid, self.grid), grid, pixels.device())?.to_dtype(table.dtype())?;
         let resized = matrix.matmul(&table.narrow(0, 1, self.grid * self.grid)?)?;
-        x.broadcast_add(&Tensor::cat(&[&table.narrow(0, 0, 1)?, &resized], 0)?)
+        let rows = Tensor::cat(&[&table.narrow(0, 0, 1)?, &resized], 0)?;
+        ops::wide(&x)?.broadcast_add(&rows)?.to_dtype(x.dtype())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::read::FileSource;
 use crate::nn::{ParamStore, Part, TensorSource};
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use indexmap::IndexMap;
 
 /// Copies of the vision parameters that train; those that do not are the model's own, which never move.
@@ -20,8 +20,11 @@ impl StartValues {
     pub fn copy(params: &ParamStore) -> Result<Self> {
         let mut start = Self::frozen_of(params);
         for param in vision(params).filter(|p| p.weight.is_trainable()) {
-            // A detached tensor shares storage with the parameter and would follow it: a copy does not.
-            start.copies.insert(param.weight.name().to_owned(), param.weight.tensor().copy()?.detach());
+            let value = param.weight.tensor();
+            // A detached tensor shares storage with the parameter and would follow it: a copy does not. It is kept out of
+            // an accelerator's memory.
+            let copy = if value.device().is_cpu() { value.copy()? } else { value.to_device(&Device::Cpu)? };
+            start.copies.insert(param.weight.name().to_owned(), copy.detach());
         }
         Ok(start)
     }

@@ -6,7 +6,7 @@ use super::retention::{Kept, superfluous};
 use super::{RunState, Snapshot, StartValues};
 use crate::nn::ParamStore;
 use crate::ops::Weight;
-use crate::train::adamw::AdamW;
+use crate::train::adamw::{AdamW, SavedMoments};
 use crate::train::step::Saver;
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
@@ -184,14 +184,15 @@ fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a Te
 }
 
 fn write_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
-    let views = optimizer.saved().flat_map(|saved| {
-        let view = |values| Floats { dims: saved.dims, values: Values::Lent(values) };
-        [
-            (format!("first_moment.{}", saved.name), view(saved.first)),
-            (format!("second_moment.{}", saved.name), view(saved.second)),
-        ]
-    });
-    write_safetensors(path, views.collect())
+    let mut views = Vec::new();
+    for saved in optimizer.saved() {
+        let failed = |e: candle_core::Error| CheckpointError::Tensor { reason: e.to_string(), path: path.to_owned() };
+        let SavedMoments { name, dims, first, second } = saved.map_err(failed)?;
+        for (kind, values) in [("first_moment", first), ("second_moment", second)] {
+            views.push((format!("{kind}.{name}"), Floats { dims, values: Values::Numbers(values) }));
+        }
+    }
+    write_safetensors(path, views)
 }
 
 /// `format: pt` is what PyTorch's loaders insist on.
@@ -211,8 +212,7 @@ struct Floats<'a> {
 }
 
 enum Values<'a> {
-    Lent(&'a [f32]),
-    Owned(Vec<f32>),
+    Numbers(Cow<'a, [f32]>),
     /// Float32 on the CPU and contiguous: it can lend its numbers.
     Host(Weight),
 }
@@ -224,7 +224,7 @@ impl Values<'_> {
             return Ok(Self::Host(lender));
         }
         let host = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-        host.flatten_all()?.to_vec1().map(Self::Owned)
+        host.flatten_all()?.to_vec1().map(|values| Self::Numbers(Cow::Owned(values)))
     }
 }
 
@@ -240,8 +240,7 @@ impl View for Floats<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect();
         Cow::Owned(match &self.values {
-            Values::Lent(values) => bytes(values),
-            Values::Owned(values) => bytes(values),
+            Values::Numbers(values) => bytes(values),
             Values::Host(lender) => lender.read_host(bytes).expect("lent when the view was made"),
         })
     }

@@ -1,6 +1,7 @@
 //! The loop on a toy model.
 
 mod checkpoints;
+mod device;
 mod faults;
 mod resume;
 mod scenes;

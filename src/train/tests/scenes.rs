@@ -25,19 +25,19 @@ fn model(tokenizers: &Tokenizers) -> ModelConfig {
     toml::from_str(&text).unwrap()
 }
 
-fn dataset() -> Dataset {
+pub(super) fn dataset() -> Dataset {
     let config: DataConfig = toml::from_str("[scenes]\ntrain = 3\nval = 1\n").unwrap();
     let tokenizers = Tokenizers::scenes(64).unwrap();
     let image = ImageSpec { size: 32, mean: [0.5; 3], std: [0.5; 3], aspect: ImageAspect::Pad };
     Dataset::train(&config, Preparation::new(&config, tokenizers, image, 16)).unwrap()
 }
 
-fn source(dataset: &Dataset, accumulation: usize) -> LoaderSource {
+pub(super) fn source(dataset: &Dataset, accumulation: usize) -> LoaderSource {
     let sampler = Sampler::new(dataset.len(), 4, accumulation, 1, Order::Shuffled);
     LoaderSource::new(dataset.clone(), Arc::new(sampler), 2, 1)
 }
 
-fn build(dataset: &Dataset, tuning: &str, source: &dyn TensorSource) -> (MllmStep, Tuning) {
+pub(super) fn build(dataset: &Dataset, tuning: &str, source: &dyn TensorSource) -> (MllmStep, Tuning) {
     let tuning: Tuning = toml::from_str(tuning).unwrap();
     let config = model(&dataset.preparation().tokenizers);
     let tasks = dataset.tasks().names().len();
@@ -45,8 +45,8 @@ fn build(dataset: &Dataset, tuning: &str, source: &dyn TensorSource) -> (MllmSte
     (MllmStep::new(model, params, Device::Cpu), tuning)
 }
 
-const BASE: &str = "vision = { type = 'full' }\ntext = 'tasks'\n";
-const COVFT: &str = "vision = { type = 'covft', experts = 2 }\n";
+pub(super) const BASE: &str = "vision = { type = 'full' }\ntext = 'tasks'\n";
+pub(super) const COVFT: &str = "vision = { type = 'covft', experts = 2 }\n";
 
 /// Trains `plan` from `from`, into `dir`; resumes where `dir` holds a checkpoint that `plan` goes on from.
 fn train(

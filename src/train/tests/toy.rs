@@ -8,7 +8,7 @@ use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, Samp
 use crate::train::step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Scope, StepBatch, StepModel};
 use crate::train::trainer::StagePlan;
 use crate::train::{BoxError, Outcome, Trainer};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,6 +31,8 @@ pub(super) struct Toy {
     /// Leaves the projector out, though the table of parameters says that the loss reaches it.
     pub(super) forgets_projector: bool,
     pub(super) objective: bool,
+    /// Type of the activations.
+    pub(super) compute: DType,
     device: Device,
 }
 
@@ -64,6 +66,7 @@ impl Toy {
             poison: None,
             forgets_projector: false,
             objective: false,
+            compute: DType::F32,
             device,
         }
     }
@@ -110,6 +113,7 @@ impl StepModel for Toy {
     }
 
     fn forward(&self, ctx: &Ctx, batch: &ToyBatch) -> Result<ForwardOutput> {
+        let ctx = &ctx.clone().computing_in(self.compute);
         let rows = batch.samples.len();
         let ids: Vec<u32> = batch.samples.iter().flat_map(|s| s.ids.iter().copied()).collect();
         let targets: Vec<i64> = batch.samples.iter().flat_map(|s| s.labels.iter().copied()).collect();
@@ -128,8 +132,11 @@ impl StepModel for Toy {
                 tokens: sample.labels.iter().filter(|l| **l >= 0).count(),
             }
         });
-        let objectives =
-            if self.objective { vec![Objective { name: "size", sum: x.sqr()?.sum_all()? }] } else { Vec::new() };
+        let objectives = if self.objective {
+            vec![Objective { name: "size", sum: ops::wide(&x)?.sqr()?.sum_all()? }]
+        } else {
+            Vec::new()
+        };
         Ok(ForwardOutput {
             samples: samples.collect(),
             loss_sum: loss.sum,
@@ -276,10 +283,11 @@ impl Hook for Log {
         let mut all = Vec::new();
         for param in view.params.trainable().filter(|p| p.role.reached) {
             let slot = param.weight.slot().ok_or("a trainable parameter has a slot")?;
-            slot.with_host(|g| all.extend_from_slice(g)).ok_or("an empty slot")?;
+            let gradient = slot.tensor(param.weight.dims())?.ok_or("an empty slot")?;
+            ops::read_numbers(&gradient, |g| all.extend_from_slice(g))?;
         }
         self.gradients.push(all);
-        self.first_moments.push(view.first_moments.first_moment("head.weight").is_some());
+        self.first_moments.push(view.first_moments.first_moment("head.weight")?.is_some());
         Ok(())
     }
 

@@ -53,6 +53,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             Fault::NotFinite(parameter) => {
                 TrainError::GradientNotFinite { at: self.at(), parameter, samples: samples() }
             }
+            Fault::Unreadable(reason) => self.tensor_failed(candle_core::Error::Msg(reason)),
         })
     }
 
