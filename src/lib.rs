@@ -6,7 +6,6 @@ pub mod config;
 pub mod data;
 pub mod eval;
 pub mod experiment;
-#[expect(unsafe_code, reason = "SIMD and unwritten memory live here and nowhere else")]
 pub mod kernels;
 pub mod models;
 pub mod nn;

@@ -1,5 +1,7 @@
 //! One integration binary: one link instead of ten.
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test, helpers included, should end it")]
+
 mod architecture;
 mod cli;
 mod runs;

@@ -43,7 +43,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 match draw(figure, &run, args.venue, &out, &command) {
                     Ok(files) => {
                         drawn += 1;
-                        files.iter().for_each(|file| println!("{}", file.display()));
+                        for file in files {
+                            println!("{}", file.display());
+                        }
                     }
                     Err(error) => println!("no {figure}: {error}"),
                 }

@@ -36,7 +36,7 @@ impl Table {
             for (column, cell) in cells.iter().enumerate() {
                 let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
                 let (before, after) = if numeric[column] { (pad.as_str(), "") } else { ("", pad.as_str()) };
-                text.push_str(&format!(" {before}{cell}{after} "));
+                text.extend([" ", before, cell, after, " "]);
             }
             format!("{}\n", text.trim_end())
         };

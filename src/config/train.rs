@@ -230,12 +230,12 @@ impl<'de> Deserialize<'de> for GradClip {
             fn visit_i64<E: de::Error>(self, norm: i64) -> Result<GradClip, E> {
                 i32::try_from(norm)
                     .map(|n| GradClip::Norm(f64::from(n)))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(norm), &self))
+                    .map_err(|_too_large| E::invalid_value(de::Unexpected::Signed(norm), &self))
             }
 
             fn visit_u64<E: de::Error>(self, norm: u64) -> Result<GradClip, E> {
                 i64::try_from(norm)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(norm), &self))
+                    .map_err(|_too_large| E::invalid_value(de::Unexpected::Unsigned(norm), &self))
                     .and_then(|n| self.visit_i64(n))
             }
 

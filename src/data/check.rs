@@ -281,11 +281,8 @@ impl CheckReport {
 
 /// The first three of a list in words.
 fn first<T>(list: &[T], show: impl Fn(&T) -> String) -> String {
-    let mut text = list.iter().take(3).map(show).collect::<Vec<_>>().join(", ");
-    if list.len() > 3 {
-        text.push_str(&format!(" and {} more", list.len() - 3));
-    }
-    text
+    let text = list.iter().take(3).map(show).collect::<Vec<_>>().join(", ");
+    if list.len() > 3 { format!("{text} and {} more", list.len() - 3) } else { text }
 }
 
 #[cfg(test)]

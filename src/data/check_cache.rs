@@ -24,8 +24,8 @@ pub(super) fn path(dataset: &Dataset, folder: &Path) -> Option<PathBuf> {
     for i in 0..dataset.len() {
         hash.update((dataset.index(i) as u64).to_le_bytes());
     }
-    let name: String = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
-    Some(folder.join(format!("check-{name}.json")))
+    let name = u128::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
+    Some(folder.join(format!("check-{name:032x}.json")))
 }
 
 /// Findings kept earlier; `None` where there are none that can be read.

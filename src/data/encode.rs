@@ -115,7 +115,8 @@ mod tests {
     fn plain_labels_all_after_the_image() {
         let tokenizer = LanguageTokenizer::load(&fixture("llava")).unwrap();
         for caption in ["The circle.", "你好", " x"] {
-            let rendered = Rendered { text: format!("<image>{caption}\n"), labelled: vec![7..8 + caption.len()] };
+            let labelled = std::iter::once(7..8 + caption.len()).collect();
+            let rendered = Rendered { text: format!("<image>{caption}\n"), labelled };
             let encoded = encode(&rendered, true, &tokenizer).unwrap();
             assert_eq!(encoded.ids[..2], [1, IMAGE_ID]);
             assert_eq!(encoded.labels[..2], [IGNORE_LABEL; 2]);

@@ -69,11 +69,11 @@ fn v1(turns: &[Turn], system: Option<&str>, end: &str) -> Rendered {
         out.text = format!("{system} ");
     }
     for turn in turns {
-        let text = &turn.text;
+        let text = turn.text.as_str();
         match turn.role {
             // The published code writes a bare header for an empty message.
             Role::Human if text.is_empty() => out.text.push_str("USER:"),
-            Role::Human => out.text.push_str(&format!("USER: {text} ")),
+            Role::Human => out.text.extend(["USER: ", text, " "]),
             Role::Assistant => {
                 out.text.push_str("ASSISTANT:");
                 if !text.is_empty() {
@@ -92,9 +92,9 @@ fn chatml(turns: &[Turn], system: Option<&str>, end: &str) -> Rendered {
         out.text = format!("<|im_start|>system\n{system}{end}\n");
     }
     for turn in turns {
-        let text = &turn.text;
+        let text = turn.text.as_str();
         match turn.role {
-            Role::Human => out.text.push_str(&format!("<|im_start|>user\n{text}{end}\n")),
+            Role::Human => out.text.extend(["<|im_start|>user\n", text, end, "\n"]),
             Role::Assistant => {
                 out.text.push_str("<|im_start|>assistant\n");
                 out.answer(&format!("{text}{end}"), !text.is_empty());

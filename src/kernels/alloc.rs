@@ -88,7 +88,7 @@ impl PoolAllocator {
                 return None;
             }
             // SAFETY: a block on a list holds the address of the next in its first word.
-            lists[index] = unsafe { block.cast::<*mut u8>().read() };
+            lists[index] = unsafe { link(block).read() };
             Some(block)
         })
     }
@@ -101,6 +101,11 @@ fn block_size(index: usize) -> usize {
 
 /// Blocks are page aligned, which serves every alignment that occurs.
 const ALIGN: usize = 4096;
+
+/// Where a free block keeps the address of the next one: its first word, which is aligned, as the block is to a page.
+fn link(block: *mut u8) -> *mut *mut u8 {
+    block.cast()
+}
 
 fn pooled(size: usize) -> Layout {
     // SAFETY: the alignment is a power of two and the size far from overflowing.
@@ -136,7 +141,7 @@ unsafe impl GlobalAlloc for PoolAllocator {
                 }
                 self.with_lists(|lists| {
                     // SAFETY: the block is free and at least a page long.
-                    unsafe { block.cast::<*mut u8>().write(lists[index]) };
+                    unsafe { link(block).write(lists[index]) };
                     lists[index] = block;
                 });
             }

@@ -207,9 +207,9 @@ unsafe fn forward_head(
                 }
                 let p = Matrix::new(&scores[..count * keys], count, keys);
                 product_here(out.at(q.offset(from)), q.stride, p, v.rows(0, keys), false, 1.0);
-                for i in 0..count {
+                for (i, &sum) in sums[..count].iter().enumerate() {
                     let row = std::slice::from_raw_parts_mut(out.at(q.offset(from + i)), shape.d);
-                    scale_row(level, row, sums[i]);
+                    scale_row(level, row, sum);
                 }
             }
         }

@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn images_expand_then_the_sequence_is_cut() {
+        use RowSource::{Image, Padding, Text};
         let ids = vec![vec![1, IMAGE_TOKEN, 7, 8], vec![1, 5]];
         let labels = vec![vec![IGNORE_INDEX, IGNORE_INDEX, 7, 8], vec![IGNORE_INDEX, 5]];
         let s = Spliced::new(&ids, &labels, 3, 5).unwrap();
         assert_eq!((s.len, &*s.lengths), (5, &[5, 2][..]));
-        use RowSource::{Image, Padding, Text};
         let plan = [Text(0), Image(0), Image(1), Image(2), Text(2), Text(4), Text(5), Padding, Padding, Padding];
         assert_eq!(&*s.plan, &plan);
         // The cut took the label 8; 7 is predicted by the last image row, 5 by the first token of sample 1.

@@ -265,6 +265,7 @@ impl<'a> ParamBuilder<'a> {
     ///
     /// # Errors
     /// A tensor of another shape; a [`Init::Required`] one that is missing; a name asked for twice.
+    #[expect(clippy::needless_pass_by_value, reason = "written where the parameter is asked for: `Init::Zeros`")]
     pub fn get(&self, dims: &[usize], name: &str, init: Init) -> Result<Weight> {
         let full = self.full(name);
         if self.shared.planning {
@@ -278,12 +279,12 @@ impl<'a> ParamBuilder<'a> {
         } else {
             Weight::frozen(full.as_str(), value.contiguous()?.detach())
         };
-        self.enter(full, weight)
+        self.enter(&full, weight)
     }
 
-    fn enter(&self, name: String, weight: Weight) -> Result<Weight> {
+    fn enter(&self, name: &str, weight: Weight) -> Result<Weight> {
         let param = Param { weight: weight.clone(), role: self.role };
-        if self.shared.store.borrow_mut().params.insert(name.as_str().into(), param).is_some() {
+        if self.shared.store.borrow_mut().params.insert(name.into(), param).is_some() {
             bail!("the model asks twice for the parameter {name}");
         }
         Ok(weight)
@@ -299,7 +300,7 @@ impl<'a> ParamBuilder<'a> {
         // One zero, seen through strides of zero: a 7B model is planned in kilobytes.
         let value = Tensor::zeros(1, self.shared.dtype, &self.shared.device)?.broadcast_as(dims)?;
         let trains = (self.shared.trains)(full, &self.role);
-        self.enter(full.to_owned(), Weight::planned(full, value, trains))
+        self.enter(full, Weight::planned(full, value, trains))
     }
 
     fn value(&self, full: &str, dims: &[usize], init: &Init) -> Result<Tensor> {

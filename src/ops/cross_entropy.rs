@@ -83,8 +83,8 @@ mod tests {
         Case {
             inputs: vec![vec![rows, v]],
             weights: vec![],
-            fused: |_, x, _| (cross_entropy(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1),
-            composed: |_, x, _| (composed(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1),
+            fused: |_, x, _| cross_entropy(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1,
+            composed: |_, x, _| composed(&(&x[0] * 3.0)?, &targets(&x[0]))?.sum * 0.1,
         }
     }
 

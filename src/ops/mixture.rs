@@ -165,7 +165,7 @@ mod tests {
     fn what_does_not_fit_is_an_error() {
         let y = random(&[2, 3, 4], 1);
         assert!(mixture(&[], &random(&[2, 0], 1)).is_err());
-        assert!(mixture(&[y.clone()], &random(&[2, 2], 1)).is_err());
+        assert!(mixture(std::slice::from_ref(&y), &random(&[2, 2], 1)).is_err());
         assert!(mixture(&[y], &random(&[3, 1], 1)).is_err());
     }
 }

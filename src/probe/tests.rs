@@ -45,7 +45,7 @@ fn covft(_: &str, role: &Role) -> bool {
 }
 
 struct Rig {
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
     dir: RunDir,
     recorder: Recorder,
     params: ParamStore,
@@ -76,7 +76,7 @@ fn rig(
         params: &params,
         start_values: &start,
     })?;
-    Ok(Rig { _root: root, dir, recorder, params })
+    Ok(Rig { root, dir, recorder, params })
 }
 
 fn log_grads() -> ProbeConfig {
@@ -140,7 +140,7 @@ impl Rig {
         self.recorder.finish().unwrap();
         let read = store::read_records(&self.dir).unwrap();
         assert!(read.problems.is_empty());
-        (self._root, read.rows)
+        (self.root, read.rows)
     }
 }
 
@@ -264,7 +264,7 @@ fn every_third_step_still_has_its_own_update() {
 
 #[test]
 fn a_resumed_stage_drifts_from_its_start() {
-    let Rig { _root, dir, mut recorder, params } = rig(model(&covft), ProbeConfig::default(), None).unwrap();
+    let Rig { root, dir, mut recorder, params } = rig(model(&covft), ProbeConfig::default(), None).unwrap();
     let tensor = |v: &[f32]| Tensor::from_slice(v, v.len(), &Device::Cpu).unwrap();
     let mut start = MapSource::default();
     start.tensors.insert("b".into(), tensor(&[0.0, 1.0, 1.0, 1.0]));
@@ -284,7 +284,7 @@ fn a_resumed_stage_drifts_from_its_start() {
     start.tensors.insert("c".into(), tensor(&[0.0; 3]));
     resume(&mut recorder, &start).unwrap();
     assert_eq!(Manifest::read(&dir).unwrap().stages.len(), 1);
-    let mut rig = Rig { _root, dir, recorder, params };
+    let mut rig = Rig { root, dir, recorder, params };
     rig.step(5).unwrap();
     let (_root, rows) = rig.read::<LayerRow>();
     assert_eq!((row(&rows, 5, "1", "mlp").drift, row(&rows, 5, "1", "mlp").update), (1.0, 0.0));

@@ -68,6 +68,9 @@ pub struct SavedMoments<'a> {
     pub second: Cow<'a, [f32]>,
 }
 
+/// Name, first and second moment of a parameter, read back.
+pub type OwnedMoments = (String, Vec<f32>, Vec<f32>);
+
 impl AdamW {
     /// The optimiser of a stage over the trainable parameters of `params`, all moments zero.
     #[must_use]
@@ -160,7 +163,7 @@ impl AdamW {
     ///
     /// # Errors
     /// A parameter that does not train here, or moments of another length.
-    pub fn restore(&mut self, steps: u64, moments: Vec<(String, Vec<f32>, Vec<f32>)>) -> Result<()> {
+    pub fn restore(&mut self, steps: u64, moments: Vec<OwnedMoments>) -> Result<()> {
         for (name, first, second) in moments {
             let Some(entry) = self.entries.get_mut(name.as_str()) else {
                 bail!("the saved optimizer has moments of {name}, which does not train now");

@@ -17,7 +17,7 @@ mod spike;
 mod step;
 mod trainer;
 
-pub use adamw::{AdamW, Group, Moments, SavedMoments};
+pub use adamw::{AdamW, Group, Moments, OwnedMoments, SavedMoments};
 pub use error::{At, BoxError, SampleIds, TrainError};
 pub use gradients::{Fault, clip_factor, global_norm};
 pub use hooks::Hooks;

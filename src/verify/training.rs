@@ -152,7 +152,9 @@ fn drift(store: &ParamStore, mut square: impl FnMut(&str, &Tensor) -> Result<f64
     for param in store.trainable().filter(|p| p.role.part == Part::Vision) {
         *layers.entry(key(&param.role)).or_default() += square(param.weight.name(), param.weight.tensor())?;
     }
-    layers.values_mut().for_each(|sum| *sum = sum.sqrt());
+    for sum in layers.values_mut() {
+        *sum = sum.sqrt();
+    }
     Ok(layers)
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Drift {
     layers: Vec<String>,
     steps: Vec<u64>,
     /// `[layer][step]`
-    drift: Vec<Vec<Option<f64>>>,
+    moved: Vec<Vec<Option<f64>>>,
 }
 
 impl Drift {
@@ -42,13 +42,13 @@ impl Drift {
         Ok(Self {
             stage,
             layers: deepest_first().map(|((_, layer), _)| layer.clone()).collect(),
-            drift: deepest_first().map(|(_, d)| steps.iter().map(|s| d.get(s).copied()).collect()).collect(),
+            moved: deepest_first().map(|(_, d)| steps.iter().map(|s| d.get(s).copied()).collect()).collect(),
             steps,
         })
     }
 
     fn range(&self) -> (f64, f64) {
-        let (_, high) = range(self.drift.iter().flatten().flatten().copied(), 0.0).unwrap_or((0.0, 1.0));
+        let (_, high) = range(self.moved.iter().flatten().flatten().copied(), 0.0).unwrap_or((0.0, 1.0));
         (0.0, if high > 0.0 { high } else { 1.0 })
     }
 }
@@ -74,7 +74,7 @@ impl Figure for Drift {
         let widest = self.layers.iter().map(|l| canvas.width(layer_name(l), canvas.small)).fold(0.0, f64::max);
         let from = (canvas.title * 1.4 + widest + 6.0, 6.0);
         let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - bottom_room(canvas));
-        heat::cells(canvas, from, to, &self.drift, scale)?;
+        heat::cells(canvas, from, to, &self.moved, scale)?;
         let first = self.steps.first().copied().unwrap_or(0) as f64;
         let last = self.steps.last().copied().unwrap_or(0) as f64;
         // A column is centred on its step.
@@ -94,7 +94,7 @@ impl Figure for Drift {
 
     fn table(&self) -> Table {
         let mut rows = Vec::new();
-        for (layer, drifts) in self.layers.iter().zip(&self.drift) {
+        for (layer, drifts) in self.layers.iter().zip(&self.moved) {
             rows.extend(
                 self.steps
                     .iter()

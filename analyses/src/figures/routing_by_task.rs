@@ -10,6 +10,11 @@ use plotters::style::text_anchor::{HPos, VPos};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 
+/// Depth and name of a layer.
+type LayerKey = (Option<i32>, String);
+/// Number of samples of each task, and the sum of their weights.
+type ByTask = BTreeMap<String, (u64, Vec<f64>)>;
+
 struct Layer {
     name: String,
     /// `[task][expert]`; null for tasks without a sample.
@@ -34,7 +39,7 @@ impl RoutingByTask {
         let rows: Vec<RoutingRow> = rows.into_iter().filter(|r| r.stage == stage).collect();
         let last = rows.iter().map(|r| r.step).max().unwrap_or(0);
         let from_step = last.div_ceil(2);
-        let mut sums: BTreeMap<(Option<i32>, String), BTreeMap<String, (u64, Vec<f64>)>> = BTreeMap::new();
+        let mut sums: BTreeMap<LayerKey, ByTask> = BTreeMap::new();
         for row in rows.iter().filter(|r| r.step >= from_step) {
             let task = tasks.get(&row.sample).cloned().flatten().unwrap_or_else(|| "(no task)".to_owned());
             let of_layer = sums.entry((row.depth, row.layer.clone())).or_default();
@@ -49,7 +54,7 @@ impl RoutingByTask {
             Some((count, sum)) => sum.iter().map(|s| Some(s / *count as f64)).collect(),
             None => vec![None; experts],
         };
-        let layer = |((_, name), by_task): (&(Option<i32>, String), &BTreeMap<String, (u64, Vec<f64>)>)| {
+        let layer = |((_, name), by_task): (&LayerKey, &ByTask)| {
             let experts = by_task.values().next().map_or(0, |(_, sum)| sum.len());
             Layer { name: name.clone(), weights: names.iter().map(|t| mean(by_task.get(t), experts)).collect() }
         };

@@ -106,7 +106,9 @@ fn instruct_step(writer: &mut RecordWriter, step: u64, log_grads: bool) {
     let mut rows: Vec<LayerRow> =
         layers.iter().map(|(l, d)| layer_row(step, l, *d, !matches!(d, Some(-1 | 5 | 6)))).collect();
     if !log_grads {
-        rows.iter_mut().for_each(|r| (r.grad_norm, r.momentum) = (None, None));
+        for row in &mut rows {
+            (row.grad_norm, row.momentum) = (None, None);
+        }
     }
     writer.push(&rows).unwrap();
     for (t, task) in TASKS.iter().enumerate() {

@@ -33,7 +33,7 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>)
     })();
     if let Err(source) = written {
         // The first error is the one to tell; a file that was never created need not be removed.
-        let _ = fs::remove_file(&part);
+        drop(fs::remove_file(&part));
         return Err(StoreError::Io { action: "write", path: path.to_owned(), source });
     }
     sync_folder(path)

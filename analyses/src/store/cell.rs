@@ -100,7 +100,7 @@ fn width<T>(cells: &[Vec<T>]) -> Result<i32, String> {
     if let Some(other) = cells.iter().find(|c| c.len() != width) {
         return Err(format!("vectors of {width} and {} numbers in one table", other.len()));
     }
-    i32::try_from(width).map_err(|_| format!("a vector of {width} numbers"))
+    i32::try_from(width).map_err(|_too_wide| format!("a vector of {width} numbers"))
 }
 
 macro_rules! vector {

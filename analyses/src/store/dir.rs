@@ -145,7 +145,7 @@ mod tests {
         assert!(matches!(RunDir::open(dir.path()), Err(StoreError::NotARun { .. })));
         fs::write(dir.manifest(), "{}").unwrap();
         assert!(matches!(RunDir::create(dir.path()), Err(StoreError::Exists { .. })));
-        assert_eq!(RunDir::list(root.path()).unwrap(), [dir.clone()]);
+        assert_eq!(RunDir::list(root.path()).unwrap(), std::slice::from_ref(&dir));
         assert_eq!(dir.name(), "b");
         assert!(dir.checkpoint(300).ends_with("checkpoints/step-000300"));
         assert!(RunDir::list(&root.path().join("none")).unwrap().is_empty());

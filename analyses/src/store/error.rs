@@ -101,7 +101,7 @@ impl StoreError {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
-    pub(crate) fn damaged(path: &Path, why: impl ToString) -> Self {
+    pub(crate) fn damaged(path: &Path, why: &impl ToString) -> Self {
         Self::Damaged { why: why.to_string(), path: path.to_owned() }
     }
 }

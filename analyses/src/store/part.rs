@@ -123,13 +123,13 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<RecordBatch>> {
 /// Every row of a part, and how many rows each part merged into it has (empty if the file does not say).
 pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
     let entries = builder.metadata().file_metadata().key_value_metadata();
     let rows = entries.into_iter().flatten().find(|e| e.key == ROWS_KEY).and_then(|e| e.value.as_deref());
     let rows = rows.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse::<usize>).collect());
-    let rows = rows.map_err(|e| StoreError::damaged(path, e))?;
-    let reader = builder.with_batch_size(65_536).build().map_err(|e| StoreError::damaged(path, e))?;
-    let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| StoreError::damaged(path, e))?;
+    let rows = rows.map_err(|e| StoreError::damaged(path, &e))?;
+    let reader = builder.with_batch_size(65_536).build().map_err(|e| StoreError::damaged(path, &e))?;
+    let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| StoreError::damaged(path, &e))?;
     Ok((batches, rows))
 }
 

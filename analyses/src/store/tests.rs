@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LAZY: WriterOptions = WriterOptions { interval: Duration::from_secs(3600), merge: 4 };
+const LAZY: WriterOptions = WriterOptions { interval: Duration::from_hours(1), merge: 4 };
 
 fn run() -> (tempfile::TempDir, RunDir) {
     let root = tempfile::tempdir().unwrap();
@@ -22,9 +22,9 @@ fn sample(step: u64) -> SampleRow {
         step,
         sample: format!("s{step}"),
         micro: step % 2,
-        task: (step % 3 > 0).then(|| "counting".into()),
-        has_image: step % 2 == 0,
-        loss: (step % 5 > 0).then_some(step as f64 / 7.0),
+        task: (!step.is_multiple_of(3)).then(|| "counting".into()),
+        has_image: step.is_multiple_of(2),
+        loss: (!step.is_multiple_of(5)).then_some(step as f64 / 7.0),
         tokens: step,
     }
 }
@@ -206,7 +206,7 @@ fn a_damaged_part_is_told_and_the_rest_is_read() {
     writer.cut(6).unwrap();
     drop(writer);
     damage(&dir.stream("samples").join("part-000001.parquet"), |b| b.truncate(b.len() / 2));
-    damage(&dir.stream("samples").join("part-000003.parquet"), |b| b.clear());
+    damage(&dir.stream("samples").join("part-000003.parquet"), Vec::clear);
     let read = read_records::<SampleRow>(&dir).unwrap();
     assert_eq!(read.rows.iter().map(|r| r.step).collect::<Vec<_>>(), [0, 2, 4, 5]);
     let messages: Vec<String> = read.problems.iter().map(ToString::to_string).collect();
@@ -216,7 +216,7 @@ fn a_damaged_part_is_told_and_the_rest_is_read() {
     RecordWriter::resume(&dir, 6, LAZY).unwrap().finish().unwrap();
     assert!(dir.stream("samples").join("part-000004-000005.parquet").is_file());
     let read = read_batches(&dir, "samples").unwrap();
-    assert_eq!((read.rows.iter().map(|b| b.num_rows()).sum::<usize>(), read.problems.len()), (4, 2));
+    assert_eq!((read.rows.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), read.problems.len()), (4, 2));
     assert!(read_batches(&dir, "nothing").unwrap().rows.is_empty());
 }
 

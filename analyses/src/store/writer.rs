@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub struct RecordWriter {
 
 enum Message {
     Rows(&'static str, RecordBatch),
-    Close { merge_rest: bool, reply: Sender<BTreeMap<String, u32>> },
+    Close { merge_rest: bool, reply: SyncSender<BTreeMap<String, u32>> },
 }
 
 impl RecordWriter {
@@ -54,7 +54,7 @@ impl RecordWriter {
     /// # Errors
     /// The folder cannot be made.
     pub fn create(dir: &RunDir, options: WriterOptions) -> Result<Self> {
-        Self::start(dir, Cuts::default(), Cut::default(), options)
+        Self::start(dir, Cuts::default(), &Cut::default(), options)
     }
 
     /// The writer of a run that goes on from the checkpoint at `global_step`: whatever was recorded after it is dropped.
@@ -66,10 +66,10 @@ impl RecordWriter {
         let cut = cuts.at(dir, global_step)?;
         cuts.cuts.retain(|c| c.global_step <= global_step);
         cuts.resumed += 1;
-        Self::start(dir, cuts, cut, options)
+        Self::start(dir, cuts, &cut, options)
     }
 
-    fn start(dir: &RunDir, cuts: Cuts, cut: Cut, options: WriterOptions) -> Result<Self> {
+    fn start(dir: &RunDir, cuts: Cuts, cut: &Cut, options: WriterOptions) -> Result<Self> {
         let records = dir.records();
         fs::create_dir_all(&records).map_err(StoreError::io("make the folder", &records))?;
         for stream in super::reader::streams(dir)? {
@@ -135,9 +135,9 @@ impl RecordWriter {
     }
 
     fn close(&mut self, merge_rest: bool) -> Result<BTreeMap<String, u32>> {
-        let (reply, answer) = mpsc::channel();
+        let (reply, answer) = mpsc::sync_channel(1);
         self.send(Message::Close { merge_rest, reply })?;
-        answer.recv().map_err(|_| self.why_gone())
+        answer.recv().map_err(|_gone| self.why_gone())
     }
 
     fn send(&mut self, message: Message) -> Result<()> {
@@ -212,7 +212,7 @@ impl Worker {
     fn run(mut self, messages: &Receiver<Message>) -> Result<()> {
         loop {
             let message = match self.due {
-                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => messages.recv().map_err(RecvTimeoutError::from),
                 Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match message {
@@ -229,7 +229,7 @@ impl Worker {
                     }
                     let next = self.streams.iter().map(|(name, s)| (name.clone(), s.next)).collect();
                     // The asker may have given up; the parts are closed either way.
-                    let _ = reply.send(next);
+                    drop(reply.send(next));
                 }
                 Err(RecvTimeoutError::Timeout) => self.close_all()?,
                 Err(RecvTimeoutError::Disconnected) => return self.close_all(),

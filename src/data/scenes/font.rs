@@ -6,7 +6,7 @@ pub(super) const COLUMNS: u32 = 5;
 pub(super) const ROWS: u32 = 7;
 
 /// Letters, each as seven rows of five dots.
-const LETTERS: [(char, [&str; 7]); 26] = [
+const LETTERS: [(char, [&str; ROWS as usize]); 26] = [
     ('A', [" ### ", "#   #", "#   #", "#####", "#   #", "#   #", "#   #"]),
     ('B', ["#### ", "#   #", "#   #", "#### ", "#   #", "#   #", "#### "]),
     ('C', [" ####", "#    ", "#    ", "#    ", "#    ", "#    ", " ####"]),

@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn shapes_touch_all_edges_of_their_box_and_nothing_else() {
-        for shape in 0..SHAPES.len() {
+        for (shape, name) in SHAPES.iter().enumerate() {
             for size in 0..SIZES.len() {
                 let object = Object { left: 8, top: 4, size, colour: 0, shape };
                 let scene = Scene { objects: vec![object], word: 0, word_left: 1, background: 0 };
@@ -65,8 +65,8 @@ mod tests {
                 let range = |f: fn(&(u32, u32)) -> u32| {
                     (drawn.iter().map(f).min().unwrap(), drawn.iter().map(f).max().unwrap())
                 };
-                assert_eq!(range(|p| p.0), (8, 8 + object.side() - 1), "{}", SHAPES[shape]);
-                assert_eq!(range(|p| p.1), (4, 4 + object.side() - 1), "{}", SHAPES[shape]);
+                assert_eq!(range(|p| p.0), (8, 8 + object.side() - 1), "{name}");
+                assert_eq!(range(|p| p.1), (4, 4 + object.side() - 1), "{name}");
             }
         }
     }

@@ -59,8 +59,8 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
             hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
         }
     }
-    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    recipe.out.join(".stages").join(format!("{}-{digest}.safetensors", recipe.stages[index].name))
+    let digest = u64::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
+    recipe.out.join(".stages").join(format!("{}-{digest:016x}.safetensors", recipe.stages[index].name))
 }
 
 impl Base {

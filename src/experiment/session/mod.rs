@@ -134,7 +134,7 @@ impl Session {
         self.announce(&setup)?;
         let datasets = self.datasets(&setup.train)?;
         let lengths: Vec<u64> =
-            self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(self.per_epoch(s, d))).collect();
+            self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(steps_per_epoch(s, d))).collect();
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
         let mut handed: Option<MapSource> = match &self.from {
             Some(from) => Some(MapSource { tensors: from.model.tensors()? }),
@@ -165,11 +165,13 @@ impl Session {
                 stop: Arc::clone(&self.stop),
             };
             let tasks = if stage.tuning.text == TextMethod::Tasks { setup.tasks.names().len() } else { 0 };
-            let from: &dyn TensorSource = handed.as_ref().map_or(source.as_ref(), |h| h);
+            // What the stage before left is let go as soon as it is in the model.
+            let before = handed.take();
+            let from: &dyn TensorSource = before.as_ref().map_or(source.as_ref(), |b| b);
             let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, self.recipe.seed, &device, tasks)?;
             model.set_max_length(self.recipe.data.max_length);
             let model = MllmStep::new(model, params, device.clone()).computing_in(device::compute(&self.recipe));
-            handed = None;
+            drop(before);
             let outcome = self.train_stage(&plan, &setup, &datasets[index], &model, resuming, &mut recorder, hooks)?;
             if outcome == Outcome::Stopped {
                 recorder.finish()?;
@@ -285,10 +287,10 @@ impl Session {
         };
         Sampler::new(dataset.len(), stage.batch_size, stage.accumulation, self.recipe.seed, order)
     }
+}
 
-    fn per_epoch(&self, stage: &Stage, dataset: &Dataset) -> u64 {
-        Sampler::new(dataset.len(), stage.batch_size, stage.accumulation, 0, Order::Sequential).steps_per_epoch()
-    }
+fn steps_per_epoch(stage: &Stage, dataset: &Dataset) -> u64 {
+    Sampler::new(dataset.len(), stage.batch_size, stage.accumulation, 0, Order::Sequential).steps_per_epoch()
 }
 
 fn checked(recipe: &Recipe) -> Vec<Stage> {

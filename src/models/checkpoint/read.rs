@@ -169,6 +169,13 @@ fn map_chunks<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) ->
     bytes.as_chunks().0.iter().map(|&chunk| convert(chunk)).collect()
 }
 
+/// `model.safetensors.index.json`.
+#[derive(serde::Deserialize)]
+struct Index {
+    /// File of each tensor; sorted by name, so that the order of the shards does not depend on chance.
+    weight_map: BTreeMap<String, String>,
+}
+
 /// The safetensors files that `path` stands for, each once.
 fn files(path: &Path) -> std::result::Result<Vec<PathBuf>, CheckpointError> {
     if !path.is_dir() {
@@ -182,11 +189,6 @@ fn files(path: &Path) -> std::result::Result<Vec<PathBuf>, CheckpointError> {
         } else {
             Err(CheckpointError::NoWeights { path: path.to_owned() })
         };
-    }
-    #[derive(serde::Deserialize)]
-    struct Index {
-        /// Sorted by name, so that the order of the shards below does not depend on chance.
-        weight_map: BTreeMap<String, String>,
     }
     let text = std::fs::read_to_string(&index).map_err(CheckpointError::io("read the index", &index))?;
     let parsed: Index = serde_json::from_str(&text)

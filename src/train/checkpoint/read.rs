@@ -4,6 +4,7 @@ use super::error::CheckpointError;
 use super::{RunState, SCHEMA};
 use crate::models::checkpoint::Safetensors;
 use crate::nn::TensorSource;
+use crate::train::OwnedMoments;
 use candle_core::{Result, Tensor};
 use std::collections::HashMap;
 use std::fs;
@@ -83,7 +84,7 @@ impl Loaded {
     ///
     /// # Errors
     /// A first moment without its second.
-    pub fn moments(&self) -> Result<Vec<(String, Vec<f32>, Vec<f32>)>> {
+    pub fn moments(&self) -> Result<Vec<OwnedMoments>> {
         let flat = |kind: &str, name: &str| -> Result<Vec<f32>> {
             match self.optimizer.0.read(&format!("{kind}.{name}")).map_err(candle_core::Error::wrap)? {
                 Some(values) => Ok(values),

@@ -76,7 +76,7 @@ impl CheckpointDir {
         let written = self.write_files(&temporary, snapshot).and_then(|()| self.publish(&temporary, &name));
         if written.is_err() {
             // The first error is the one worth telling; what cannot be deleted now is deleted when the folder is opened.
-            let _ = fs::remove_dir_all(&temporary);
+            drop(fs::remove_dir_all(&temporary));
         }
         written
     }

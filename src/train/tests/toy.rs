@@ -1,7 +1,7 @@
 //! A model small enough to train in milliseconds, with everything the loop must cope with: parts, norms, dropout, a
 //! frozen parameter and one that no loss reaches.
 
-use crate::config::train::{GradClip, Length, Schedule, SpikeConfig, Stage, Warmup};
+use crate::config::train::{GradClip, Length, PartRates, Schedule, SpikeConfig, Stage, Warmup};
 use crate::nn::{Init, LayerNorm, Linear, MapSource, ParamBuilder, ParamStore, Part, Stream, TensorSource};
 use crate::ops::{self, Ctx, LayerId, Weight};
 use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleLoss, StepId, StepView};
@@ -216,7 +216,7 @@ pub(super) fn stage(schedule: Schedule, warmup: u64) -> Stage {
         batch_size: 8,
         accumulation: 1,
         learning_rate: 0.02,
-        learning_rates: Default::default(),
+        learning_rates: PartRates::default(),
         weight_decay: 0.01,
         betas: [0.9, 0.999],
         eps: 1e-8,
