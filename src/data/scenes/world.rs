@@ -1,8 +1,6 @@
 //! What a scene is: a few shapes, each in a cell of its own, above a printed word, drawn from a seed.
 //!
-//! Cells are as large as the patches of the built-in recipe's tower: one patch then holds one whole object, and a tower
-//! that begins at random learns to name objects within a few hundred steps. Objects that lie across patches take it
-//! thousands.
+//! Cells are as large as the patches of the built-in recipe's tower, so that one patch holds one whole object.
 
 use crate::data::permutation::mix;
 use rand::seq::IndexedRandom;
@@ -31,8 +29,7 @@ pub(super) const SIZES: [(&str, u32); 2] = [("small", 8), ("large", 16)];
 /// Printed words.
 pub(super) const WORDS: [&str; 12] =
     ["SUN", "CAT", "DOG", "KEY", "TEA", "ICE", "FOX", "JAM", "BUS", "PIE", "OWL", "HUT"];
-/// Backgrounds, near the mean of natural images that CLIP's normalisation takes away: an empty patch is then near zero
-/// and does not drown what sets a patch apart, its place and its object.
+/// Backgrounds, near the mean of natural images that CLIP's normalisation takes away: an empty patch is then near zero.
 pub(super) const BACKGROUNDS: [[u8; 3]; 3] = [[122, 116, 104], [130, 124, 112], [138, 132, 120]];
 
 /// One shape. Fields are numbers into the lists above; edges are in pixels.

@@ -20,8 +20,7 @@ pub(super) fn block(i: usize) -> String {
 /// The norm after the blocks.
 pub(super) const FINAL_NORM: &str = "vision_model.post_layernorm";
 
-/// Spread of random position embeddings: about that of random patch embeddings of natural images. The 0.02 of a model
-/// that trains for epochs vanishes beside them in the norm that follows, and a small set cannot bring it back in minutes.
+/// Spread of random position embeddings. Larger than the usual 0.02, which is small beside random patch embeddings.
 const POSITION_DEVIATION: f64 = 0.3;
 
 /// Pixels to the first block's input.
