@@ -2,7 +2,7 @@
 //! question of every one of eight tasks about each. Everything is drawn from a seed when it is asked for, within a
 //! fraction of a second; `write` puts the same set on disk in the LLaVA format.
 //!
-//! Grounding ("Locate the large red circle." - "[0.12, 0.06, 0.44, 0.38]") and region captioning ask about the same
+//! Grounding ("Locate the red circle." - "[0.25, 0.00, 0.50, 0.25]") and region captioning ask about the same
 //! (picture, object) pairs, each the inverse of the other. Vocabularies are closed and answers short, so that a model of
 //! a few million parameters learns the tasks from nothing in minutes.
 

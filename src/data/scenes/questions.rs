@@ -65,44 +65,34 @@ fn counting(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
 }
 
 pub(super) fn colour_of(object: &Object) -> Pair {
-    (
-        format!("What color is the {} {}?", SIZES[object.size].0, SHAPES[object.shape]),
-        COLOURS[object.colour].0.to_owned(),
-    )
+    (format!("What color is the {}?", SHAPES[object.shape]), COLOURS[object.colour].0.to_owned())
 }
 
 pub(super) fn shape_of(object: &Object) -> Pair {
-    (
-        format!("What shape is the {} {} object?", SIZES[object.size].0, COLOURS[object.colour].0),
-        SHAPES[object.shape].to_owned(),
-    )
+    (format!("What shape is the {} object?", COLOURS[object.colour].0), SHAPES[object.shape].to_owned())
 }
 
-pub(super) fn size_of(object: &Object) -> Pair {
-    (
-        format!("What size is the {} {}?", COLOURS[object.colour].0, SHAPES[object.shape]),
-        SIZES[object.size].0.to_owned(),
-    )
+/// `by_colour`: of the only object of its colour; otherwise of the only one of its shape.
+pub(super) fn size_of(object: &Object, by_colour: bool) -> Pair {
+    let named =
+        if by_colour { format!("{} object", COLOURS[object.colour].0) } else { SHAPES[object.shape].to_owned() };
+    (format!("What size is the {named}?"), SIZES[object.size].0.to_owned())
 }
 
-/// Colour, shape or size of an object that the two other attributes single out.
+/// Colour, shape or size of an object that its shape or its colour singles out.
 fn attribute(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
-    let alone = |key: &dyn Fn(&Object) -> (usize, usize), o: &Object| {
-        scene.objects.iter().filter(|other| key(other) == key(o)).count() == 1
-    };
     let mut forms: Vec<Vec<Pair>> = vec![Vec::new(); 3];
     for o in &scene.objects {
-        if alone(&|o| (o.size, o.shape), o) {
+        if scene.is_single(false, o.shape) {
             forms[0].push(colour_of(o));
+            forms[2].push(size_of(o, false));
         }
-        if alone(&|o| (o.size, o.colour), o) {
+        if scene.is_single(true, o.colour) {
             forms[1].push(shape_of(o));
-        }
-        if alone(&|o| (o.colour, o.shape), o) {
-            forms[2].push(size_of(o));
+            forms[2].push(size_of(o, true));
         }
     }
-    // With two to four different objects at least one form has a question (a test draws thousands).
+    // Every scene singles out some object.
     forms.retain(|f| !f.is_empty());
     let form = pick(rng, &forms);
     pick(rng, form).clone()
@@ -121,25 +111,21 @@ fn relation(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
     related(&first, &second, beside, rng.random_bool(0.5))
 }
 
-pub(super) fn is_there(colour: usize, shape: usize, there: bool) -> Pair {
+/// Whether there is a shape (`by_colour` false) or something of a colour.
+pub(super) fn is_there(by_colour: bool, value: usize, there: bool) -> Pair {
     let answer = if there { "yes" } else { "no" };
-    (format!("Is there a {} {}?", COLOURS[colour].0, SHAPES[shape]), answer.to_owned())
+    let named = if by_colour { format!("{} object", COLOURS[value].0) } else { SHAPES[value].to_owned() };
+    (format!("Is there a {named}?"), answer.to_owned())
 }
 
-/// As many yes as no; half of the no questions name a colour that the scene has.
+/// As many yes as no, of as many colours as shapes.
 fn existence(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
-    let there = |c: usize, s: usize| scene.objects.iter().any(|o| o.colour == c && o.shape == s);
-    if rng.random_bool(0.5) {
-        let object = pick(rng, &scene.objects);
-        return is_there(object.colour, object.shape, true);
-    }
-    let seen = |c: usize| scene.objects.iter().any(|o| o.colour == c);
-    let all = (0..COLOURS.len()).flat_map(|c| (0..SHAPES.len()).map(move |s| (c, s)));
-    let absent = all.filter(|&(c, s)| !there(c, s));
-    let (near, far): (Vec<_>, Vec<_>) = absent.partition(|&(c, _)| seen(c));
-    // Four shapes of one colour leave none near.
-    let &(colour, shape) = if near.is_empty() || rng.random_bool(0.5) { pick(rng, &far) } else { pick(rng, &near) };
-    is_there(colour, shape, false)
+    let (by_colour, there) = (rng.random_bool(0.5), rng.random_bool(0.5));
+    let (n, of): (usize, fn(&Object) -> usize) =
+        if by_colour { (COLOURS.len(), |o| o.colour) } else { (SHAPES.len(), |o| o.shape) };
+    // At most three objects leave one of four colours and of four shapes out.
+    let fitting: Vec<usize> = (0..n).filter(|v| scene.objects.iter().any(|o| of(o) == *v) == there).collect();
+    is_there(by_colour, *pick(rng, &fitting), there)
 }
 
 pub(super) fn ocr(word: &str) -> Pair {

@@ -8,6 +8,8 @@ use image::{Rgb, RgbImage};
 const INK: Rgb<u8> = Rgb([25, 25, 30]);
 /// Pixels of a dot of the font.
 const DOT: u32 = 2;
+/// Left edge of the word: three letters in the middle.
+const WORD_LEFT: u32 = 15;
 /// Upper edge of the word.
 const WORD_TOP: u32 = 49;
 
@@ -24,7 +26,7 @@ pub(super) fn render(scene: &Scene) -> RgbImage {
         }
     }
     for (place, letter) in (0..).zip(WORDS[scene.word].chars()) {
-        let left = scene.word_left + place * (font::COLUMNS + 1) * DOT;
+        let left = WORD_LEFT + place * (font::COLUMNS + 1) * DOT;
         for (column, row) in font::dots(letter) {
             for (x, y) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 image.put_pixel(left + column * DOT + x, WORD_TOP + row * DOT + y, INK);
@@ -57,7 +59,7 @@ mod tests {
         for (shape, name) in SHAPES.iter().enumerate() {
             for size in 0..SIZES.len() {
                 let object = Object { left: 8, top: 4, size, colour: 0, shape };
-                let scene = Scene { objects: vec![object], word: 0, word_left: 1, background: 0 };
+                let scene = Scene { objects: vec![object], word: 0, background: 0 };
                 let image = render(&scene);
                 let red = Rgb(COLOURS[0].1);
                 let drawn: Vec<_> =

@@ -34,14 +34,15 @@ fn corpus() -> Vec<questions::Pair> {
                     questions::region_captioning(&object),
                     questions::colour_of(&object),
                     questions::shape_of(&object),
-                    questions::size_of(&object),
+                    questions::size_of(&object, true),
+                    questions::size_of(&object, false),
                 ]);
                 for (beside, swap) in [(true, true), (true, false), (false, true), (false, false)] {
                     pairs.push(questions::related(&object, &object, beside, swap));
                 }
             }
-            pairs.push(questions::is_there(colour, shape, true));
-            pairs.push(questions::is_there(colour, shape, false));
+            pairs.push(questions::is_there(true, colour, true));
+            pairs.push(questions::is_there(false, shape, false));
             pairs.push(questions::count_colour(colour, colour));
         }
         pairs.push(questions::count_shape(shape, shape));

@@ -1,4 +1,6 @@
-//! What a scene is: a few shapes on a lattice above a printed word, drawn from a seed.
+//! What a scene is: a few shapes, each in a cell of its own, above a printed word, drawn from a seed.
+//!
+//! Cells are as large as the patches of the built-in recipe's tower, so that one patch holds one whole object.
 
 use crate::data::permutation::mix;
 use rand::seq::IndexedRandom;
@@ -7,32 +9,28 @@ use rand_chacha::ChaCha8Rng;
 
 /// Width and height of a scene in pixels.
 pub const SIDE: u32 = 64;
-/// Height of the part above the word, where the objects lie.
-const OBJECT_ROWS: u32 = 48;
-/// Objects lie on multiples of this, so that a box takes few different coordinates.
+/// Side of a cell in pixels.
+const CELL: u32 = 16;
+/// Cells beside one another.
+const CELL_COLUMNS: u32 = SIDE / CELL;
+/// Rows of cells; the word stands below.
+const CELL_ROWS: u32 = 3;
+/// Edges of objects are multiples of this, so that a box takes few different coordinates.
 pub(super) const LATTICE: u32 = 4;
-const OBJECTS: std::ops::RangeInclusive<usize> = 2..=4;
+const OBJECTS: std::ops::RangeInclusive<usize> = 2..=3;
 
 /// Colours: a word and its RGB value.
-pub(super) const COLOURS: [(&str, [u8; 3]); 6] = [
-    ("red", [214, 39, 40]),
-    ("green", [44, 150, 60]),
-    ("blue", [40, 80, 210]),
-    ("yellow", [236, 196, 20]),
-    ("purple", [140, 70, 190]),
-    ("cyan", [30, 190, 205]),
-];
+pub(super) const COLOURS: [(&str, [u8; 3]); 4] =
+    [("red", [214, 39, 40]), ("green", [44, 150, 60]), ("blue", [40, 80, 210]), ("yellow", [236, 196, 20])];
 /// Shapes.
 pub(super) const SHAPES: [&str; 4] = ["circle", "square", "triangle", "cross"];
 /// Sizes: a word and the side in pixels.
-pub(super) const SIZES: [(&str, u32); 2] = [("small", 12), ("large", 20)];
+pub(super) const SIZES: [(&str, u32); 2] = [("small", 8), ("large", 16)];
 /// Printed words.
 pub(super) const WORDS: [&str; 12] =
     ["SUN", "CAT", "DOG", "KEY", "TEA", "ICE", "FOX", "JAM", "BUS", "PIE", "OWL", "HUT"];
-/// Backgrounds.
-pub(super) const BACKGROUNDS: [[u8; 3]; 3] = [[246, 246, 242], [226, 231, 236], [236, 226, 216]];
-/// Left edges that the word may have.
-const WORD_EDGES: u32 = 7;
+/// Backgrounds, near the mean of natural images that CLIP's normalisation takes away: an empty patch is then near zero.
+pub(super) const BACKGROUNDS: [[u8; 3]; 3] = [[122, 116, 104], [130, 124, 112], [138, 132, 120]];
 
 /// One shape. Fields are numbers into the lists above; edges are in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,9 +47,9 @@ impl Object {
         SIZES[self.size].1
     }
 
-    /// `large red circle`.
+    /// `red circle`.
     pub(super) fn phrase(&self) -> String {
-        format!("{} {} {}", SIZES[self.size].0, COLOURS[self.colour].0, SHAPES[self.shape])
+        format!("{} {}", COLOURS[self.colour].0, SHAPES[self.shape])
     }
 
     /// `[x1, y1, x2, y2]` as fractions of the side, two decimals.
@@ -66,14 +64,12 @@ impl Object {
         (2 * self.left + self.side(), 2 * self.top + self.side())
     }
 
-    fn kind(&self) -> (usize, usize, usize) {
-        (self.size, self.colour, self.shape)
+    fn kind(&self) -> (usize, usize) {
+        (self.colour, self.shape)
     }
 
-    /// Whether two boxes come closer than a lattice step.
-    fn crowds(&self, other: &Self) -> bool {
-        let near = |a: u32, a_side: u32, b: u32, b_side: u32| a < b + b_side + LATTICE && b < a + a_side + LATTICE;
-        near(self.left, self.side(), other.left, other.side()) && near(self.top, self.side(), other.top, other.side())
+    fn cell(&self) -> (u32, u32) {
+        (self.left / CELL, self.top / CELL)
     }
 }
 
@@ -82,12 +78,11 @@ pub(super) fn coordinate(pixels: u32) -> String {
     format!("{:.2}", f64::from(pixels) / f64::from(SIDE))
 }
 
-/// One picture's content. No two objects have the same size, colour and shape; they stand from left to right.
+/// One picture's content. No two objects have the same colour and shape; they stand from left to right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scene {
     pub objects: Vec<Object>,
     pub word: usize,
-    pub word_left: u32,
     pub background: usize,
 }
 
@@ -104,16 +99,15 @@ impl Scene {
                     break;
                 }
                 let object = draw_object(rng, theme);
-                if !objects.iter().any(|o| o.kind() == object.kind() || o.crowds(&object)) {
+                if !objects.iter().any(|o| o.kind() == object.kind() || o.cell() == object.cell()) {
                     objects.push(object);
                 }
             }
             objects.sort_unstable();
             let word = rng.random_range(0..WORDS.len());
-            let word_left = 1 + LATTICE * rng.random_range(0..WORD_EDGES);
             let background = rng.random_range(0..BACKGROUNDS.len());
-            let scene = Self { objects, word, word_left, background };
-            if scene.objects.len() == wanted && scene.has_related_pair() {
+            let scene = Self { objects, word, background };
+            if scene.objects.len() == wanted && scene.has_related_pair() && scene.singles_out() {
                 return scene;
             }
         }
@@ -126,8 +120,8 @@ impl Scene {
 
     /// Pairs of objects that lie clearly beside (`true`) or above (`false`) one another, the left or upper one first.
     pub(super) fn related_pairs(&self) -> Vec<(Object, Object, bool)> {
-        // Twice 12 pixels: half the width of a large object and a gap.
-        const CLEARLY: u32 = 24;
+        // Twice a cell.
+        const CLEARLY: u32 = 2 * CELL;
         let mut pairs = Vec::new();
         for a in &self.objects {
             for b in &self.objects {
@@ -146,6 +140,16 @@ impl Scene {
     fn has_related_pair(&self) -> bool {
         !self.related_pairs().is_empty()
     }
+
+    /// Whether the scene has exactly one object of colour (`by_colour`) or shape `value`.
+    pub(super) fn is_single(&self, by_colour: bool, value: usize) -> bool {
+        self.objects.iter().filter(|o| value == if by_colour { o.colour } else { o.shape }).count() == 1
+    }
+
+    /// Whether its colour or its shape alone names some object.
+    fn singles_out(&self) -> bool {
+        self.objects.iter().any(|o| self.is_single(true, o.colour) || self.is_single(false, o.shape))
+    }
 }
 
 fn draw_object(rng: &mut ChaCha8Rng, theme: Option<(bool, usize)>) -> Object {
@@ -154,9 +158,10 @@ fn draw_object(rng: &mut ChaCha8Rng, theme: Option<(bool, usize)>) -> Object {
         if by_colour { colour = value } else { shape = value % SHAPES.len() }
     }
     let size = rng.random_range(0..SIZES.len());
-    let side = SIZES[size].1;
-    let left = LATTICE * rng.random_range(0..=(SIDE - side) / LATTICE);
-    let top = LATTICE * rng.random_range(0..=(OBJECT_ROWS - side) / LATTICE);
+    // In the middle of its cell.
+    let margin = (CELL - SIZES[size].1) / 2;
+    let left = CELL * rng.random_range(0..CELL_COLUMNS) + margin;
+    let top = CELL * rng.random_range(0..CELL_ROWS) + margin;
     Object { left, top, size, colour, shape }
 }
 

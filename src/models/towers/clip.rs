@@ -20,6 +20,9 @@ pub(super) fn block(i: usize) -> String {
 /// The norm after the blocks.
 pub(super) const FINAL_NORM: &str = "vision_model.post_layernorm";
 
+/// Spread of random position embeddings. Larger than the usual 0.02, which is small beside random patch embeddings.
+const POSITION_DEVIATION: f64 = 0.3;
+
 /// Pixels to the first block's input.
 #[derive(Clone, Debug)]
 pub(super) struct Embeddings {
@@ -38,7 +41,8 @@ impl Embeddings {
         let at = pb.pp("vision_model.embeddings");
         let class = at.get(&[d], "class_embedding", Init::Normal(1.0 / (d as f64).sqrt()))?;
         let patch = at.get(&[d, 3, p, p], "patch_embedding.weight", Init::linear(3 * p * p))?;
-        let position = at.get(&[sizes.position_rows, d], "position_embedding.weight", Init::Normal(0.02))?;
+        let position =
+            at.get(&[sizes.position_rows, d], "position_embedding.weight", Init::Normal(POSITION_DEVIATION))?;
         let norm = LayerNorm::new(&pb.module("layer_norm").pp("vision_model.pre_layrnorm"), d, sizes.norm_eps)?;
         Ok(Self { class, patch, position, norm, patch_size: p, image_size: sizes.image_size })
     }
