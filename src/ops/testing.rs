@@ -95,7 +95,9 @@ impl Case {
     fn rounded(&self) -> Vec<Vec<f64>> {
         let mut data = self.data();
         for values in &mut data[..self.inputs.len()] {
-            values.iter_mut().for_each(|v| *v = half::bf16::from_f64(*v).to_f64());
+            for v in values.iter_mut() {
+                *v = half::bf16::from_f64(*v).to_f64();
+            }
         }
         data
     }

@@ -38,7 +38,9 @@ pub fn global_norm(params: &ParamStore) -> Result<f64, Fault> {
             // Squares of float32 numbers cannot overflow float64: the sum is finite exactly when the numbers are.
             Some(sum) => total.squares.push((weight.name(), sum)),
             None => {
-                total.push_device(weight.name(), slot.tensor(weight.dims()).map_err(unreadable)?).map_err(unreadable)?
+                total
+                    .push_device(weight.name(), slot.tensor(weight.dims()).map_err(unreadable)?)
+                    .map_err(unreadable)?;
             }
         }
     }
