@@ -3,7 +3,8 @@
 use super::table::Table;
 use crate::config::Recipe;
 use crate::config::data::{DataConfig, Template};
-use crate::data::{ImageSpec, Preparation, Tokenizers, image};
+use crate::data::{Preparation, Tokenizers, image};
+use crate::experiment::session::image_spec;
 use crate::models::covft::LayerRouting;
 use crate::models::generate::{GenerateOptions, Question, Sampling};
 use crate::models::mllm::Mllm;
@@ -54,12 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut model, _) = Mllm::build(&model_config, &tuning, source.as_ref(), 0, &device, 0)?;
     model.set_max_length(data.max_length);
     let vision = &model.shapes().vision;
-    let spec = ImageSpec {
-        size: vision.image_size as u32,
-        aspect: data.image_aspect,
-        mean: vision.image_mean.map(|x| x as f32),
-        std: vision.image_std.map(|x| x as f32),
-    };
+    let spec = image_spec(vision, data.image_aspect);
     let named = |path: &Option<PathBuf>, beside: &str| path.clone().unwrap_or_else(|| folder.join(beside));
     let tokenizers = Tokenizers::load(
         &named(&model_config.language.tokenizer, "tokenizer.json"),

@@ -9,7 +9,7 @@ pub(super) const RECIPES: &[(&str, &str, &str)] = &[
     (
         "scenes",
         include_str!("../../configs/scenes.toml"),
-        "the built-in set, everything from nothing, 3 minutes on a CPU",
+        "the built-in set, everything from nothing, 2 to 3 minutes on a CPU",
     ),
     (
         "real-mini",

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 #[command(name = "covft-probe", version, about, max_term_width = 110)]
 #[command(after_help = "\
 Examples:
-  covft-probe train --log-grads                  the built-in set, on the CPU, from nothing, in about 3 minutes
+  covft-probe train --log-grads                  the built-in set, from nothing, on the CPU
   covft-probe view                               look at the runs made so far
   covft-probe plot runs/scenes                   paper figures of a run
   covft-probe init real-mini                     a commented recipe to start from

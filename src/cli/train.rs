@@ -9,19 +9,19 @@ use anyhow::Context;
 use covft_analyses::store::RunDir;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Ctrl-C finishes the step under way, saves and exits with 130; a second Ctrl-C stops at once.
 
 Examples:
-  covft-probe train --log-grads                          the built-in set, on the CPU, in about 3 minutes
+  covft-probe train --log-grads                          the built-in set, on the CPU
   covft-probe train -c configs/real-mini.toml --log-grads
   covft-probe train --set 'stage.instruct.tuning.vision={ type = \"full\" }' --out runs/scenes-full
   covft-probe train --steps 10                           no stage longer than 10 steps: a quick try
-  covft-probe train --resume runs/scenes                 go on where a stopped or killed run left off
+  covft-probe train --resume runs/scenes                 go on where a run was stopped or killed
   covft-probe train -c mine.toml --show-config           print the resolved recipe and stop")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -111,8 +111,7 @@ fn free_name(path: &Path) -> PathBuf {
 }
 
 fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    let stop = Arc::clone(STOP.get_or_init(|| Arc::clone(stop)));
+    let stop = Arc::clone(stop);
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::SeqCst) {
             // The second time they mean it; the last checkpoint is whole.

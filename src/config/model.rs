@@ -65,6 +65,31 @@ pub struct VisionConfig {
     pub select_layer: i64,
 }
 
+impl VisionConfig {
+    /// A tower as its folder describes it.
+    #[must_use]
+    pub fn from_folder(weights: impl Into<PathBuf>) -> Self {
+        Self { weights: Some(weights.into()), ..Self::default() }
+    }
+}
+
+impl Default for VisionConfig {
+    /// Nothing said: what an empty `[model.vision]` means.
+    fn default() -> Self {
+        Self {
+            weights: None,
+            kind: None,
+            image_size: None,
+            patch_size: None,
+            width: None,
+            layers: None,
+            heads: None,
+            ffn: None,
+            select_layer: default_select_layer(),
+        }
+    }
+}
+
 fn default_select_layer() -> i64 {
     -2
 }

@@ -1,18 +1,15 @@
 //! What a recipe will train and roughly cost, without reading a weight.
 
-use super::session::SessionError;
+use super::session::{SessionError, known_vocabularies};
 use crate::config::Recipe;
-use crate::config::data::is_builtin_scenes;
 use crate::config::model::{Checkpointing, ModelConfig, TextMethod, VisionMethod};
 use crate::config::train::{Length, Stage, check_stages};
-use crate::data::Tokenizers;
 use crate::models::checkpoint::Empty;
 use crate::models::mllm::Mllm;
 use crate::models::shapes::ModelShapes;
 use crate::nn::{Param, Part};
 use crate::ops::LayerId;
 use indexmap::IndexMap;
-use std::path::Path;
 use std::time::Instant;
 
 /// One parameter.
@@ -117,37 +114,11 @@ impl StageEstimate {
 /// # Errors
 /// Sizes that are missing or do not fit.
 pub fn stages(recipe: &Recipe) -> Result<Vec<StageEstimate>, SessionError> {
-    let model = with_vocabularies(&recipe.model, recipe)?;
+    let model = known_vocabularies(recipe)?;
     let shapes = ModelShapes::resolve(&model)?;
     let rate = (recipe.device == "cpu").then(measured_flops);
     let stages = check_stages(&recipe.stages).expect("a recipe is checked when it is read");
     stages.iter().map(|stage| estimate(stage, recipe, &model, &shapes, rate)).collect()
-}
-
-fn with_vocabularies(model: &ModelConfig, recipe: &Recipe) -> Result<ModelConfig, SessionError> {
-    let mut model = model.clone();
-    let builtin = |path: &Option<std::path::PathBuf>| path.as_deref().is_some_and(is_builtin_scenes);
-    let language = model.language.sizes.as_mut().filter(|s| s.vocabulary.is_none());
-    let text = model.text.sizes.as_mut().filter(|s| s.vocabulary.is_none());
-    if language.is_none() && text.is_none() {
-        return Ok(model);
-    }
-    let path = |own: &Option<std::path::PathBuf>| {
-        let scenes = Path::new(crate::config::data::BUILTIN_SCENES).to_path_buf();
-        if builtin(own) { scenes } else { own.clone().unwrap_or(scenes) }
-    };
-    let tokenizers = Tokenizers::load(
-        &path(&recipe.model.language.tokenizer),
-        &path(&recipe.model.text.tokenizer),
-        recipe.data.context_length,
-    )?;
-    if let Some(sizes) = language {
-        sizes.vocabulary = Some(tokenizers.language.vocabulary());
-    }
-    if let Some(sizes) = text {
-        sizes.vocabulary = Some(tokenizers.text.vocabulary());
-    }
-    Ok(model)
 }
 
 fn estimate(

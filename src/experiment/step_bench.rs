@@ -111,7 +111,7 @@ impl StepBench {
             optimizer_s: optimizer,
             samples_per_s: self.batch as f64 / step,
             trainable: trainable(&params),
-            peak_mib: peak_mib(),
+            peak_mib: crate::probe::memory::peak().map(|bytes| bytes >> 20),
             loss,
             all: std::mem::take(&mut times[0]),
         })
@@ -198,14 +198,6 @@ fn median(values: &[f64]) -> f64 {
     } else {
         f64::midpoint(sorted[middle - 1], sorted[middle])
     }
-}
-
-/// `VmHWM` of `/proc/self/status`.
-#[must_use]
-pub fn peak_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 #[cfg(test)]

@@ -39,21 +39,7 @@ pub(super) fn difference(a: &Tensor, b: &Tensor) -> f64 {
 
 /// The fixture's tower.
 pub(super) fn clip() -> VisionConfig {
-    VisionConfig { weights: Some(path("clip")), ..empty() }
-}
-
-pub(super) fn empty() -> VisionConfig {
-    VisionConfig {
-        weights: None,
-        kind: None,
-        image_size: None,
-        patch_size: None,
-        width: None,
-        layers: None,
-        heads: None,
-        ffn: None,
-        select_layer: -2,
-    }
+    VisionConfig::from_folder(path("clip"))
 }
 
 /// The fixture's methods: file name under `expected` and our configuration.

@@ -180,7 +180,7 @@ fn published(json: &Value, folder: &Path, path: &Path) -> Result<(ModelConfig, T
         checkpoint: Some(folder.to_owned()),
         vision: VisionConfig {
             select_layer: integer("mm_vision_select_layer").unwrap_or(-2),
-            ..vision_from(part("mm_vision_tower")?)
+            ..VisionConfig::from_folder(part("mm_vision_tower")?)
         },
         projector,
         language: LanguageConfig { weights: None, tokenizer: Some(folder.join("tokenizer.json")), sizes: None },
@@ -194,20 +194,6 @@ fn published(json: &Value, folder: &Path, path: &Path) -> Result<(ModelConfig, T
         checkpointing: Checkpointing::None,
     };
     Ok((model, tuning))
-}
-
-fn vision_from(weights: PathBuf) -> VisionConfig {
-    VisionConfig {
-        weights: Some(weights),
-        kind: None,
-        image_size: None,
-        patch_size: None,
-        width: None,
-        layers: None,
-        heads: None,
-        ffn: None,
-        select_layer: -2,
-    }
 }
 
 fn text_from(weights: PathBuf) -> TextConfig {

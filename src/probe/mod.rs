@@ -6,7 +6,7 @@
 mod drift;
 mod error;
 mod lora;
-mod memory;
+pub mod memory;
 mod recorder;
 mod routing;
 mod sums;

@@ -54,17 +54,7 @@ pub fn check(weights: &Path, expected: &Path) -> Result<Vec<RealRow>> {
 fn vision(folder: &Path, expected: &Value) -> Result<Vec<RealRow>> {
     const TOLERANCE: f64 = 2e-4;
     let source = Safetensors::open(folder)?;
-    let config = VisionConfig {
-        weights: Some(folder.to_path_buf()),
-        kind: None,
-        image_size: Some(224),
-        patch_size: None,
-        width: None,
-        layers: None,
-        heads: None,
-        ffn: None,
-        select_layer: -2,
-    };
+    let config = VisionConfig { image_size: Some(224), ..VisionConfig::from_folder(folder) };
     let sizes = TowerSizes::resolve(&config)?;
     let frozen = |_: &str, _: &crate::nn::Role| false;
     let pb = ParamBuilder::new(&source, &frozen, 0, &Device::Cpu).part(Part::Vision);

@@ -28,7 +28,7 @@ pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> std::result::Re
     kinds.sort();
     for kind in kinds {
         let name = kind.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match TowerSizes::resolve(&config(&kind)) {
+        match TowerSizes::resolve(&VisionConfig::from_folder(&kind)) {
             Ok(sizes) => tower(&name, &kind, &sizes, report)?,
             Err(SizesError::Kind { found, .. }) => {
                 report.skipped.push(format!("towers/{name}: there is no model of type {found} yet"));
@@ -37,20 +37,6 @@ pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> std::result::Re
         }
     }
     Ok(())
-}
-
-fn config(weights: &Path) -> VisionConfig {
-    VisionConfig {
-        weights: Some(weights.to_owned()),
-        kind: None,
-        image_size: None,
-        patch_size: None,
-        width: None,
-        layers: None,
-        heads: None,
-        ffn: None,
-        select_layer: -2,
-    }
 }
 
 fn tower(name: &str, folder: &Path, sizes: &TowerSizes, report: &mut VerifyReport) -> Result<()> {

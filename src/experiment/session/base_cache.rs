@@ -6,7 +6,7 @@ use crate::config::Recipe;
 use crate::config::train::Stage;
 use crate::models::checkpoint::{Safetensors, write_safetensors};
 use crate::nn::{MapSource, ParamStore};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -73,14 +73,7 @@ impl Base {
         if !self.path.exists() {
             return Ok(None);
         }
-        let file = Safetensors::open(&self.path)?;
-        let mut source = MapSource::default();
-        for name in file.names() {
-            let values = file.read(name)?.unwrap_or_default();
-            let tensor = Tensor::from_vec(values, file.shape(name).unwrap_or_default(), &Device::Cpu)?;
-            source.tensors.insert(name.to_owned(), tensor);
-        }
-        Ok(Some(source))
+        Ok(Some(MapSource { tensors: Safetensors::open(&self.path)?.tensors()? }))
     }
 
     /// Keeps the values as they are now, written whole or not at all.

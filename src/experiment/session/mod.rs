@@ -8,7 +8,7 @@ mod records;
 mod setup;
 
 pub use error::SessionError;
-pub use setup::Setup;
+pub use setup::{Setup, image_spec, known_vocabularies};
 
 use crate::config::Recipe;
 use crate::config::model::{TextMethod, VisionMethod};
@@ -136,10 +136,9 @@ impl Session {
         let lengths: Vec<u64> =
             self.stages.iter().zip(&datasets).map(|(s, d)| s.length.steps(steps_per_epoch(s, d))).collect();
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
-        let mut handed: Option<MapSource> = match &self.from {
-            Some(from) => Some(MapSource { tensors: from.model.tensors()? }),
-            None => None,
-        };
+        // The first stage starts from the checkpoint or the recipe's weights, the others from what is handed over.
+        let begin: &dyn TensorSource = self.from.as_ref().map_or(source.as_ref(), |from| &from.model);
+        let mut handed: Option<MapSource> = None;
         let bases = BaseCache::new(&self.recipe, &self.stages);
         for index in first..self.stages.len() {
             let stage = &self.stages[index];
@@ -167,7 +166,7 @@ impl Session {
             let tasks = if stage.tuning.text == TextMethod::Tasks { setup.tasks.names().len() } else { 0 };
             // What the stage before left is let go as soon as it is in the model.
             let before = handed.take();
-            let from: &dyn TensorSource = before.as_ref().map_or(source.as_ref(), |b| b);
+            let from: &dyn TensorSource = before.as_ref().map_or(begin, |b| b);
             let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, self.recipe.seed, &device, tasks)?;
             model.set_max_length(self.recipe.data.max_length);
             let model = MllmStep::new(model, params, device.clone()).computing_in(device::compute(&self.recipe));

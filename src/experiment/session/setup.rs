@@ -2,11 +2,15 @@
 
 use super::error::SessionError;
 use crate::config::Recipe;
-use crate::config::data::{BUILTIN_SCENES, is_builtin_scenes};
+use crate::config::data::{BUILTIN_SCENES, ImageAspect, is_builtin_scenes};
 use crate::config::model::ModelConfig;
-use crate::data::{CheckOptions, CheckReport, Dataset, ImageSpec, Preparation, TaskTable, Tokenizers, check};
+use crate::data::{
+    CheckOptions, CheckReport, Dataset, ImageSpec, Preparation, TaskTable, TextTokenizer, Tokenizers, check,
+};
 use crate::models::shapes::ModelShapes;
+use crate::models::towers::TowerSizes;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything that the stages share.
 #[derive(Debug)]
@@ -47,27 +51,16 @@ impl Setup {
     pub fn unchecked(recipe: &Recipe, cache: Option<&Path>, images: bool) -> Result<Self, SessionError> {
         missing_folders(recipe)?;
         let tokenizer_files = tokenizer_files(&recipe.model)?;
-        let mut model = recipe.model.clone();
         let [language, text] = &tokenizer_files;
-        let tokenizers = Tokenizers::load(language, text, recipe.data.context_length)?;
-        if let Some(sizes) = &mut model.language.sizes {
-            sizes.vocabulary.get_or_insert(tokenizers.language.vocabulary());
-        }
-        if let Some(sizes) = &mut model.text.sizes {
-            sizes.vocabulary.get_or_insert(tokenizers.text.vocabulary());
-        }
+        let mut tokenizers = Tokenizers::load(language, text, recipe.data.context_length)?;
+        let model = with_vocabularies(&recipe.model, &tokenizers);
         let shapes = ModelShapes::resolve(&model)?;
         // Never longer than the encoder has positions.
-        let context_length = recipe.data.context_length.min(shapes.text.positions);
-        let tokenizers = Tokenizers::load(language, text, context_length)?;
-        let vision = &shapes.vision;
-        let image = ImageSpec {
-            size: vision.image_size as u32,
-            aspect: recipe.data.image_aspect,
-            mean: vision.image_mean.map(|x| x as f32),
-            std: vision.image_std.map(|x| x as f32),
-        };
-        let preparation = Preparation::new(&recipe.data, tokenizers, image, vision.patches());
+        if shapes.text.positions < recipe.data.context_length {
+            tokenizers.text = Arc::new(TextTokenizer::load(text, shapes.text.positions)?);
+        }
+        let image = image_spec(&shapes.vision, recipe.data.image_aspect);
+        let preparation = Preparation::new(&recipe.data, tokenizers, image, shapes.vision.patches());
         let train = Dataset::train(&recipe.data, preparation.clone())?;
         let tasks = train.tasks().clone();
         let val = Dataset::val(&recipe.data, preparation, &tasks)?;
@@ -83,6 +76,43 @@ impl Setup {
         let val = val.map(|val| kept(&val, &reports[1]));
         Ok(Self { model, shapes, train, val, tasks, reports, tokenizer_files })
     }
+}
+
+/// How a tower wants its images.
+#[must_use]
+pub fn image_spec(tower: &TowerSizes, aspect: ImageAspect) -> ImageSpec {
+    ImageSpec {
+        size: tower.image_size as u32,
+        aspect,
+        mean: tower.image_mean.map(|x| x as f32),
+        std: tower.image_std.map(|x| x as f32),
+    }
+}
+
+/// The model's part of a recipe with every vocabulary known: those that it leaves open are the tokenizers'.
+///
+/// # Errors
+/// A tokenizer that is needed is not named, or cannot be read.
+pub fn known_vocabularies(recipe: &Recipe) -> Result<ModelConfig, SessionError> {
+    let model = &recipe.model;
+    let language = model.language.sizes.as_ref().is_some_and(|s| s.vocabulary.is_none());
+    let text = model.text.sizes.as_ref().is_some_and(|s| s.vocabulary.is_none());
+    if !language && !text {
+        return Ok(model.clone());
+    }
+    let [language, text] = tokenizer_files(model)?;
+    Ok(with_vocabularies(model, &Tokenizers::load(&language, &text, recipe.data.context_length)?))
+}
+
+fn with_vocabularies(model: &ModelConfig, tokenizers: &Tokenizers) -> ModelConfig {
+    let mut model = model.clone();
+    if let Some(sizes) = &mut model.language.sizes {
+        sizes.vocabulary.get_or_insert(tokenizers.language.vocabulary());
+    }
+    if let Some(sizes) = &mut model.text.sizes {
+        sizes.vocabulary.get_or_insert(tokenizers.text.vocabulary());
+    }
+    model
 }
 
 /// One error for everything that is not there, before anything is read: recipes name folders that are not part of the

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use indexmap::IndexMap;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -118,6 +118,18 @@ impl Safetensors {
     /// Names, shard by shard, in the order of the data.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
+    }
+
+    /// Everything, read into memory.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = HashMap::with_capacity(self.index.len());
+        for name in self.names() {
+            all.extend(self.get(name)?.map(|tensor| (name.to_owned(), tensor)));
+        }
+        Ok(all)
     }
 
     /// Shape of `name`, without reading it.

@@ -284,7 +284,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SizesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::golden::{clip, empty, path};
+    use crate::models::golden::{clip, path};
 
     fn from_nothing() -> VisionConfig {
         VisionConfig {
@@ -295,7 +295,7 @@ mod tests {
             layers: Some(6),
             heads: Some(4),
             ffn: Some(64),
-            ..empty()
+            ..VisionConfig::default()
         }
     }
 
@@ -306,7 +306,8 @@ mod tests {
         assert_eq!((sizes.activation, sizes.norm_eps), (Activation::QuickGelu, 1e-5));
         assert_eq!((sizes.used_layers(), sizes.patches(), sizes.position_rows), (5, 16, 17));
         assert_eq!(sizes.image_mean, CLIP_MEAN);
-        let dino = VisionConfig { weights: Some(path("towers/dinov2")), image_size: Some(56), ..empty() };
+        let dino =
+            VisionConfig { weights: Some(path("towers/dinov2")), image_size: Some(56), ..VisionConfig::default() };
         let sizes = TowerSizes::resolve(&dino).unwrap();
         assert_eq!((sizes.ffn, sizes.norm_eps, sizes.patches(), sizes.position_rows), (96, 1e-6, 64, 17));
         assert_eq!((sizes.activation, sizes.image_std), (Activation::Gelu, IMAGENET_STD));
@@ -314,11 +315,11 @@ mod tests {
 
     #[test]
     fn a_written_description_reads_back() {
-        for config in [clip(), VisionConfig { weights: Some(path("towers/dinov2")), ..empty() }] {
+        for config in [clip(), VisionConfig { weights: Some(path("towers/dinov2")), ..VisionConfig::default() }] {
             let sizes = TowerSizes::resolve(&config).unwrap();
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("config.json"), sizes.config_json().to_string()).unwrap();
-            let again = VisionConfig { weights: Some(folder.path().to_owned()), ..empty() };
+            let again = VisionConfig { weights: Some(folder.path().to_owned()), ..VisionConfig::default() };
             assert_eq!(TowerSizes::resolve(&again).unwrap(), sizes);
         }
     }
@@ -343,9 +344,9 @@ mod tests {
         assert!(wider.contains("width = 64 contradicts 32") && wider.ends_with("clip/config.json"), "{wider}");
         assert!(says(VisionConfig { image_size: Some(56), ..clip() }).contains("image_size = 56 contradicts 28"));
         assert!(says(VisionConfig { kind: Some(TowerKind::Dinov2), ..clip() }).contains("kind = dinov2"));
-        let other = VisionConfig { weights: Some(path("towers/siglip")), ..empty() };
+        let other = VisionConfig { weights: Some(path("towers/siglip")), ..VisionConfig::default() };
         assert!(says(other).ends_with("towers/siglip/config.json"));
-        let nowhere = VisionConfig { weights: Some("nowhere".into()), ..empty() };
+        let nowhere = VisionConfig { weights: Some("nowhere".into()), ..VisionConfig::default() };
         assert!(says(nowhere).ends_with("nowhere/config.json"));
     }
 }

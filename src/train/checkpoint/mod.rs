@@ -17,7 +17,7 @@ mod start;
 mod write;
 
 pub use error::CheckpointError;
-pub use read::{FileSource, Loaded, latest, list};
+pub use read::{Loaded, latest, list};
 pub use retention::{Kept, Policy, superfluous};
 pub use start::StartValues;
 pub use write::CheckpointDir;

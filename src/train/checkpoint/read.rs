@@ -5,49 +5,9 @@ use super::{RunState, SCHEMA};
 use crate::models::checkpoint::Safetensors;
 use crate::nn::TensorSource;
 use crate::train::OwnedMoments;
-use candle_core::{Result, Tensor};
-use std::collections::HashMap;
+use candle_core::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// One safetensors file of a checkpoint. Opening it checks that it is whole; tensors are read when they are asked for.
-#[derive(Debug)]
-pub struct FileSource(Safetensors);
-
-impl FileSource {
-    /// Opens the file.
-    ///
-    /// # Errors
-    /// A file that is missing, cut short or none of that kind.
-    pub fn open(path: &Path) -> std::result::Result<Self, CheckpointError> {
-        Ok(Self(Safetensors::open(path)?))
-    }
-
-    /// Names, in the order of the data.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.names()
-    }
-
-    /// All tensors, read into memory.
-    ///
-    /// # Errors
-    /// A file that changed since it was opened.
-    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
-        let read = |name: &str| Ok((name.to_owned(), self.get(name)?));
-        let all = self.names().map(read).collect::<Result<Vec<_>>>()?;
-        Ok(all.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect())
-    }
-}
-
-impl TensorSource for FileSource {
-    fn get(&self, name: &str) -> Result<Option<Tensor>> {
-        self.0.get(name)
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-}
 
 /// A checkpoint to go on from.
 #[derive(Debug)]
@@ -57,11 +17,11 @@ pub struct Loaded {
     /// Counters.
     pub state: RunState,
     /// Parameters: the source of the model that goes on.
-    pub model: FileSource,
+    pub model: Safetensors,
     /// First and second moments.
-    pub optimizer: FileSource,
+    pub optimizer: Safetensors,
     /// Vision parameters as the stage began.
-    pub start: FileSource,
+    pub start: Safetensors,
 }
 
 impl Loaded {
@@ -70,7 +30,7 @@ impl Loaded {
     /// # Errors
     /// A file that is missing, cut short or of another version.
     pub fn open(path: &Path) -> std::result::Result<Self, CheckpointError> {
-        let file = |name: &str| FileSource::open(&path.join(name));
+        let file = |name: &str| Safetensors::open(&path.join(name));
         Ok(Self {
             path: path.to_owned(),
             state: read_state(path)?,
@@ -86,7 +46,7 @@ impl Loaded {
     /// A first moment without its second.
     pub fn moments(&self) -> Result<Vec<OwnedMoments>> {
         let flat = |kind: &str, name: &str| -> Result<Vec<f32>> {
-            match self.optimizer.0.read(&format!("{kind}.{name}")).map_err(candle_core::Error::wrap)? {
+            match self.optimizer.read(&format!("{kind}.{name}")).map_err(candle_core::Error::wrap)? {
                 Some(values) => Ok(values),
                 None => candle_core::bail!("{kind}.{name} is missing: {}", self.optimizer.describe()),
             }

@@ -1,6 +1,6 @@
 //! The vision encoder's parameters as a stage began: what drift is measured from.
 
-use super::read::FileSource;
+use crate::models::checkpoint::Safetensors;
 use crate::nn::{ParamStore, Part, TensorSource};
 use candle_core::{Device, Result, Tensor};
 use indexmap::IndexMap;
@@ -33,7 +33,7 @@ impl StartValues {
     ///
     /// # Errors
     /// A trained vision parameter that the file does not hold in its shape.
-    pub fn from_file(params: &ParamStore, file: &FileSource) -> Result<Self> {
+    pub fn from_file(params: &ParamStore, file: &Safetensors) -> Result<Self> {
         let mut start = Self::frozen_of(params);
         for param in vision(params).filter(|p| p.weight.is_trainable()) {
             let name = param.weight.name();

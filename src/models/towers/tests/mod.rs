@@ -6,7 +6,7 @@ mod reference;
 use super::{Tower, TowerSizes, VisionOutput};
 use crate::config::model::{Router, VisionConfig, VisionMethod};
 use crate::models::checkpoint::{Chain, Renamed, Safetensors};
-use crate::models::golden::{self, open, path, tensor};
+use crate::models::golden::{open, path, tensor};
 use crate::models::tuning::{is_optional, vision_trains};
 use crate::nn::{ParamBuilder, ParamStore, Part, Role, TensorSource};
 use crate::ops::Ctx;
@@ -52,7 +52,7 @@ fn text() -> Tensor {
 }
 
 fn dinov2() -> VisionConfig {
-    VisionConfig { weights: Some(path("towers/dinov2")), ..golden::empty() }
+    VisionConfig::from_folder(path("towers/dinov2"))
 }
 
 fn dinov2_weights() -> Renamed<Safetensors> {

@@ -110,7 +110,7 @@ fn a_tower_from_nothing_is_the_same_for_the_same_seed_and_misplaced_mixtures_are
         layers: Some(6),
         heads: Some(4),
         ffn: Some(64),
-        ..golden::empty()
+        ..VisionConfig::default()
     };
     let method = VisionMethod::Covft { experts: 2, start_layer: None, end_layer: None, router: Router::Dense };
     let forward = |tower: &Tower| tower.forward(&Ctx::eval(), &pixels(), Some(&text())).unwrap();
@@ -140,7 +140,7 @@ fn parameter_counts_of_clip_l_are_the_published_ones() {
         layers: Some(24),
         heads: Some(16),
         ffn: Some(4096),
-        ..golden::empty()
+        ..VisionConfig::default()
     };
     let count = |method: &VisionMethod| -> (usize, usize) {
         let trains = |name: &str, role: &Role| vision_trains(method, name, role);
