@@ -30,6 +30,7 @@ mod manifest;
 mod part;
 mod reader;
 mod records;
+mod study;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -44,6 +45,8 @@ pub use follow::{Poll, RunFollower};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use reader::{Read, read_batches, read_records, streams};
 pub use records::{
-    ALL, ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, SampleRow, StepRow, option_that_logs,
+    ALL, ContextRow, DistanceRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow,
+    SampleGradientRow, SampleRow, StepRow, option_that_logs,
 };
+pub use study::{STUDY_SCHEMA, Study, StudyKind, StudyRun, StudyStatus};
 pub use writer::{RecordWriter, WriterOptions};
