@@ -23,6 +23,7 @@ mod parallel;
 mod reduce;
 mod rope;
 mod rows;
+mod sketch;
 mod threads;
 
 pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_backward};
@@ -41,6 +42,7 @@ pub use reduce::{
 };
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
+pub use sketch::{SKETCH_LANES, SketchShape, kronecker_sketch};
 pub use threads::quiet_tensor_threads;
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
+use super::per_sample::{PerSample, Rows};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
-use crate::train::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use crate::ops::BackwardObserver;
+use crate::train::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView};
 use covft_analyses::store::{
     EvalRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, ProbeError>;
@@ -40,6 +43,7 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 struct Stage {
     tracker: Option<VisionTracker>,
+    samples: Option<PerSample>,
     blocks: usize,
     gates: bool,
     checked: bool,
@@ -72,7 +76,9 @@ impl Recorder {
             tracing::info!("nothing in the vision encoder trains in stage {}: drift 0, no gradients", view.stage);
         }
         let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
-        self.stage = Stage { tracker, blocks: blocks(view.params), gates, checked: false };
+        let blocks = blocks(view.params);
+        let samples = PerSample::new(config, view, blocks);
+        self.stage = Stage { tracker, samples, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -143,10 +149,19 @@ impl Recorder {
         Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
     }
 
+    fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
+        let Some(samples) = &mut self.stage.samples else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        self.cost += spent;
+        let writer = &mut self.setup.writer;
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+    }
+
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
         let begun = Instant::now();
         self.check_fired(view)?;
-        let probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        let probe_bytes =
+            self.record_layers(view)? + self.record_samples(view)? + self.record_sample_gradients(view.at)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
         self.setup.writer.push(&[row])?;
@@ -191,6 +206,10 @@ impl Hook for Recorder {
 
     fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         Ok(self.record_gradients(view)?)
+    }
+
+    fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        self.stage.samples.as_mut()?.observer(view)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {
