@@ -23,10 +23,11 @@ mod parallel;
 mod reduce;
 mod rope;
 mod rows;
+mod sketch;
 mod threads;
 
 pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_backward};
-pub use adamw::{AdamWStep, adamw_update};
+pub use adamw::{AdamWStep, Moved, adamw_update, adamw_update_measured};
 pub use alloc::PoolAllocator;
 pub use attention::{AttentionShape, attention, attention_backward};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
@@ -41,6 +42,7 @@ pub use reduce::{
 };
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
+pub use sketch::{SKETCH_RUN, sketch_add, sketch_fold};
 pub use threads::quiet_tensor_threads;
 
 #[cfg(test)]

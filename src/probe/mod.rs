@@ -3,6 +3,8 @@
 //! Row t holds loss, gradient and cosines at theta_t, the update to theta_(t+1), and the drift after it, from the start of
 //! the *stage*. Probes change nothing: they read parameters and gradients and draw no random number.
 
+pub mod batch_sketch;
+mod budget;
 mod drift;
 mod error;
 mod lora;
