@@ -9,8 +9,10 @@ mod drift;
 mod error;
 mod lora;
 pub mod memory;
+pub(crate) mod per_sample;
 mod recorder;
 mod routing;
+pub mod space;
 mod sums;
 #[cfg(test)]
 mod tests;

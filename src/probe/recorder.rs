@@ -4,14 +4,19 @@ use super::batch_sketch::{self, SketchPlan};
 use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
+use super::per_sample::{PerSample, Rows};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
-use crate::train::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView, UpdateView};
+use crate::ops::BackwardObserver;
+use crate::train::hook::{
+    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView,
+};
 use covft_analyses::store::{
     EvalRow, GradientRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Name of the budget's state in checkpoints.
@@ -51,6 +56,7 @@ pub struct Recorder {
 struct Stage {
     tracker: Option<VisionTracker>,
     sketches: Vec<SketchPlan>,
+    samples: Option<PerSample>,
     blocks: usize,
     gates: bool,
     checked: bool,
@@ -103,7 +109,9 @@ impl Recorder {
             if config.log_grads && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
         let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
         sketches.retain(|plan| trains && plan.tensors() > 0);
-        self.stage = Stage { tracker, sketches, blocks: blocks(view.params), gates, checked: false };
+        let blocks = blocks(view.params);
+        let samples = PerSample::new(config, view, blocks);
+        self.stage = Stage { tracker, sketches, samples, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -174,12 +182,21 @@ impl Recorder {
         Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
     }
 
+    fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
+        let Some(samples) = &mut self.stage.samples else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        self.cost += spent;
+        let writer = &mut self.setup.writer;
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+    }
+
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
         let begun = Instant::now();
         self.check_fired(view)?;
         let gradients = std::mem::take(&mut self.gradients);
         let mut probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
         probe_bytes += self.setup.writer.push(&gradients)?;
+        probe_bytes += self.record_sample_gradients(view.at)?;
         probe_bytes += self.record_budget(view)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
@@ -262,6 +279,10 @@ impl Hook for Recorder {
 
     fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         Ok(self.record_gradients(view)?)
+    }
+
+    fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        self.stage.samples.as_mut()?.observer(view)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {
