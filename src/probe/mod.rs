@@ -13,5 +13,6 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+pub use drift::Distances;
 pub use error::ProbeError;
 pub use recorder::{Recorder, RecorderSetup};
