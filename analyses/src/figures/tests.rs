@@ -136,6 +136,7 @@ fn instruct_step(writer: &mut RecordWriter, step: u64, log_grads: bool) {
                     sample: sample.clone(),
                     layer: layer.to_string(),
                     depth: Some(layer),
+                    tracked: false,
                     weights: logits.iter().map(|l| l.exp() / sum).collect(),
                     logits,
                     entropy: 1.0,
