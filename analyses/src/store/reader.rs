@@ -58,6 +58,24 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
     Ok(read)
 }
 
+/// Hands every row of a stream to `see`, part by part: no more than one part is in memory. Returns one message a part that
+/// is damaged or of another format; its rows are left out.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_records<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<Vec<StoreError>> {
+    let mut problems = Vec::new();
+    visit_parts(dir, R::STREAM, 0, |part| {
+        let rows =
+            part.batches.and_then(|batches| batches.iter().map(|b| R::rows(b, &part.path)).collect::<Result<Vec<_>>>());
+        match rows {
+            Ok(rows) => rows.into_iter().flatten().for_each(&mut see),
+            Err(problem) => problems.push(problem),
+        }
+    })?;
+    Ok(problems)
+}
+
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
 ///
 /// # Errors
@@ -81,10 +99,16 @@ pub(super) struct PartRead {
     pub batches: Result<Vec<RecordBatch>>,
 }
 
-/// Parts from number `from` on. A part that vanishes between listing and opening was merged just then: list again.
+/// Parts from number `from` on.
 pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<PartRead>> {
-    let mut from = from;
     let mut read = Vec::new();
+    visit_parts(dir, stream, from, |part| read.push(part))?;
+    Ok(read)
+}
+
+/// The same, one by one. A part that vanishes between listing and opening was merged just then: list again.
+fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRead)) -> Result<()> {
+    let mut from = from;
     let mut tries = 0;
     'again: loop {
         for (range, path) in part::list(&dir.stream(stream))?.parts {
@@ -99,8 +123,8 @@ pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<Pa
                 read => read.map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from)),
             };
             from = range.last + 1;
-            read.push(PartRead { range, path, batches });
+            see(PartRead { range, path, batches });
         }
-        return Ok(read);
+        return Ok(());
     }
 }
