@@ -9,3 +9,4 @@ pub mod figures;
 pub mod reduce;
 pub mod stats;
 pub mod store;
+pub mod tables;

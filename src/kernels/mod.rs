@@ -11,10 +11,10 @@ mod adamw;
 mod alloc;
 mod attention;
 mod buffer;
-mod count_sketch;
 mod cross_entropy;
 mod dispatch;
 mod dropout;
+mod kronecker;
 mod linear;
 mod math;
 mod matmul;
@@ -31,10 +31,10 @@ pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_
 pub use adamw::{AdamWStep, Moved, adamw_update, adamw_update_measured};
 pub use alloc::PoolAllocator;
 pub use attention::{AttentionShape, attention, attention_backward};
-pub use count_sketch::{SKETCH_RUN, sketch_add, sketch_fold};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use dispatch::dispatch_level;
 pub use dropout::{DropoutKey, dropout};
+pub use kronecker::{SKETCH_LANES, SketchShape, kronecker_sketch};
 pub use linear::{LinearShape, linear, linear_backward_input, linear_backward_weight};
 pub use matmul::{Matrix, matmul_into};
 pub use mixture::{mixture, mixture_backward_weights, scale_samples};
@@ -44,7 +44,7 @@ pub use reduce::{
 };
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
-pub use sketch::{SKETCH_LANES, SketchShape, kronecker_sketch};
+pub use sketch::{SKETCH_RUN, sketch_add, sketch_fold};
 pub use threads::quiet_tensor_threads;
 
 #[cfg(test)]

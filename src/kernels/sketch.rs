@@ -1,119 +1,80 @@
-//! Kronecker sketches of the samples' gradients of a linear layer: `S_i = sum_t (Q d_it)(P a_it)^T`, in two halves.
+//! Count sketches: K sums of signed numbers, from which inner products can be estimated.
+//!
+//! Coordinate j belongs to run `r = j / 16`. One hash of (key, r) gives the run a bucket b and sixteen signs; coordinate j
+//! goes to bucket `(b + j mod 16) mod K` with its sign. Two coordinates of different runs meet with probability 1/K, two of
+//! one run never; signs are independent: the estimate `<Sx, Sy>` of `<x, y>` is unbiased and its variance at most
+//! `(|x|^2 |y|^2 + <x, y>^2) / K`, as with one hash a coordinate, but a run is added as a vector.
 
-use super::dispatch::{Level, dispatch, level};
-use super::math::fma;
-use super::parallel::{map, part};
+use super::dispatch::{dispatch, level};
 
-/// Projections that are computed together: one AVX-512 register.
-pub const SKETCH_LANES: usize = 16;
-/// Rows that are projected together.
-const ROWS: usize = 8;
+/// Coordinates that share a hash.
+pub const SKETCH_RUN: usize = 16;
 
-/// Sizes of a sketch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SketchShape {
-    /// Samples; each has equally many rows.
-    pub samples: usize,
-    /// Input width.
-    pub d_in: usize,
-    /// Output width.
-    pub d_out: usize,
-    /// Rows of `P` and of `Q`, both halves together: 16, 32 or 64.
-    pub k: usize,
+/// Mixes 64 bits (the finaliser of SplitMix64).
+#[inline(always)]
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
-/// `out[row][at..at + 16] = x[row] . p`, `x [rows, d]`, `p [d, 16]`, rows of `out` `stride` apart.
+/// Bucket of a run's first coordinate, and its signs in the low bits.
 #[inline(always)]
-fn project_body<const FMA: bool>(x: &[f32], p: &[f32], out: &mut [f32], stride: usize, at: usize) {
-    let (p, _) = p.as_chunks::<SKETCH_LANES>();
-    let d = p.len();
-    let (blocks, rest) = x.split_at(x.len() / (ROWS * d) * ROWS * d);
-    let mut row = 0;
-    for block in blocks.chunks_exact(ROWS * d) {
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &block[r * d..(r + 1) * d]);
-        let mut sums = [[0.0f32; SKETCH_LANES]; ROWS];
-        for (j, p) in p.iter().enumerate() {
-            for (sums, x) in sums.iter_mut().zip(&rows) {
-                let x = x[j];
-                for (s, p) in sums.iter_mut().zip(p) {
-                    *s = fma::<FMA>(x, *p, *s);
-                }
-            }
-        }
-        for sums in &sums {
-            out[row * stride + at..][..SKETCH_LANES].copy_from_slice(sums);
-            row += 1;
-        }
-    }
-    for x in rest.chunks_exact(d) {
-        let mut sums = [0.0f32; SKETCH_LANES];
-        for (x, p) in x.iter().zip(p) {
-            for (s, p) in sums.iter_mut().zip(p) {
-                *s = fma::<FMA>(*x, *p, *s);
-            }
-        }
-        out[row * stride + at..][..SKETCH_LANES].copy_from_slice(&sums);
-        row += 1;
-    }
+fn place(key: u64, run: u64, buckets: usize) -> (usize, u32) {
+    let hash = mix(key.wrapping_add(run.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+    ((((hash >> 32) * buckets as u64) >> 32) as usize, hash as u32 & 0xFFFF)
 }
 
 #[inline(always)]
-fn outer<const FMA: bool, const H: usize>(p: &[f32], q: &[f32], sums: &mut [f32]) {
-    let (sums, _) = sums.as_chunks_mut::<H>();
-    let ((p, _), (q, _)) = (p.as_chunks::<H>(), q.as_chunks::<H>());
-    // Rows of `p` and `q` alternate between the halves.
-    for (row, (p, q)) in p.iter().zip(q).enumerate() {
-        for (sums, q) in sums[row % 2 * H..][..H].iter_mut().zip(q) {
-            for (s, p) in sums.iter_mut().zip(p) {
-                *s = fma::<FMA>(*q, *p, *s);
-            }
+fn body<const FMA: bool>(sums: &mut [f32], buckets: usize, key: u64, first_run: u64, x: &[f32]) -> f64 {
+    let _ = FMA;
+    let mut squares = [0.0_f64; SKETCH_RUN];
+    let (runs, rest) = x.as_chunks::<SKETCH_RUN>();
+    for (run, x) in (first_run..).zip(runs) {
+        let (bucket, signs) = place(key, run, buckets);
+        let sums: &mut [f32; SKETCH_RUN] =
+            (&mut sums[bucket..bucket + SKETCH_RUN]).try_into().expect("a slice of sixteen");
+        for lane in 0..SKETCH_RUN {
+            let sign = (signs << (31 - lane as u32)) & 0x8000_0000;
+            sums[lane] += f32::from_bits(x[lane].to_bits() ^ sign);
+        }
+        for lane in 0..SKETCH_RUN {
+            squares[lane] += f64::from(x[lane]) * f64::from(x[lane]);
         }
     }
-}
-
-/// `sums[half] += sum over rows of q[half] p[half]^T`, `p`, `q [rows, 2, k / 2]`, `sums [2, k / 2, k / 2]`.
-#[inline(always)]
-fn outer_body<const FMA: bool>(p: &[f32], q: &[f32], sums: &mut [f32], k: usize) {
-    match k {
-        16 => outer::<FMA, 8>(p, q, sums),
-        32 => outer::<FMA, 16>(p, q, sums),
-        _ => outer::<FMA, 32>(p, q, sums),
+    let (bucket, signs) = place(key, first_run + runs.len() as u64, buckets);
+    for (lane, x) in rest.iter().enumerate() {
+        let sign = (signs << (31 - lane as u32)) & 0x8000_0000;
+        sums[bucket + lane] += f32::from_bits(x.to_bits() ^ sign);
+        squares[lane] += f64::from(*x) * f64::from(*x);
     }
+    squares.iter().sum()
 }
 
-dispatch! { fn project(x: &[f32], p: &[f32], out: &mut [f32], stride: usize, at: usize) = project_body }
-dispatch! { fn outer_products(p: &[f32], q: &[f32], sums: &mut [f32], k: usize) = outer_body }
-
-fn projected(level: Level, x: &[f32], p: &[f32], d: usize, k: usize) -> Vec<f32> {
-    let mut out = vec![0.0; x.len() / d * k];
-    for (group, p) in p.chunks_exact(d * SKETCH_LANES).enumerate() {
-        project(level, x, p, &mut out, k, group * SKETCH_LANES);
-    }
-    out
+dispatch! {
+    fn dispatched(sums: &mut [f32], buckets: usize, key: u64, first_run: u64, x: &[f32]) -> f64 = body
 }
 
-/// Sketches `[samples, 2, k / 2, k / 2]` of `input [rows, d_in]` and `output_grad [rows, d_out]`, whose rows are the
-/// samples' one after the other. `p [k / 16, d_in, 16]` and `q [k / 16, d_out, 16]` hold the projections, those of the
-/// first half first; `q` numbers a sketch's rows. A sample is computed by one thread.
+/// Adds the sketch of `x` to `sums` and returns `|x|^2`. `sums` holds the buckets and, behind them, [`SKETCH_RUN`] numbers
+/// of scratch that [`sketch_fold`] brings home; `x` begins at coordinate `16 * first_run` of the tensor that `key` names.
 ///
 /// # Panics
-/// If the lengths do not fit or `k` is another number.
-#[must_use]
-pub fn kronecker_sketch(input: &[f32], output_grad: &[f32], p: &[f32], q: &[f32], shape: SketchShape) -> Vec<f32> {
-    let SketchShape { samples, d_in, d_out, k } = shape;
-    let rows = input.len() / d_in;
-    assert!([16, 32, 64].contains(&k) && p.len() == k * d_in && q.len() == k * d_out, "sketch {shape:?}");
-    assert!(input.len() == rows * d_in && output_grad.len() == rows * d_out, "sketch {shape:?}");
-    assert!(samples > 0 && rows.is_multiple_of(samples), "{rows} rows of {samples} samples");
-    let (level, rows) = (level(), rows / samples);
-    let sketches = map(samples, |sample| {
-        let p = projected(level, part(input, sample, rows * d_in), p, d_in, k);
-        let q = projected(level, part(output_grad, sample, rows * d_out), q, d_out, k);
-        let mut sums = vec![0.0; k * k / 2];
-        outer_products(level, &p, &q, &mut sums, k);
-        sums
-    });
-    sketches.concat()
+/// If `sums` is not longer than [`SKETCH_RUN`].
+pub fn sketch_add(sums: &mut [f32], key: u64, first_run: u64, x: &[f32]) -> f64 {
+    assert!(sums.len() > SKETCH_RUN, "buckets and scratch");
+    let buckets = sums.len() - SKETCH_RUN;
+    dispatched(level(), sums, buckets, key, first_run, x)
+}
+
+/// Adds the scratch behind the buckets to the buckets that it stands for, and clears it.
+///
+/// # Panics
+/// If there are fewer buckets than [`SKETCH_RUN`].
+pub fn sketch_fold(sums: &mut [f32]) {
+    let (buckets, scratch) = sums.split_at_mut(sums.len() - SKETCH_RUN);
+    for (bucket, more) in buckets[..SKETCH_RUN].iter_mut().zip(scratch) {
+        *bucket += std::mem::take(more);
+    }
 }
 
 #[cfg(test)]
@@ -121,43 +82,57 @@ mod tests {
     use super::*;
     use crate::kernels::{available_levels, with_level};
 
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n).map(|i| (i as f32 * seed).sin()).collect()
+    fn sketch(key: u64, x: &[f32], buckets: usize) -> (Vec<f32>, f64) {
+        let mut sums = vec![0.0; buckets + SKETCH_RUN];
+        let square = sketch_add(&mut sums, key, 0, x);
+        sketch_fold(&mut sums);
+        sums.truncate(buckets);
+        (sums, square)
     }
 
-    /// Projection `c` of `x`, by the layout.
-    fn dot(x: &[f32], p: &[f32], c: usize) -> f64 {
-        let d = x.len();
-        let lane = |j: usize| p[(c / SKETCH_LANES * d + j) * SKETCH_LANES + c % SKETCH_LANES];
-        x.iter().enumerate().map(|(j, x)| f64::from(*x) * f64::from(lane(j))).sum()
+    fn wave(n: usize, k: f32) -> Vec<f32> {
+        (0..n).map(|i| ((i + 1) as f32 * k).sin()).collect()
     }
 
     #[test]
-    fn equals_the_definition_at_every_level_and_thread_count() {
-        for (k, tokens, d_in, d_out) in [(16, 9, 5, 19), (32, 1, 3, 4), (64, 17, 33, 2)] {
-            let shape = SketchShape { samples: 3, d_in, d_out, k };
-            let (a, d) = (numbers(3 * tokens * d_in, 0.3), numbers(3 * tokens * d_out, 0.7));
-            let (p, q) = (numbers(k * d_in, 1.1), numbers(k * d_out, 1.7));
-            let mut first: Option<Vec<f32>> = None;
-            for level in available_levels() {
-                let of = |threads| {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    pool.install(|| with_level(level, || kronecker_sketch(&a, &d, &p, &q, shape)))
-                };
-                let got = of(1);
-                assert!(of(2) == got && of(3) == got);
-                assert_eq!(got.len(), 3 * k * k / 2);
-                let h = k / 2;
-                for (at, got) in got.iter().enumerate() {
-                    let (sample, half, u, v) = (at / (2 * h * h), at / (h * h) % 2, at / h % h, at % h);
-                    let row = |x: &[f32], t: usize, d: usize| x[(sample * tokens + t) * d..][..d].to_vec();
-                    let want: f64 = (0..tokens)
-                        .map(|t| dot(&row(&d, t, d_out), &q, half * h + u) * dot(&row(&a, t, d_in), &p, half * h + v))
-                        .sum();
-                    assert!((f64::from(*got) - want).abs() < 1e-3, "{k} {at}: {got} {want}");
-                }
-                first.get_or_insert(got);
-            }
+    fn every_coordinate_has_one_bucket_and_one_sign_at_every_level() {
+        let (n, buckets) = (1003, 100);
+        let x = wave(n, 0.7);
+        let mut one_by_one = vec![0.0_f64; buckets];
+        for j in 0..n {
+            let mut unit = vec![0.0; n];
+            unit[j] = 1.0;
+            let (single, square) = sketch(9, &unit, buckets);
+            let at: Vec<usize> = (0..buckets).filter(|b| single[*b] != 0.0).collect();
+            assert_eq!((at.len(), square, single[at[0]].abs()), (1, 1.0, 1.0));
+            one_by_one[at[0]] += f64::from(single[at[0]]) * f64::from(x[j]);
         }
+        let first = sketch(9, &x, buckets);
+        assert!(first.0.iter().zip(&one_by_one).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
+        for level in available_levels() {
+            assert_eq!(with_level(level, || sketch(9, &x, buckets)), first);
+        }
+        // A tensor in pieces that begin at whole runs is the tensor.
+        let mut sums = vec![0.0; buckets + SKETCH_RUN];
+        sketch_add(&mut sums, 9, 0, &x[..512]);
+        sketch_add(&mut sums, 9, 32, &x[512..]);
+        sketch_fold(&mut sums);
+        assert!(sums.iter().zip(&first.0).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn inner_products_are_unbiased_with_the_stated_error() {
+        let (n, buckets, trials) = (3000, 128, 600);
+        let (x, y) = (wave(n, 0.01), wave(n, 0.012));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let (exact, norms) = (dot(&x, &y), dot(&x, &x) * dot(&y, &y));
+        let bound = ((norms + exact * exact) / buckets as f64).sqrt();
+        let errors: Vec<f64> = (0..trials)
+            .map(|key| dot(&sketch(mix(key), &x, buckets).0, &sketch(mix(key), &y, buckets).0) - exact)
+            .collect();
+        let mean = errors.iter().sum::<f64>() / trials as f64;
+        let deviation = (errors.iter().map(|e| e * e).sum::<f64>() / trials as f64).sqrt();
+        assert!(mean.abs() < 3.5 * bound / (trials as f64).sqrt(), "{mean} {bound}");
+        assert!((0.75..1.1).contains(&(deviation / bound)), "{deviation} {bound}");
     }
 }

@@ -1,5 +1,9 @@
 //! Drift, update size, gradient norm and `momentum` cosine of the vision encoder, by layer and module.
 
+mod distance;
+
+pub use distance::Distances;
+
 use super::error::ProbeError;
 use super::lora::{self, Factors};
 use super::sums::{self, Direction, Shift};

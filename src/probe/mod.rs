@@ -17,5 +17,6 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+pub use drift::Distances;
 pub use error::ProbeError;
 pub use recorder::{Recorder, RecorderSetup};

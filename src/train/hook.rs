@@ -227,6 +227,11 @@ pub trait Hook {
     fn wants_gradients(&self, _: StepId<'_>) -> bool {
         false
     }
+    /// Who watches the backward pass of a micro-batch, called before its forward pass; the step's micro-batches come in
+    /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
+    fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        None
+    }
     /// Whether [`updated`](Self::updated) should be called for this step.
     fn wants_update(&self, _: StepId<'_>) -> bool {
         false
@@ -235,11 +240,6 @@ pub trait Hook {
     /// false).
     fn updated(&mut self, _: &UpdateView<'_>) -> HookResult {
         Ok(())
-    }
-    /// Who watches the backward pass of a micro-batch, called before its forward pass; the step's micro-batches come in
-    /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
-    fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
-        None
     }
     /// An optimiser step is over.
     fn step(&mut self, _: &StepView<'_>) -> HookResult {

@@ -63,7 +63,7 @@ impl Sketches {
     pub fn read(run: &RunDir, stage: Option<&str>, space: &str) -> Result<Option<Self>> {
         let mut name = stage.map(str::to_owned);
         let mut layers: BTreeMap<(i32, String), LayerSketches> = BTreeMap::new();
-        let mut take = |row: GradientRow| {
+        let problems = visit_records(run, |row: GradientRow| {
             if row.kind != "batch" || row.space != space || row.tracked || stage.is_some_and(|s| s != row.stage) {
                 return;
             }
@@ -85,8 +85,7 @@ impl Sketches {
             if !layer.push(row.step, row.norm, row.scale, &row.sketch) {
                 tracing::warn!("layer {} changes the length of its sketches at step {}", layer.layer, row.step);
             }
-        };
-        let problems = visit_records(run, &mut |rows| rows.into_iter().for_each(&mut take))?;
+        })?;
         problems.iter().for_each(|problem| tracing::warn!("{problem}"));
         let layers: Vec<LayerSketches> = layers.into_values().collect();
         let found = name.filter(|_| !layers.is_empty());
