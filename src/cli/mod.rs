@@ -56,7 +56,7 @@ enum Command {
     Drift(drift::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
-    /// Time a training step, phase by phase.
+    /// Time a training step, phase by phase, or what probes add to it.
     Bench(bench::Args),
     /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
     Plot(plot::Args),

@@ -5,7 +5,7 @@ pub mod keys;
 mod load;
 pub mod model;
 pub mod probe;
-pub mod schedule;
+mod schedule;
 pub mod study;
 pub mod train;
 

@@ -1,6 +1,7 @@
 //! `[probe]`: what is measured while training.
 
-use super::schedule::Schedule;
+pub use super::schedule::{PerDecade, Schedule};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 
 pub mod checkpoint_drift;
 pub mod estimate;
+pub mod probe_bench;
 pub mod session;
 pub mod step_bench;
 pub mod study;

@@ -25,6 +25,8 @@ pub struct Ctx {
     observer: Option<Arc<dyn BackwardObserver>>,
     place: Option<Place>,
     compute: Option<DType>,
+    /// Gradients reach no slot: every weight is as if frozen, but an observer sees what it would get.
+    slots_closed: bool,
     /// `None` outside training: dropout is then the identity.
     pub draw: Option<Draw>,
 }
@@ -79,6 +81,14 @@ impl Ctx {
         self
     }
 
+    /// The same with every weight's slot closed: the backward pass shows an observer what it wants to see and leaves
+    /// all gradients as they are.
+    #[must_use]
+    pub fn with_closed_slots(mut self) -> Self {
+        self.slots_closed = true;
+        self
+    }
+
     /// The same, but recording nothing (draws stay): the first pass of a checkpointed block.
     #[must_use]
     pub fn without_recording(&self) -> Self {
@@ -118,7 +128,7 @@ impl Ctx {
     /// The slot of `weight` if this pass records and the weight trains.
     #[must_use]
     pub fn slot<'w>(&self, weight: &'w Weight) -> Option<&'w Arc<GradSlot>> {
-        if self.is_recording() { weight.slot() } else { None }
+        if self.is_recording() && !self.slots_closed { weight.slot() } else { None }
     }
 
     /// The weight's value as an operand of composed tensor operations, in the type that this pass computes in: tracked,
@@ -135,7 +145,7 @@ impl Ctx {
 
     fn operand_in(&self, weight: &Weight, dtype: DType) -> Result<Tensor> {
         let value = weight.tensor().to_dtype(dtype)?;
-        let (Some(anchor), Some(slot)) = (&self.anchor, weight.slot().cloned()) else { return Ok(value) };
+        let (Some(anchor), Some(slot)) = (&self.anchor, self.slot(weight).cloned()) else { return Ok(value) };
         graph::carry("operand", anchor, value, move |grad| {
             slot.accumulate(grad)?;
             Ok(None)

@@ -10,7 +10,7 @@ use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Observers};
 use crate::train::hook::{
-    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView,
+    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, TrackedView, UpdateView,
 };
 use covft_analyses::store::{
     EvalRow, GradientRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
@@ -44,6 +44,8 @@ pub struct Recorder {
     stage: Stage,
     /// Spent on the step so far.
     cost: Duration,
+    /// Bytes of what was recorded before the step's own rows.
+    early_bytes: u64,
     /// Of it by probes that the budget is over.
     sketch_cost: Duration,
     /// Rows of the step's sketches.
@@ -59,6 +61,7 @@ struct Stage {
     /// Gradients of what the sketches are over and does not train.
     unseen: Option<VirtualGradients>,
     samples: Option<PerSample>,
+    tracked: Option<PerSample>,
     blocks: usize,
     gates: bool,
     checked: bool,
@@ -70,7 +73,7 @@ impl Recorder {
     pub fn new(setup: RecorderSetup) -> Self {
         let budget = setup.config.budget.map(Budget::new);
         let (cost, sketch_cost) = (Duration::ZERO, Duration::ZERO);
-        Self { setup, stage: Stage::default(), cost, sketch_cost, gradients: Vec::new(), budget }
+        Self { setup, stage: Stage::default(), cost, early_bytes: 0, sketch_cost, gradients: Vec::new(), budget }
     }
 
     /// Closes the streams.
@@ -120,7 +123,8 @@ impl Recorder {
         let unseen = (!frozen.is_empty()).then(|| VirtualGradients::new(frozen, !trains));
         let blocks = blocks(view.params);
         let samples = PerSample::new(config, view, blocks);
-        self.stage = Stage { tracker, sketches, unseen, samples, blocks, gates, checked: false };
+        let tracked = PerSample::of_tracked(config, view, blocks);
+        self.stage = Stage { tracker, sketches, unseen, samples, tracked, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -181,10 +185,10 @@ impl Recorder {
                 tokens: sample.tokens as u64,
             }));
             if config.routing {
-                rows.1.extend(routing::routing(micro, view.at, self.stage.blocks)?);
+                rows.1.extend(routing::routing(micro, view.at, self.stage.blocks, false)?);
             }
             if contexts {
-                rows.2.extend(routing::contexts(micro, view.at, self.stage.blocks, all)?);
+                rows.2.extend(routing::contexts(micro, view.at, self.stage.blocks, all, false)?);
             }
         }
         let writer = &mut self.setup.writer;
@@ -204,13 +208,34 @@ impl Recorder {
         let begun = Instant::now();
         self.check_fired(view)?;
         let gradients = std::mem::take(&mut self.gradients);
-        let mut probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        let mut probe_bytes = std::mem::take(&mut self.early_bytes);
+        probe_bytes += self.record_layers(view)? + self.record_samples(view)?;
         probe_bytes += self.setup.writer.push(&gradients)?;
         probe_bytes += self.record_sample_gradients(view.at)?;
         probe_bytes += self.record_budget(view)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
         self.setup.writer.push(&[row])?;
+        Ok(())
+    }
+
+    fn record_tracked(&mut self, view: &TrackedView<'_>) -> Result<()> {
+        let (begun, config, blocks) = (Instant::now(), &self.setup.config, self.stage.blocks);
+        let (mut routes, mut contexts) = (Vec::new(), Vec::new());
+        for micro in view.micro_batches {
+            if config.routing {
+                routes.extend(routing::routing(micro, view.at, blocks, true)?);
+            }
+            if config.contexts {
+                contexts.extend(routing::contexts(micro, view.at, blocks, true, true)?);
+            }
+        }
+        let found = self.stage.tracked.as_mut().map(|tracked| tracked.finish(view.at)).transpose()?;
+        let Rows { pairs, samples, .. } = found.flatten().unwrap_or_default().0;
+        let writer = &mut self.setup.writer;
+        let bytes = [writer.push(&routes)?, writer.push(&contexts)?, writer.push(&pairs)?, writer.push(&samples)?];
+        self.early_bytes += bytes.iter().sum::<u64>();
+        self.cost += view.took + begun.elapsed();
         Ok(())
     }
 
@@ -306,6 +331,18 @@ impl Hook for Recorder {
             observers.0.extend(samples.observer(view));
         }
         observers.joined()
+    }
+
+    fn wants_tracked(&self, at: StepId<'_>) -> bool {
+        self.setup.config.tracked > 0 && self.setup.config.tracked_every.has(at.step)
+    }
+
+    fn tracked_observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        self.stage.tracked.as_mut()?.observer(view)
+    }
+
+    fn tracked(&mut self, view: &TrackedView<'_>) -> HookResult {
+        Ok(self.record_tracked(view)?)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {

@@ -26,7 +26,7 @@ fn entropy(weights: &[f32]) -> f32 {
 }
 
 /// Routing of every sample with an image (what text alone sends through the tower reaches no loss), layer by layer.
-pub(super) fn routing(micro: &MicroBatch, at: StepId<'_>, blocks: usize) -> Result<Vec<RoutingRow>> {
+pub(super) fn routing(micro: &MicroBatch, at: StepId<'_>, blocks: usize, tracked: bool) -> Result<Vec<RoutingRow>> {
     let mut all = Vec::new();
     for layer in &micro.routing {
         let logits = rows(&layer.logits, layer.layer, micro, at)?;
@@ -38,7 +38,7 @@ pub(super) fn routing(micro: &MicroBatch, at: StepId<'_>, blocks: usize) -> Resu
             sample: sample.id.to_string(),
             layer: layer.layer.to_string(),
             depth: Some(depth(LayerId::Block(layer.layer), blocks)),
-            tracked: false,
+            tracked,
             entropy: entropy(&weights),
             logits,
             weights,
@@ -53,6 +53,7 @@ pub(super) fn contexts(
     at: StepId<'_>,
     blocks: usize,
     every_layer: bool,
+    tracked: bool,
 ) -> Result<Vec<ContextRow>> {
     let last = micro.routing.iter().map(|r| r.layer).max();
     let mut all = Vec::new();
@@ -65,7 +66,7 @@ pub(super) fn contexts(
             sample: sample.id.to_string(),
             layer: layer.layer.to_string(),
             depth: Some(depth(LayerId::Block(layer.layer), blocks)),
-            tracked: false,
+            tracked,
             vector: vector.into_iter().map(f16::from_f32).collect(),
         }));
     }

@@ -1,8 +1,7 @@
 //! The recorder against models of a few numbers whose answers are known.
 
 use super::{ProbeError, Recorder, RecorderSetup};
-use crate::config::probe::ProbeConfig;
-use crate::config::schedule::Schedule;
+use crate::config::probe::{ProbeConfig, Schedule};
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};

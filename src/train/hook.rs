@@ -80,6 +80,17 @@ pub struct UpdateView<'a> {
     pub moved: &'a [(Arc<str>, Moved)],
 }
 
+/// Tracked samples as they are before a step, measured without training on them.
+#[derive(Debug)]
+pub struct TrackedView<'a> {
+    /// The step that comes.
+    pub at: StepId<'a>,
+    /// Their batches with contexts and routing.
+    pub micro_batches: &'a [MicroBatch],
+    /// What measuring took.
+    pub took: Duration,
+}
+
 /// Read access to AdamW's first moment.
 pub trait FirstMoments: std::fmt::Debug {
     /// The moment of `name`, lent where it lies on the host, else copied; `None` for untrained parameters and before the
@@ -231,6 +242,19 @@ pub trait Hook {
     /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
     fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
         None
+    }
+    /// Whether the tracked samples, if there are any, are to be measured before this step.
+    fn wants_tracked(&self, _: StepId<'_>) -> bool {
+        false
+    }
+    /// Who watches the backward pass of a batch of tracked samples; without anyone there is only a forward pass. Gradients
+    /// that are seen are of each sample's share of the tracked samples' mean loss; none reaches a parameter.
+    fn tracked_observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        None
+    }
+    /// The tracked samples are measured.
+    fn tracked(&mut self, _: &TrackedView<'_>) -> HookResult {
+        Ok(())
     }
     /// Whether [`updated`](Self::updated) should be called for this step.
     fn wants_update(&self, _: StepId<'_>) -> bool {

@@ -1,6 +1,8 @@
 //! The listeners of a run, called in order, and the time they take.
 
-use super::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView};
+use super::hook::{
+    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, TrackedView, UpdateView,
+};
 use crate::ops::{BackwardObserver, Observers};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,6 +41,19 @@ impl<'h> Hooks<'h> {
 
     pub(super) fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         self.each(|hook| if hook.wants_gradients(view.at) { hook.gradients(view) } else { Ok(()) })
+    }
+
+    pub(super) fn wants_tracked(&self, at: StepId<'_>) -> bool {
+        self.list.iter().any(|hook| hook.wants_tracked(at))
+    }
+
+    pub(super) fn tracked_observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        let wanting = self.list.iter_mut().filter(|hook| hook.wants_tracked(view.at));
+        Observers(wanting.filter_map(|hook| hook.tracked_observer(view)).collect()).joined()
+    }
+
+    pub(super) fn tracked(&mut self, view: &TrackedView<'_>) -> HookResult {
+        self.each(|hook| if hook.wants_tracked(view.at) { hook.tracked(view) } else { Ok(()) })
     }
 
     pub(super) fn wants_update(&self, at: StepId<'_>) -> bool {

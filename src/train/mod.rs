@@ -25,7 +25,9 @@ pub use loader_source::LoaderSource;
 pub use mllm::MllmStep;
 pub use schedule::learning_rate_share;
 pub use spike::SpikeMonitor;
-pub use step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Saver, Scope, StepBatch, StepModel};
+pub use step::{
+    BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Saver, Scope, StepBatch, StepModel, TrackedSource,
+};
 pub use trainer::{Outcome, StagePlan, Trainer};
 
 #[cfg(test)]

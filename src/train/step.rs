@@ -130,6 +130,15 @@ pub trait Evaluator<M> {
     fn evaluate(&mut self, model: &M, scope: Scope) -> std::result::Result<Evaluation, BoxError>;
 }
 
+/// Samples that are measured again and again, never trained on.
+pub trait TrackedSource<B> {
+    /// All of them, in batches, always the same.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    fn batches(&mut self) -> std::result::Result<&[B], BoxError>;
+}
+
 /// Keeps checkpoints.
 pub trait Saver {
     /// Writes one, wholly or not at all, and deletes those that need not stay.

@@ -2,6 +2,7 @@
 
 mod gather;
 mod save;
+mod tracked;
 
 use super::adamw::AdamW;
 use super::checkpoint::{Loaded, StartValues};
@@ -11,7 +12,7 @@ use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, St
 use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
-use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel};
+use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel, TrackedSource};
 use crate::config::train::{EvalAtEnd, GradClip, Stage};
 use crate::nn::ParamStore;
 use gather::Gathered;
@@ -60,6 +61,7 @@ pub struct Trainer<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> {
     hooks: Hooks<'a>,
     evaluator: Option<Collaborator<'a, dyn Evaluator<M> + 'a>>,
     saver: Option<Collaborator<'a, dyn Saver + 'a>>,
+    tracked: Option<Collaborator<'a, dyn TrackedSource<M::Batch> + 'a>>,
     optimizer: AdamW,
     start: StartValues,
     progress: Progress,
@@ -102,6 +104,7 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             hooks: Hooks::default(),
             evaluator: None,
             saver: None,
+            tracked: None,
             optimizer: AdamW::new(model.params(), stage),
             start: StartValues::copy(model.params()).map_err(failed)?,
             progress: Progress::default(),
@@ -119,6 +122,13 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     #[must_use]
     pub fn with_evaluator(mut self, evaluator: &'a mut dyn Evaluator<M>) -> Self {
         self.evaluator = Some(Collaborator(evaluator));
+        self
+    }
+
+    /// Measures these samples, without training on them, when a hook says so.
+    #[must_use]
+    pub fn with_tracked(mut self, tracked: &'a mut dyn TrackedSource<M::Batch>) -> Self {
+        self.tracked = Some(Collaborator(tracked));
         self
     }
 
@@ -180,8 +190,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// As [`run`](Self::run).
     pub fn step(&mut self) -> Result<bool> {
         let began = Instant::now();
+        self.measure_tracked()?;
+        let loading = Instant::now();
         let batches = self.load()?;
-        let mut times = StepTimes { data: began.elapsed(), ..StepTimes::default() };
+        let mut times = StepTimes { data: loading.elapsed(), ..StepTimes::default() };
         let gathered = self.gather_gradients(&batches, &mut times)?;
         let grad_norm = self.check_gradients(&batches)?;
         self.show_gradients()?;

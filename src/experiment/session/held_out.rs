@@ -1,9 +1,9 @@
 //! Held-out samples as the evaluation wants them: batches in order, and questions to answer.
 
-use crate::data::{Dataset, Loader, Sampler};
+use crate::data::{Batch, Dataset, Loader, Permutation, Sampler};
 use crate::eval::{Answer, HeldOut};
 use crate::models::generate::{GenerateOptions, Question, Sampling};
-use crate::train::{BoxError, MllmStep, Scope};
+use crate::train::{BoxError, MllmStep, Scope, TrackedSource};
 use candle_core::Tensor;
 use std::sync::Arc;
 
@@ -27,6 +27,41 @@ impl HeldOutSet {
         let small = whole.subset(subset);
         let questions = [small.subset(generate[0]), whole.subset(generate[1])];
         Self { subset: small, whole: whole.clone(), questions, batch, workers, prefetch: 2 }
+    }
+}
+
+/// Stream of the permutation that tracked samples are drawn by; epochs of training have theirs.
+const TRACKED: u64 = u64::MAX;
+
+/// Samples that are measured again and again without training on them.
+#[derive(Debug)]
+pub(super) struct TrackedSet {
+    set: Dataset,
+    batch: usize,
+    /// Prepared once.
+    batches: Vec<Batch>,
+}
+
+impl TrackedSet {
+    /// `n` samples of `from`, as equally many of every task as there are, drawn by `seed`.
+    pub(super) fn new(from: &Dataset, n: usize, batch: usize, seed: u64) -> Self {
+        let drawn = Permutation::new(from.len() as u64, seed, TRACKED);
+        let places =
+            drawn.map(|drawn| (0..from.len() as u64).map(|place| drawn.get(place) as usize).collect::<Vec<_>>());
+        Self { set: from.select(&places.unwrap_or_default()).subset(n), batch, batches: Vec::new() }
+    }
+}
+
+impl TrackedSource<Batch> for TrackedSet {
+    fn batches(&mut self) -> Result<&[Batch], BoxError> {
+        if self.batches.is_empty() {
+            let sampler = Sampler::sequential(self.set.len(), self.batch);
+            for number in 0..sampler.micro_batches_per_epoch() {
+                let (at, places) = sampler.micro_batch(number);
+                self.batches.push(self.set.batch(&places, at)?);
+            }
+        }
+        Ok(&self.batches)
     }
 }
 

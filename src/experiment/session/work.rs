@@ -2,7 +2,7 @@
 
 use super::base_cache::BaseCache;
 use super::error::SessionError;
-use super::held_out::HeldOutSet;
+use super::held_out::{HeldOutSet, TrackedSet};
 use super::setup::Setup;
 use super::{Session, device, records};
 use crate::config::model::TextMethod;
@@ -48,6 +48,7 @@ pub(in crate::experiment) struct Parts {
     model: MllmStep,
     batches: LoaderSource,
     held_out: Option<Examiner<HeldOutSet>>,
+    tracked: Option<TrackedSet>,
     saver: CheckpointDir,
 }
 
@@ -104,7 +105,11 @@ impl Session {
             let generate = stage.generate_samples.map_or([0, 0], |on_the_way| [on_the_way, end]);
             Examiner(HeldOutSet::new(val, stage.eval_samples, generate, stage.batch_size, data.workers))
         });
-        Ok(Parts { plan, model, batches, held_out, saver: self.checkpoints(stage, setup)? })
+        let tracked = Some(self.recipe.probe.tracked).filter(|n| *n > 0).map(|n| {
+            let from = setup.val.as_ref().unwrap_or(&setup.train);
+            TrackedSet::new(from, n, stage.batch_size, self.recipe.seed)
+        });
+        Ok(Parts { plan, model, batches, held_out, tracked, saver: self.checkpoints(stage, setup)? })
     }
 
     fn checkpoints(&self, stage: &Stage, setup: &Setup) -> Result<CheckpointDir, SessionError> {
@@ -182,6 +187,9 @@ impl Parts {
         if let Some(examiner) = &mut self.held_out {
             trainer = trainer.with_evaluator(examiner);
         }
+        if let Some(tracked) = &mut self.tracked {
+            trainer = trainer.with_tracked(tracked);
+        }
         for hook in hooks {
             trainer = trainer.with_hook(hook);
         }
@@ -189,6 +197,11 @@ impl Parts {
             Some(loaded) => trainer.resume(loaded)?,
             None => trainer,
         })
+    }
+
+    /// Plan, model and batches, for a trainer of another kind.
+    pub(in crate::experiment) fn borrowed(&mut self) -> (&StagePlan, &MllmStep, &mut LoaderSource) {
+        (&self.plan, &self.model, &mut self.batches)
     }
 
     pub(super) fn params(&self) -> &ParamStore {

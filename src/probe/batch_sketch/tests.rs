@@ -3,11 +3,14 @@
 use super::super::space::Space;
 use super::plan::SketchPlan;
 use super::sketch::Sketch;
-use super::virtual_gradients::Gradients;
+use super::virtual_gradients::{Gradients, VirtualGradients};
 use super::{halves, row};
+use crate::config::model::{Router, TowerKind, VisionConfig, VisionMethod};
 use crate::config::probe::{self, ProbeConfig};
+use crate::models::towers::{Tower, TowerSizes};
+use crate::models::tuning::vision_trains;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
-use crate::ops::{LayerId, Path, on_path};
+use crate::ops::{Ctx, LayerId, Path, on_path};
 use crate::train::hook::StepId;
 use candle_core::{Device, Tensor};
 
@@ -161,4 +164,59 @@ fn rows_hold_half_numbers_with_a_scale() {
     let (scale, numbers) = halves(&[f32::NAN, 2.0]);
     assert!(scale == 1.0 && numbers[0].is_nan() && numbers[1].to_f32() == 2.0);
     assert!(halves(&[1e-42, -2e-42]).1[1].to_f32() == -1.0);
+}
+
+/// One backward pass of a small tower, the same whatever trains in it; its sketch over `shared`.
+fn tower_sketch(method: &VisionMethod, checkpointing: bool) -> Vec<(LayerId, Sketch)> {
+    let nothing = MapSource::default();
+    let trains = |name: &str, role: &Role| vision_trains(method, name, role);
+    let pb = ParamBuilder::new(&nothing, &trains, 7, &Device::Cpu);
+    let vision = VisionConfig {
+        weights: None,
+        kind: Some(TowerKind::Clip),
+        image_size: Some(16),
+        patch_size: Some(4),
+        width: Some(16),
+        layers: Some(4),
+        heads: Some(2),
+        ffn: Some(40),
+        select_layer: -2,
+    };
+    let sizes = TowerSizes::resolve(&vision).unwrap();
+    let tower = Tower::new(&pb.part(Part::Vision).pp("tower"), &sizes, method, 8, checkpointing).unwrap();
+    let params = pb.finish();
+    let plan = SketchPlan::all(&config(), &params).remove(1);
+    let frozen = plan.frozen(&params);
+    let seen = VirtualGradients::new(frozen.clone(), true);
+    let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(seen.observer());
+    let tensor = |n: usize, k, dims: &[usize]| Tensor::from_vec(wave(n, k), dims, &Device::Cpu).unwrap();
+    let pixels = tensor(3 * 3 * 256, 0.37, &[3, 3, 16, 16]);
+    let features = tower.forward(&ctx, &pixels, Some(&tensor(24, 0.9, &[3, 8]))).unwrap().features;
+    let probe = tensor(features.elem_count(), 0.71, features.dims());
+    drop((features * probe).unwrap().sum_all().unwrap().backward().unwrap());
+    let (seen, _) = seen.take();
+    assert!(frozen.iter().all(|(name, _)| seen.contains_key(name)), "{frozen:?} {:?}", seen.keys());
+    plan.take(&params, &seen).unwrap()
+}
+
+#[test]
+fn over_shared_all_methods_begin_with_the_same_gradient() {
+    let covft = VisionMethod::Covft { experts: 3, start_layer: Some(1), end_layer: None, router: Router::Dense };
+    let full = tower_sketch(&VisionMethod::Full, false);
+    assert_eq!(full.len(), 4, "three blocks run, and the norm before them");
+    for (name, other) in [
+        ("covft", tower_sketch(&covft, false)),
+        ("covft, checkpointing", tower_sketch(&covft, true)),
+        ("freeze", tower_sketch(&VisionMethod::Freeze, false)),
+        ("bitfit", tower_sketch(&VisionMethod::BitFit, false)),
+    ] {
+        assert_eq!(other.len(), full.len(), "{name}");
+        for ((layer, a), (_, b)) in other.iter().zip(&full) {
+            assert_eq!(a.elements(), b.elements(), "{name}, layer {layer}");
+            assert!((a.norm() / b.norm() - 1.0).abs() < 1e-4, "{name}, layer {layer}: {} {}", a.norm(), b.norm());
+            let largest = b.sums().iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let off = a.sums().iter().zip(b.sums()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-4 * largest, "{name}, layer {layer}: {off} of {largest}");
+        }
+    }
 }

@@ -19,8 +19,7 @@ pub use student::t_quantile;
 
 use super::error::ProbeError;
 use super::space::Space;
-use crate::config::probe::ProbeConfig;
-use crate::config::schedule::Schedule;
+use crate::config::probe::{ProbeConfig, Schedule};
 use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Place};
 use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
@@ -62,6 +61,8 @@ impl Plan {
 pub(super) struct PerSample {
     plan: Plan,
     every: Schedule,
+    /// Whether it is over the tracked samples.
+    tracked: bool,
     sketches: bool,
     exact_steps: BTreeSet<u64>,
     projections: Arc<Mutex<Projections>>,
@@ -104,7 +105,25 @@ impl PerSample {
         let projections = Arc::new(Mutex::new(Projections::new(SEED, plan.k)));
         let exact_steps = config.exact_steps.iter().copied().collect();
         let (every, sketches) = (config.samples_every.clone(), config.sample_sketches);
-        Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked: false, current: None })
+        Some(Self {
+            plan,
+            every,
+            tracked: false,
+            sketches,
+            exact_steps,
+            projections,
+            expected,
+            blocks,
+            checked: false,
+            current: None,
+        })
+    }
+
+    /// The same for the tracked samples, at their own steps, sketched.
+    pub(super) fn of_tracked(config: &ProbeConfig, view: &StageView<'_>, blocks: usize) -> Option<Self> {
+        let wanted = config.tracked > 0 && config.sample_sketches;
+        let probe = Self::new(config, view, blocks).filter(|_| wanted)?;
+        Some(Self { every: config.tracked_every.clone(), tracked: true, exact_steps: BTreeSet::new(), ..probe })
     }
 
     /// Who watches a micro-batch, at the steps that are measured.
@@ -137,7 +156,15 @@ impl PerSample {
             current.samples.iter().enumerate().filter(|(_, s)| s.has_image).map(|(i, _)| i).collect();
         let mut rows = Rows::default();
         for &space in &self.plan.spaces {
-            let common = |mode| Common { at, blocks: self.blocks, space, mode, samples: &current.samples, keep: &keep };
+            let common = |mode| Common {
+                at,
+                blocks: self.blocks,
+                space,
+                mode,
+                tracked: self.tracked,
+                samples: &current.samples,
+                keep: &keep,
+            };
             if current.shared.sketched {
                 self.push(common("sketch"), &units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
             }

@@ -21,6 +21,8 @@ pub(super) struct Common<'a> {
     pub(super) blocks: usize,
     pub(super) space: Space,
     pub(super) mode: &'static str,
+    /// Whether they are tracked samples.
+    pub(super) tracked: bool,
     pub(super) samples: &'a [SampleInfo],
     /// Samples with a gradient; number `i` of a cell is sample `keep[i]`.
     pub(super) keep: &'a [usize],
@@ -45,6 +47,10 @@ impl Common<'_> {
     pub(super) fn push(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
         self.pairs(id, cell, rows);
         self.gradients(id, cell, rows);
+        // Tracked samples are no step's: there is no noise of theirs to speak of.
+        if self.tracked {
+            return;
+        }
         let (layer, depth, module) = self.names(id);
         rows.noise.extend(cell.noise().map(|noise| NoiseRow {
             stage: self.at.stage.to_owned(),
@@ -77,7 +83,7 @@ impl Common<'_> {
                 depth,
                 module: module.clone(),
                 space: self.space.name().to_owned(),
-                tracked: false,
+                tracked: self.tracked,
                 mode: self.mode.to_owned(),
                 sample_a: a.id.to_string(),
                 sample_b: b.id.to_string(),
@@ -107,7 +113,7 @@ impl Common<'_> {
                 depth,
                 module: module.clone(),
                 space: self.space.name().to_owned(),
-                tracked: false,
+                tracked: self.tracked,
                 mode: self.mode.to_owned(),
                 task: sample.task.as_deref().map(str::to_owned),
                 norm: place.and_then(|i| positive(cell.norm(i))),
