@@ -103,6 +103,11 @@ impl Recorder {
         self.budget.as_ref().is_none_or(Budget::allows)
     }
 
+    /// The same for gradients of samples, whose exact steps are no matter of the budget.
+    fn samples_allowed(&self, step: u64) -> bool {
+        self.allowed() || self.setup.config.exact_steps.contains(&step)
+    }
+
     fn trained(&self) -> usize {
         self.stage.tracker.as_ref().map_or(0, VisionTracker::trained)
     }
@@ -196,12 +201,15 @@ impl Recorder {
     }
 
     fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
+        if !self.samples_allowed(at.step) {
+            return Ok(0);
+        }
         let Some(samples) = &mut self.stage.samples else { return Ok(0) };
-        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise, gradients }, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
         self.sketch_cost += spent;
         let writer = &mut self.setup.writer;
-        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)? + writer.push(&gradients)?)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
@@ -231,9 +239,10 @@ impl Recorder {
             }
         }
         let found = self.stage.tracked.as_mut().map(|tracked| tracked.finish(view.at)).transpose()?;
-        let Rows { pairs, samples, .. } = found.flatten().unwrap_or_default().0;
+        let Rows { pairs, samples, gradients, .. } = found.flatten().unwrap_or_default().0;
         let writer = &mut self.setup.writer;
         let bytes = [writer.push(&routes)?, writer.push(&contexts)?, writer.push(&pairs)?, writer.push(&samples)?];
+        self.early_bytes += writer.push(&gradients)?;
         self.early_bytes += bytes.iter().sum::<u64>();
         self.cost += view.took + begun.elapsed();
         Ok(())
@@ -326,7 +335,7 @@ impl Hook for Recorder {
         if let Some(unseen) = self.stage.unseen.as_ref().filter(|_| self.sketches(step)) {
             observers.0.push(unseen.observer());
         }
-        let measured = self.setup.config.exact_steps.contains(&step) || self.allowed();
+        let measured = self.samples_allowed(step);
         if let Some(samples) = self.stage.samples.as_mut().filter(|_| measured) {
             observers.0.extend(samples.observer(view));
         }
