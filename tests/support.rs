@@ -1,8 +1,7 @@
 //! Running the program and looking at what it left.
 
 use covft_analyses::store::{
-    ContextRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow, RunDir,
-    SampleGradientRow, SampleRow, StepRow, read_records,
+    ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, RunDir, SampleRow, StepRow, read_records,
 };
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -94,10 +93,6 @@ pub(crate) fn records(run: &Path) -> Vec<String> {
     all.extend(debug(steps));
     all.extend(debug(rows::<LayerRow>(&run)));
     all.extend(debug(rows::<SampleRow>(&run)));
-    all.extend(debug(rows::<GradientRow>(&run)));
-    all.extend(debug(rows::<PairRow>(&run)));
-    all.extend(debug(rows::<SampleGradientRow>(&run)));
-    all.extend(debug(rows::<NoiseRow>(&run)));
     all.extend(debug(rows::<ContextRow>(&run)));
     all.extend(debug(rows::<RoutingRow>(&run)));
     all.extend(debug(rows::<EvalRow>(&run)));
