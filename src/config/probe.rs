@@ -107,7 +107,9 @@ impl ProbeConfig {
             ));
         }
         if self.log_grads && self.batch_sketches && self.sketch_spaces.is_empty() {
-            found.push("probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into());
+            found.push(
+                "probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into(),
+            );
         }
         found
     }
@@ -126,9 +128,10 @@ mod tests {
         let message = toml::from_str::<ProbeConfig>("evry = 1").unwrap_err().to_string();
         assert!(message.contains("evry") && message.contains("line 1"), "{message}");
         assert_eq!(ProbeConfig::default().violations(), Vec::<String>::new());
-        let wrong: ProbeConfig =
-            toml::from_str("log_grads = true\nsketch_buckets = 1\nbudget = 2.0\nsketch_layers = ['x']\nsketch_spaces = []")
-                .unwrap();
+        let wrong: ProbeConfig = toml::from_str(
+            "log_grads = true\nsketch_buckets = 1\nbudget = 2.0\nsketch_layers = ['x']\nsketch_spaces = []",
+        )
+        .unwrap();
         assert_eq!(wrong.violations().len(), 4);
     }
 }
