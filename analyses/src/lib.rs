@@ -3,6 +3,7 @@
 //! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
 pub mod cluster;
+pub mod conflict;
 pub mod direction;
 pub mod figures;
 pub mod reduce;

@@ -7,7 +7,7 @@ use super::adamw::AdamW;
 use super::checkpoint::{Loaded, StartValues};
 use super::error::{At, BoxError, TrainError};
 use super::gradients::clip_factor;
-use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, StepView};
+use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, StepView, UpdateView};
 use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
@@ -278,9 +278,14 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             GradClip::Off => 1.0,
             GradClip::Norm(largest) => clip_factor(grad_norm, largest),
         };
-        self.optimizer.step(share, factor).map_err(|source| self.tensor_failed(source))?;
+        let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
+        let moved = self.optimizer.step_measured(share, factor, watch).map_err(|source| self.tensor_failed(source))?;
         self.model.params().clear_gradients();
         times.optimizer += began.elapsed();
+        if watch.is_some() {
+            let view = UpdateView { at: self.id(), moved: &moved };
+            self.hooks.updated(&view).map_err(|source| self.hook_failed(source))?;
+        }
         Ok(Update { grad_norm, clip_factor: factor, learning_rates: self.optimizer.learning_rates(share) })
     }
 

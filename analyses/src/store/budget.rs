@@ -1,7 +1,6 @@
 //! Stream `budget`: what `[probe] budget` decided.
 
-use super::error::Result;
-use super::records::{Record, record};
+use super::records::record;
 use arrow::array::RecordBatch;
 use std::path::Path;
 

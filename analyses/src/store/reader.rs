@@ -58,22 +58,41 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
     Ok(read)
 }
 
-/// Hands every row of a stream to `see`, part by part: no more than one part is in memory. Returns one message a part that
-/// is damaged or of another format; its rows are left out.
+/// The typed rows of a stream, a few ten thousand at a time, so that a stream need not fit in memory. What `visit` is
+/// given comes in the order it was written. Returns one message a part that is damaged, whose rows are left out from there on.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_record_batches<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
+    let mut problems = Vec::new();
+    let (mut from, mut tries) = (0, 0);
+    'again: loop {
+        for (range, path) in part::list(&dir.stream(R::STREAM))?.parts {
+            if range.last < from {
+                continue;
+            }
+            let visited = part::visit(&path, range, from, &mut |batch| R::rows(batch, &path).map(&mut *visit));
+            match visited {
+                // It was merged into another between listing and opening.
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                Err(problem) => problems.push(problem),
+                Ok(()) => {}
+            }
+            from = range.last + 1;
+        }
+        return Ok(problems);
+    }
+}
+
+/// The same, row by row.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn visit_records<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<Vec<StoreError>> {
-    let mut problems = Vec::new();
-    visit_parts(dir, R::STREAM, 0, |part| {
-        let rows =
-            part.batches.and_then(|batches| batches.iter().map(|b| R::rows(b, &part.path)).collect::<Result<Vec<_>>>());
-        match rows {
-            Ok(rows) => rows.into_iter().flatten().for_each(&mut see),
-            Err(problem) => problems.push(problem),
-        }
-    })?;
-    Ok(problems)
+    visit_record_batches(dir, &mut |rows: Vec<R>| rows.into_iter().for_each(&mut see))
 }
 
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
