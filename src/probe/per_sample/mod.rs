@@ -15,11 +15,11 @@ mod tests;
 mod units;
 
 pub(super) use rows::Rows;
-pub use student::t_quantile;
 
 use super::error::ProbeError;
 use super::space::Space;
-use crate::config::probe::{ProbeConfig, SampleSpace};
+use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
 use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Place};
 use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
@@ -60,7 +60,7 @@ impl Plan {
 #[derive(Debug)]
 pub(super) struct PerSample {
     plan: Plan,
-    every: u64,
+    every: Schedule,
     sketches: bool,
     exact_steps: BTreeSet<u64>,
     projections: Arc<Mutex<Projections>>,
@@ -89,7 +89,7 @@ impl PerSample {
             return None;
         }
         let plan = Plan {
-            spaces: if trains { config.sample_spaces.iter().map(|s| space(*s)).collect() } else { vec![Space::Shared] },
+            spaces: if trains { config.sample_spaces.clone() } else { vec![Space::Shared] },
             modules: config.sample_modules.clone(),
             k: config.sketch_k.rows(),
             frozen_encoder: !trains,
@@ -98,14 +98,14 @@ impl PerSample {
         let expected = trained(view.params).filter(shown).map(|(name, _)| name).collect();
         let projections = Arc::new(Mutex::new(Projections::new(SEED, plan.k)));
         let exact_steps = config.exact_steps.iter().copied().collect();
-        let (every, sketches) = (config.samples_every.get(), config.sample_sketches);
+        let (every, sketches) = (config.samples_every.clone(), config.sample_sketches);
         Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked: false, current: None })
     }
 
     /// Who watches a micro-batch, at the steps that are measured.
     pub(super) fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
         let step = view.at.step;
-        let (sketched, exact) = (self.sketches && step.is_multiple_of(self.every), self.exact_steps.contains(&step));
+        let (sketched, exact) = (self.sketches && self.every.has(step), self.exact_steps.contains(&step));
         if !sketched && !exact {
             return None;
         }
@@ -184,13 +184,6 @@ impl PerSample {
         }
         self.checked = true;
         Ok(())
-    }
-}
-
-fn space(named: SampleSpace) -> Space {
-    match named {
-        SampleSpace::Trainable => Space::Trainable,
-        SampleSpace::Shared => Space::Shared,
     }
 }
 
