@@ -184,10 +184,10 @@ impl Recorder {
 
     fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
         let Some(samples) = &mut self.stage.samples else { return Ok(0) };
-        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise, gradients }, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
         let writer = &mut self.setup.writer;
-        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)? + writer.push(&gradients)?)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
