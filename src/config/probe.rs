@@ -45,7 +45,7 @@ pub struct ProbeConfig {
     /// Sketches of every sample's gradient of the vision encoder, and from them cosines between samples, their alignment
     /// with the step and the gradient noise; with `log_grads`.
     pub sample_sketches: bool,
-    /// Gradients of samples are measured at every n-th step, from step 0 on.
+    /// When gradients of samples are measured.
     pub samples_every: Schedule,
     /// Random projections of each side of a linear layer's gradient, both halves together: more of them, smaller errors.
     pub sketch_k: SketchK,
@@ -120,17 +120,6 @@ pub enum Space {
     Shared,
 }
 
-impl Space {
-    /// `trainable` or `shared`, as records name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trainable => "trainable",
-            Self::Shared => "shared",
-        }
-    }
-}
-
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
@@ -183,6 +172,11 @@ impl ProbeConfig {
         if self.log_grads && self.batch_sketches && self.sketch_spaces.is_empty() {
             found.push(
                 "probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into(),
+            );
+        }
+        if self.log_grads && self.sample_sketches && self.sample_spaces.is_empty() {
+            found.push(
+                "probe.sample_spaces: name \"trainable\", \"shared\" or both, or set sample_sketches = false".into(),
             );
         }
         found

@@ -3,6 +3,7 @@
 use crate::config::data::{DataConfig, ImageAspect};
 use crate::config::model::Tuning;
 use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
 use crate::config::train::{Stage, StageConfig, check_stages};
 use crate::data::{Dataset, ImageSpec, Order, Preparation, Sampler, Tokenizers};
 use crate::models::mllm::Mllm;
@@ -48,8 +49,12 @@ impl Hook for Losses {
 }
 
 fn probe() -> ProbeConfig {
-    let every = std::num::NonZeroU64::MIN;
-    ProbeConfig { log_grads: true, samples_every: every, exact_steps: vec![0, 1], ..ProbeConfig::default() }
+    ProbeConfig {
+        log_grads: true,
+        samples_every: Schedule::every(1),
+        exact_steps: vec![0, 1],
+        ..ProbeConfig::default()
+    }
 }
 
 fn case(tuning: &str) -> Case {
