@@ -132,6 +132,7 @@ fn a_live_run_is_followed_through_every_view() {
             score: None,
             scorer: None,
             scored: 0,
+            chance: None,
         }])
         .unwrap();
     writer.flush().unwrap();

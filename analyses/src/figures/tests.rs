@@ -79,6 +79,7 @@ pub(crate) fn synthetic(dir: &RunDir, log_grads: bool) {
                         score: Some(0.5),
                         scorer: None,
                         scored: 2,
+                        chance: Some(0.25),
                     }])
                     .unwrap();
             }
