@@ -35,6 +35,15 @@ impl RunDir {
         if dir.manifest().is_file() { Ok(dir) } else { Err(StoreError::NotARun { path: dir.path }) }
     }
 
+    /// A study's folder, whose records (`distances`) are read as a run's are.
+    ///
+    /// # Errors
+    /// [`StoreError::NotARun`] where no `study.json` is.
+    pub fn open_study(path: impl Into<PathBuf>) -> Result<Self> {
+        let dir = Self { path: path.into() };
+        if dir.path.join("study.json").is_file() { Ok(dir) } else { Err(StoreError::NotARun { path: dir.path }) }
+    }
+
     /// The runs directly below `folder`, in order of name; none if there is no such folder.
     ///
     /// # Errors

@@ -58,6 +58,35 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
     Ok(read)
 }
 
+/// The typed rows of a stream, a few ten thousand at a time, so that a stream need not fit in memory. What `visit` is
+/// given comes in the order it was written. Returns one message a part that is damaged, whose rows are left out from there on.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_records<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
+    let mut problems = Vec::new();
+    let (mut from, mut tries) = (0, 0);
+    'again: loop {
+        for (range, path) in part::list(&dir.stream(R::STREAM))?.parts {
+            if range.last < from {
+                continue;
+            }
+            let visited = part::visit(&path, range, from, &mut |batch| R::rows(batch, &path).map(&mut *visit));
+            match visited {
+                // It was merged into another between listing and opening.
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                Err(problem) => problems.push(problem),
+                Ok(()) => {}
+            }
+            from = range.last + 1;
+        }
+        return Ok(problems);
+    }
+}
+
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
 ///
 /// # Errors

@@ -1,0 +1,134 @@
+//! `layer-conflict`: share of the pairs in conflict by layer and module, with the share that is undecided.
+
+use super::axes::row_names;
+use super::color::{INK, Scale, ink_on};
+use super::drift::layer_name;
+use super::heat;
+use super::scene::{Across, Along, Canvas, Point};
+use super::source::Source;
+use super::tally::{self, Tally};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::store::ALL;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LayerConflict {
+    stage: String,
+    mode: String,
+    space: String,
+    /// Deepest first, `all` last.
+    layers: Vec<String>,
+    /// `all` first.
+    modules: Vec<String>,
+    /// `[layer][module]`; null where the layer has no such module.
+    cells: Vec<Vec<Option<Tally>>>,
+}
+
+impl LayerConflict {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::LayerConflict;
+        let mut found: BTreeMap<(Option<i32>, String), BTreeMap<String, Tally>> = BTreeMap::new();
+        let (stage, mode) = tally::visit(id, source, options, |row| match row {
+            None => found.clear(),
+            Some(row) => {
+                let of_layer = found.entry((row.depth, row.layer.clone())).or_default();
+                of_layer.entry(row.module.clone()).or_default().add(row);
+            }
+        })?;
+        let mut modules: Vec<String> = found.values().flat_map(|m| m.keys().cloned()).collect();
+        modules.sort_by_key(|m| (m != ALL, m.clone()));
+        modules.dedup();
+        // Deepest first; the row over all layers, whose depth is null, comes first in the map and last in the figure.
+        let rows: Vec<_> = found.iter().rev().collect();
+        let cells = rows.iter().map(|(_, of)| modules.iter().map(|m| of.get(m).copied()).collect()).collect();
+        let layers = rows.iter().map(|((_, layer), _)| layer.clone()).collect();
+        Ok(Self { stage, mode, space: options.space.clone(), layers, modules, cells })
+    }
+
+    fn shares(&self) -> Vec<Vec<Option<f64>>> {
+        let share = |t: &Option<Tally>| t.and_then(|t| t.share()).map(|s| s * 100.0);
+        self.cells.iter().map(|row| row.iter().map(share).collect()).collect()
+    }
+
+    fn modules(&self) -> Vec<String> {
+        self.modules.iter().map(|m| m.replace('_', " ")).collect()
+    }
+
+    fn cell_width(canvas: &Canvas) -> f64 {
+        canvas.width("100 | 100", canvas.small) + 3.0
+    }
+}
+
+impl Figure for LayerConflict {
+    fn size(&self, venue: Venue) -> Point {
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
+        let needed = Self::cell_width(&canvas) * self.modules.len() as f64 + 95.0;
+        let width = 72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() };
+        (width, (self.layers.len() as f64).mul_add(venue.small() * 1.5, venue.small() * 4.6 + 4.0))
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let small = canvas.small;
+        let shares = self.shares();
+        let highest = shares.iter().flatten().flatten().fold(0.0_f64, |a, s| a.max(*s));
+        let scale = Scale::sequential(0.0, highest.max(1.0));
+        let names: Vec<String> = self.layers.iter().map(|l| layer_name(l)).collect();
+        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max);
+        let from = (widest + canvas.title * 1.4 + 5.0, 4.0);
+        let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - small * 4.4);
+        heat::cells(canvas, from, to, &shares, scale);
+        let n = (self.modules.len().max(1) as f64, self.layers.len().max(1) as f64);
+        let (width, height) = ((to.0 - from.0) / n.0, (to.1 - from.1) / n.1);
+        let fits = Self::cell_width(canvas) <= width + 2.0;
+        for (r, row) in self.cells.iter().enumerate() {
+            for (c, tally) in row.iter().enumerate() {
+                let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
+                let Some(share) = tally.and_then(|t| t.share()) else {
+                    canvas.text("\u{2013}", middle, small, (Across::Center, Along::Middle), INK);
+                    continue;
+                };
+                let undecided = tally.and_then(|t| t.undecided_share()).unwrap_or(0.0) * 100.0;
+                let conflict = format!("{:.0}", share * 100.0);
+                let text = if fits { format!("{conflict} | {undecided:.0}") } else { conflict };
+                let ink = ink_on(scale.color(Some(share * 100.0)));
+                canvas.text(&text, middle, small, (Across::Center, Along::Middle), ink);
+            }
+        }
+        row_names(canvas, from.0, (from.1, to.1), &names);
+        for (c, name) in self.modules().iter().enumerate() {
+            let x = (c as f64 + 0.5).mul_add(width, from.0);
+            for (i, line) in canvas.wrap(name, small, width - 1.0, 2).iter().enumerate() {
+                let y = (i as f64).mul_add(small * 1.1, to.1 + 2.5);
+                canvas.text(line, (x, y), small, (Across::Center, Along::Top), INK);
+            }
+        }
+        canvas.upwards("layer", (canvas.title * 0.7, f64::midpoint(from.1, to.1)), canvas.title, INK);
+        heat::bar(canvas, (to.0, from.1), to.1, scale, "pairs in conflict (%)");
+        let pairs = self.cells.iter().flatten().flatten().map(|t| t.pairs).max().unwrap_or(0);
+        let key = if fits { "cell: % in conflict | % undecided" } else { "cell: % in conflict" };
+        let text = format!("{key}, of up to {pairs} pairs a cell");
+        let at = (4.0, canvas.size.1 - small * 1.3);
+        canvas.text(&text, at, small, (Across::Left, Along::Top), INK);
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for (layer, row) in self.layers.iter().zip(&self.cells) {
+            for (module, tally) in self.modules.iter().zip(row) {
+                let Some(t) = tally else { continue };
+                let [pairs, conflict, undecided] = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
+                rows.push([layer.clone(), module.clone(), cell(t.mean()), pairs, conflict, undecided]);
+            }
+        }
+        Table::new(["layer", "module", "mean_cosine", "pairs", "conflict", "undecided"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "mode": self.mode, "space": self.space,
+            "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! `task-conflict`: mean cosine between the gradients of samples of two tasks; the share of pairs in conflict, the share
+//! that is undecided and the number of pairs in the cells.
+
+use super::axes::row_names;
+use super::color::{INK, Scale, ink_on};
+use super::contexts::NO_TASK;
+use super::heat;
+use super::scene::{Across, Along, Canvas, Point};
+use super::source::Source;
+use super::tally::{self, Tally};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::store::ALL;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TaskConflict {
+    stage: String,
+    mode: String,
+    space: String,
+    layer: String,
+    tasks: Vec<String>,
+    /// `[task][task]`, symmetric.
+    cells: Vec<Vec<Tally>>,
+    all: Tally,
+}
+
+impl TaskConflict {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::TaskConflict;
+        let layer = options.layer.clone().unwrap_or_else(|| ALL.to_owned());
+        let mut found: BTreeMap<(String, String), Tally> = BTreeMap::new();
+        let mut all = Tally::default();
+        let (stage, mode) = tally::visit(id, source, options, |row| {
+            let Some(row) = row else {
+                found.clear();
+                all = Tally::default();
+                return;
+            };
+            if row.layer != layer || row.module != ALL {
+                return;
+            }
+            let task = |t: &Option<String>| t.clone().unwrap_or_else(|| NO_TASK.to_owned());
+            let (a, b) = (task(&row.task_a), task(&row.task_b));
+            found.entry(if a <= b { (a, b) } else { (b, a) }).or_default().add(row);
+            all.add(row);
+        })?;
+        let mut tasks: Vec<String> = found.keys().flat_map(|k| [k.0.clone(), k.1.clone()]).collect();
+        tasks.sort();
+        tasks.dedup();
+        if all.pairs == 0 {
+            let option = "`[probe] sample_sketches = true`; layers are named as in the records";
+            return Err(source.lacks(id, &format!("`pairs` of layer {layer} with a cosine"), option));
+        }
+        let at = |a: &String, b: &String| {
+            let key = if a <= b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
+            found.get(&key).copied().unwrap_or_default()
+        };
+        let cells = tasks.iter().map(|a| tasks.iter().map(|b| at(a, b)).collect()).collect();
+        Ok(Self { stage, mode, space: options.space.clone(), layer, tasks, cells, all })
+    }
+
+    fn means(&self) -> Vec<Vec<Option<f64>>> {
+        self.cells.iter().map(|row| row.iter().map(Tally::mean).collect()).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tasks.iter().map(|t| t.replace('_', " ")).collect()
+    }
+
+    /// Three lines of text a cell.
+    fn texts(tally: &Tally) -> [String; 3] {
+        let percent = |share: Option<f64>| share.map_or_else(|| "\u{2013}".to_owned(), |s| format!("{:.0}", s * 100.0));
+        let mean = tally.mean().map_or_else(|| "\u{2013}".to_owned(), |m| format!("{m:.2}").replace('-', "\u{2212}"));
+        [mean, format!("{} | {} %", percent(tally.share()), percent(tally.undecided_share())), count(tally.pairs)]
+    }
+
+    fn cell_width(canvas: &Canvas) -> f64 {
+        canvas.width("100 | 100 %", canvas.small) + 3.0
+    }
+
+    fn width(&self, venue: Venue) -> f64 {
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
+        let names = self.names().iter().map(|n| canvas.width(n, venue.small())).fold(0.0, f64::max);
+        let needed = names + 55.0 + Self::cell_width(&canvas) * self.tasks.len() as f64;
+        72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() }
+    }
+}
+
+/// 12,345 pairs are `12k`.
+fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{}k", n / 1000),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
+}
+
+impl Figure for TaskConflict {
+    fn size(&self, venue: Venue) -> Point {
+        let rows = self.tasks.len() as f64 * venue.small() * 3.6;
+        (self.width(venue), rows + venue.small() * 5.2)
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let small = canvas.small;
+        let means = self.means();
+        let scale = Scale::diverging(means.iter().flatten().flatten().copied());
+        let names = self.names();
+        let n = self.tasks.len().max(1) as f64;
+        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max).min(canvas.size.0 * 0.3);
+        let from = (widest + 7.0, 4.0);
+        let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - small * 4.6);
+        heat::cells(canvas, from, to, &means, scale);
+        let (width, height) = ((to.0 - from.0) / n, (to.1 - from.1) / n);
+        let fits = Self::cell_width(canvas) <= width + 2.0;
+        for (r, row) in self.cells.iter().enumerate() {
+            for (c, tally) in row.iter().enumerate() {
+                let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
+                let ink = ink_on(scale.color(tally.mean()));
+                let [mean, shares, pairs] = Self::texts(tally);
+                let lines = if fits { vec![mean, shares, pairs] } else { vec![mean] };
+                for (i, text) in lines.iter().enumerate() {
+                    let y = middle.1 + (i as f64 - (lines.len() as f64 - 1.0) / 2.0) * small * 1.08;
+                    canvas.text(text, (middle.0, y), small, (Across::Center, Along::Middle), ink);
+                }
+            }
+        }
+        let rows: Vec<String> = names.iter().map(|t| canvas.fit(t, small, canvas.size.0 * 0.3)).collect();
+        row_names(canvas, from.0, (from.1, to.1), &rows);
+        for (c, name) in names.iter().enumerate() {
+            let x = (c as f64 + 0.5).mul_add(width, from.0);
+            for (i, line) in canvas.wrap(name, small, width - 2.0, 2).iter().enumerate() {
+                let y = (i as f64).mul_add(small * 1.1, to.1 + 2.5);
+                canvas.text(line, (x, y), small, (Across::Center, Along::Top), INK);
+            }
+        }
+        heat::bar(canvas, (to.0, from.1), to.1, scale, "mean cosine");
+        let key = if fits { "cell: mean cosine; % in conflict | % undecided; pairs" } else { "cell: mean cosine" };
+        let share = |s: Option<f64>| s.unwrap_or(0.0) * 100.0;
+        let all = format!(
+            "all: {:.0} % in conflict, {:.0} % undecided, {} pairs",
+            share(self.all.share()),
+            share(self.all.undecided_share()),
+            count(self.all.pairs)
+        );
+        let both = format!("{key}. {all}");
+        let lines = canvas.wrap(&both, small, canvas.size.0 - 8.0, 2);
+        for (i, line) in lines.iter().enumerate() {
+            let y = canvas.size.1 - small * 1.15 * (lines.len() - i) as f64;
+            canvas.text(line, (4.0, y), small, (Across::Left, Along::Top), INK);
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for (a, row) in self.tasks.iter().zip(&self.cells) {
+            rows.extend(self.tasks.iter().zip(row).map(|(b, t)| {
+                let counts = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
+                let [pairs, conflict, undecided] = counts;
+                [a.clone(), b.clone(), cell(t.mean()), pairs, conflict, undecided]
+            }));
+        }
+        Table::new(["task_a", "task_b", "mean_cosine", "pairs", "conflict", "undecided"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "layer": self.layer, "mode": self.mode, "space": self.space,
+            "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
+            "share_in_conflict": self.all.share(), "share_undecided": self.all.undecided_share(), "pairs": self.all.pairs,
+        })
+    }
+}
