@@ -120,6 +120,7 @@ impl Recipe {
         if let Err(wrong) = self.data.check() {
             found.push(wrong.to_string());
         }
+        found.append(&mut self.probe.violations());
         if self.device != "cpu" && !self.device.starts_with("cuda:") {
             found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
         }

@@ -5,6 +5,7 @@ pub mod keys;
 mod load;
 pub mod model;
 pub mod probe;
+pub mod schedule;
 pub mod train;
 
 pub use load::ConfigError;

@@ -35,8 +35,10 @@ pub use dropout::{DropoutKey, dropout};
 pub use linear::{LinearShape, linear, linear_backward_input, linear_backward_weight};
 pub use matmul::{Matrix, matmul_into};
 pub use mixture::{mixture, mixture_backward_weights, scale_samples};
-pub use norm::{NormKind, norm, norm_backward};
-pub use reduce::{accumulate, all_finite, column_sums_into, dot, fill, scale_in_place, squared_distance, squared_norm};
+pub use norm::{NormKind, norm, norm_backward, norm_backward_samples};
+pub use reduce::{
+    accumulate, all_finite, column_sums_into, dot, fill, sample_sums, scale_in_place, squared_distance, squared_norm,
+};
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
 pub use threads::quiet_tensor_threads;

@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     fn probes(&self, step: u64) -> bool {
-        step.is_multiple_of(self.setup.config.every.get())
+        self.setup.config.every.has(step)
     }
 
     fn begin(&mut self, view: &StageView<'_>) -> Result<()> {
@@ -118,8 +118,8 @@ impl Recorder {
 
     fn record_samples(&mut self, view: &StepView<'_>) -> Result<u64> {
         let config = &self.setup.config;
-        let all = view.at.step.is_multiple_of(config.contexts_all_every.get());
-        let contexts = config.contexts && (all || view.at.step.is_multiple_of(config.contexts_every.get()));
+        let all = config.contexts_all_every.has(view.at.step);
+        let contexts = config.contexts && (all || config.contexts_every.has(view.at.step));
         let mut rows = (Vec::new(), Vec::new(), Vec::new());
         for (number, micro) in view.micro_batches.iter().enumerate() {
             rows.0.extend(micro.samples.iter().map(|sample| SampleRow {

@@ -2,6 +2,7 @@
 
 use super::{ProbeError, Recorder, RecorderSetup};
 use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};
@@ -15,7 +16,6 @@ use covft_analyses::store::{
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU64;
 
 #[derive(Debug, Default)]
 struct Moments(HashMap<String, Vec<f32>>);
@@ -245,7 +245,7 @@ fn lora_counts_with_the_weight_it_makes() {
 
 #[test]
 fn every_third_step_still_has_its_own_update() {
-    let config = ProbeConfig { every: NonZeroU64::new(3).unwrap(), ..log_grads() };
+    let config = ProbeConfig { every: Schedule::every(3), ..log_grads() };
     let mut rig = rig(model(&covft), config, None).unwrap();
     for step in 0..4 {
         assert_eq!(rig.recorder.wants_gradients(at(step)), step % 3 == 0);

@@ -2,6 +2,7 @@
 
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
+use crate::ops::BackwardObserver;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,30 @@ pub struct SampleLoss {
     pub loss_sum: f64,
     /// Labelled tokens.
     pub tokens: usize,
+}
+
+/// What is known of a sample before its forward pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleInfo {
+    /// Sample id.
+    pub id: Arc<str>,
+    /// Task, where the data names one.
+    pub task: Option<Arc<str>>,
+    /// Whether the sample has an image; one without has no gradient of the vision encoder.
+    pub has_image: bool,
+}
+
+/// A micro-batch before its forward pass.
+#[derive(Clone, Debug)]
+pub struct MicroView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// Number of the micro-batch within the step, from 0.
+    pub micro: u32,
+    /// Micro-batches of the step.
+    pub micro_batches: usize,
+    /// Samples in batch order.
+    pub samples: &'a [SampleInfo],
 }
 
 /// A micro-batch after its forward pass. `routing[i]` rows follow `samples`.
@@ -191,6 +216,11 @@ pub trait Hook {
     /// Whether [`gradients`](Self::gradients) should be called for this step.
     fn wants_gradients(&self, _: StepId<'_>) -> bool {
         false
+    }
+    /// Who watches the backward pass of a micro-batch, called before its forward pass; the step's micro-batches come in
+    /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
+    fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        None
     }
     /// An optimiser step is over.
     fn step(&mut self, _: &StepView<'_>) -> HookResult {

@@ -1,8 +1,10 @@
 //! The listeners of a run, called in order, and the time they take.
 
-use super::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use super::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView};
+use crate::ops::{BackwardObserver, Observers};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Hooks in the order they are called.
@@ -26,6 +28,13 @@ impl<'h> Hooks<'h> {
 
     pub(super) fn wants_gradients(&self, at: StepId<'_>) -> bool {
         self.list.iter().any(|hook| hook.wants_gradients(at))
+    }
+
+    pub(super) fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        let begin = Instant::now();
+        let observers = self.list.iter_mut().filter_map(|hook| hook.observer(view)).collect();
+        self.spent += begin.elapsed();
+        Observers(observers).joined()
     }
 
     pub(super) fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {

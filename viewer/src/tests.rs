@@ -83,6 +83,7 @@ fn step(writer: &mut RecordWriter, step: u64) {
                 sample: sample.into(),
                 layer: "1".into(),
                 depth: Some(1),
+                tracked: false,
                 logits: vec![0.0, 0.0],
                 weights: vec![first, 1.0 - first],
                 entropy: 0.5,

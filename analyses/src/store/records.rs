@@ -241,6 +241,8 @@ record! {
         layer: String,
         /// Sort key of the layer.
         depth: Option<i32>,
+        /// Whether the sample belongs to the tracked set; false for the step's own batch, and in older files.
+        tracked: bool,
         /// Routing logits `[E]`.
         logits: Vec<f32>,
         /// Routing weights `[E]`, which sum to 1.

@@ -4,7 +4,7 @@
 use crate::config::train::{GradClip, Length, PartRates, Schedule, SpikeConfig, Stage, Warmup};
 use crate::nn::{Init, LayerNorm, Linear, MapSource, ParamBuilder, ParamStore, Part, Stream, TensorSource};
 use crate::ops::{self, Ctx, LayerId, Weight};
-use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleLoss, StepId, StepView};
+use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleInfo, SampleLoss, StepId, StepView};
 use crate::train::step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Scope, StepBatch, StepModel};
 use crate::train::trainer::StagePlan;
 use crate::train::{BoxError, Outcome, Trainer};
@@ -92,8 +92,8 @@ pub(super) struct ToyBatch {
 }
 
 impl StepBatch for ToyBatch {
-    fn sample_ids(&self) -> Vec<Arc<str>> {
-        self.samples.iter().map(|s| s.id.clone()).collect()
+    fn samples(&self) -> Vec<SampleInfo> {
+        self.samples.iter().map(|s| SampleInfo { id: s.id.clone(), task: None, has_image: true }).collect()
     }
 
     fn labelled_tokens(&self) -> usize {
