@@ -76,9 +76,9 @@ impl Axes {
         self.y_axis(canvas, true);
         // After the grid, whose last line may lie on it.
         self.x_axis(canvas, x_title);
-        let widest = self.y_width(canvas);
         let middle = f64::midpoint(self.from.1, self.to.1);
-        canvas.upwards(y_title, (self.from.0 - 5.0 - widest - canvas.title * 0.75, middle), canvas.title, INK);
+        let left = self.from.0 - left_room(canvas, self.y) + canvas.title * 0.7;
+        canvas.upwards(y_title, (left, middle), canvas.title, INK);
     }
 
     /// The grid and the left edge, with or without numbers.
@@ -87,9 +87,9 @@ impl Axes {
         for tick in &ticks {
             let (_, y) = self.at(self.x.0, *tick);
             canvas.line(&[(self.from.0, y), (self.to.0, y)], GRID, 0.4);
-            canvas.line(&[(self.from.0 - 2.5, y), (self.from.0, y)], INK, 0.6);
+            canvas.line(&[(self.from.0 - canvas.small * 0.36, y), (self.from.0, y)], INK, 0.6);
             if numbers {
-                let place = (self.from.0 - 4.0, y);
+                let place = (self.from.0 - canvas.small * 0.57, y);
                 canvas.text(&label(*tick, &ticks), place, canvas.small, (Across::Right, Along::Middle), INK);
             }
         }
@@ -111,15 +111,15 @@ impl Axes {
         let ticks = some.unwrap_or_else(|| ticks(self.x.0, self.x.1, 1));
         for tick in &ticks {
             let (x, _) = self.at(*tick, self.y.0);
-            canvas.line(&[(x, bottom), (x, bottom + 2.5)], INK, 0.6);
+            canvas.line(&[(x, bottom), (x, bottom + canvas.small * 0.36)], INK, 0.6);
             let text = label(*tick, &ticks);
             let half = canvas.width(&text, canvas.small) / 2.0;
             // A label at the edge never leaves the figure.
-            let place = (x.min(canvas.size.0 - half - 0.5), bottom + 4.0);
+            let place = (x.min(canvas.size.0 - half - 0.5), bottom + canvas.small * 0.57);
             canvas.text(&text, place, canvas.small, (Across::Center, Along::Top), INK);
         }
         canvas.line(&[(self.from.0, bottom), self.to], INK, 0.6);
-        let place = (f64::midpoint(self.from.0, self.to.0), bottom + 5.5 + canvas.small * 1.05);
+        let place = (f64::midpoint(self.from.0, self.to.0), bottom + canvas.small * 1.84);
         canvas.text(title, place, canvas.title, (Across::Center, Along::Top), INK);
     }
 
@@ -133,12 +133,12 @@ impl Axes {
         let every = ((widest + canvas.small * 0.5) / gap).ceil().max(1.0) as usize;
         for (i, (value, name)) in names.iter().enumerate() {
             let (x, _) = self.at(*value, self.y.0);
-            canvas.line(&[(x, bottom), (x, bottom + 2.5)], INK, 0.6);
+            canvas.line(&[(x, bottom), (x, bottom + canvas.small * 0.36)], INK, 0.6);
             if i % every == 0 {
-                canvas.text(name, (x, bottom + 4.0), canvas.small, (Across::Center, Along::Top), INK);
+                canvas.text(name, (x, bottom + canvas.small * 0.57), canvas.small, (Across::Center, Along::Top), INK);
             }
         }
-        let place = (f64::midpoint(self.from.0, self.to.0), bottom + 5.5 + canvas.small * 1.05);
+        let place = (f64::midpoint(self.from.0, self.to.0), bottom + canvas.small * 1.84);
         canvas.text(title, place, canvas.title, (Across::Center, Along::Top), INK);
     }
 
@@ -146,21 +146,25 @@ impl Axes {
         ticks(self.y.0, self.y.1, ((self.to.1 - self.from.1) / (small * 2.4)).clamp(2.0, 8.0) as usize)
     }
 
-    fn y_width(&self, canvas: &Canvas) -> f64 {
-        let ticks = self.y_ticks(canvas.small);
+}
+
+/// Width of the tick labels of `y`, however many there are.
+fn y_width(canvas: &Canvas, y: (f64, f64)) -> f64 {
+    let of = |n: usize| {
+        let ticks = ticks(y.0, y.1, n);
         ticks.iter().map(|t| canvas.width(&label(*t, &ticks), canvas.small)).fold(0.0, f64::max)
-    }
+    };
+    (2..=8).map(of).fold(0.0, f64::max)
 }
 
 /// Room at the left for ticks of `y` and the title, pt.
-pub(super) fn left_room(canvas: &Canvas, y: (f64, f64), height: f64) -> f64 {
-    let at = Axes { from: (0.0, 0.0), to: (1.0, height), x: (0.0, 1.0), y };
-    at.y_width(canvas) + canvas.title * 1.4 + 6.0
+pub(super) fn left_room(canvas: &Canvas, y: (f64, f64)) -> f64 {
+    y_width(canvas, y) + canvas.title * 1.4 + canvas.small * 0.8
 }
 
 /// Room at the bottom for ticks and title, pt.
 pub(super) fn bottom_room(canvas: &Canvas) -> f64 {
-    canvas.small * 1.05 + canvas.title * 1.15 + 6.0
+    canvas.small * 1.95 + canvas.title * 1.1
 }
 
 /// Names of rows at the left of `x`, thinned out where they would touch.
@@ -208,7 +212,11 @@ pub(super) fn legend(canvas: &mut Canvas, entries: &[Entry], at: Point, right: f
                 canvas.mark(*shape, middle, 2.0, *color);
             }
             Mark::Alone(shape) => canvas.mark(*shape, middle, 2.4, *color),
-            Mark::Box => canvas.rect((x, y - small * 0.32), (x + swatch, y + small * 0.32), *color),
+            Mark::Box => {
+                let (from, to) = ((x, y - small * 0.32), (x + swatch, y + small * 0.32));
+                canvas.rect(from, to, *color);
+                canvas.outline(from, to, INK, 0.4);
+            }
         }
         canvas.text(&text, (x + swatch + 3.0, y), small, (Across::Left, Along::Middle), INK);
         x += width + small * 1.1;

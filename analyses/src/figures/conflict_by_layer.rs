@@ -57,7 +57,7 @@ impl Figure for ConflictByLayer {
         let values = self.pairs.iter().flat_map(|p| layers.iter().filter_map(|l| Self::at(p, l)));
         let (_, high) = range(values, 0.06).unwrap_or((0.0, 1.0));
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
-        let left = left_room(canvas, y, canvas.size.1 * 0.6);
+        let left = left_room(canvas, y);
         let right = canvas.size.0 - 5.0;
         let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 3.0;
         let to = (right, canvas.size.1 - bottom_room(canvas));

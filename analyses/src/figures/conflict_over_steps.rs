@@ -106,7 +106,7 @@ impl Figure for ConflictOverSteps {
         let (_, high) = range(ends.map(|p| p.1.2), 0.04).unwrap_or((0.0, 1.0));
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
         let columns = ((canvas.size.0 / 150.0) as usize).clamp(1, panels.len());
-        let left = left_room(canvas, y, 90.0);
+        let left = left_room(canvas, y);
         let entries = Self::entries(&panels[0].1);
         let small = canvas.small;
         canvas.text("layer", (left, small * 0.75), small, (Across::Left, Along::Middle), INK);

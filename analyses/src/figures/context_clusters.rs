@@ -114,7 +114,7 @@ impl Figure for ContextClusters {
         let y = range(self.dots.iter().map(|d| d.4), 0.04).unwrap_or((0.0, 1.0));
         let right = canvas.size.0 - 5.0;
         let top = self.legends(canvas, 5.0, right) - canvas.small * 0.4;
-        let left = left_room(canvas, y, canvas.size.1 * 0.6);
+        let left = left_room(canvas, y);
         let axes = Axes { from: (left, top), to: (right, canvas.size.1 - bottom_room(canvas)), x, y };
         let title = |i: usize| format!("PC {} ({:.1} % of variance)", i + 1, self.share[i] * 100.0);
         axes.frame(canvas, &title(0), &title(1));

@@ -41,23 +41,22 @@ pub(super) fn layer_name(layer: &str) -> String {
 
 fn panel(source: &Source, options: &Options) -> Result<Option<Panel>> {
     let wanted = source.stage(options.stage.as_deref());
-    let mut stage = None;
-    let mut by_layer: BTreeMap<(Option<i32>, String), BTreeMap<u64, f64>> = BTreeMap::new();
+    let ours = |row: &LayerRow| row.module == ALL && row.layer != ALL && wanted.as_ref().is_none_or(|w| *w == row.stage);
+    let mut stage: Option<String> = None;
     source.visit(|row: LayerRow| {
-        if row.module != ALL || row.layer == ALL || wanted.as_ref().is_some_and(|w| *w != row.stage) {
-            return;
+        // A stage that leaves the encoder alone does not take the place of one that trains it.
+        let counts = ours(&row) && (row.elements > 0 || wanted.is_some());
+        if counts && stage.as_ref() != Some(&row.stage) {
+            stage = Some(row.stage);
         }
-        if stage.as_ref() != Some(&row.stage) {
-            if row.elements == 0 && wanted.is_none() {
-                // A stage that leaves the encoder alone does not take the place of one that trains it.
-                return;
-            }
-            stage = Some(row.stage.clone());
-            by_layer.clear();
-        }
-        by_layer.entry((row.depth, row.layer)).or_default().insert(row.step, row.drift);
     })?;
     let Some(stage) = stage else { return Ok(None) };
+    let mut by_layer: BTreeMap<(Option<i32>, String), BTreeMap<u64, f64>> = BTreeMap::new();
+    source.visit(|row: LayerRow| {
+        if ours(&row) && row.stage == stage {
+            by_layer.entry((row.depth, row.layer)).or_default().insert(row.step, row.drift);
+        }
+    })?;
     let mut steps: Vec<u64> = by_layer.values().flat_map(|d| d.keys().copied()).collect();
     steps.sort_unstable();
     steps.dedup();

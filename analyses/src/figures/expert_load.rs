@@ -123,7 +123,7 @@ impl Figure for ExpertLoad {
     fn draw(&self, canvas: &mut Canvas) {
         let (small, title) = (canvas.small, canvas.title);
         let y = (0.0, self.high().min(1.0));
-        let left = left_room(canvas, y, small * 7.5);
+        let left = left_room(canvas, y);
         canvas.text("expert", (left, small * 0.75), small, (Across::Left, Along::Middle), INK);
         let start = left + canvas.width("expert", small) + 6.0;
         let used = legend(canvas, &self.entries(), (start, small * 0.75), canvas.size.0 - 5.0);

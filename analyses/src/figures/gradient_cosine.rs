@@ -105,8 +105,15 @@ impl GradientCosine {
                     canvas.rect(from, to, color.mix(WHITE, 0.35));
                 }
             }
-            let outline: Vec<(f64, f64)> = (0..BINS)
-                .flat_map(|b| [(share(run.histogram[b]), edge(b)), (share(run.histogram[b]), edge(b + 1))])
+            let first = run.histogram.iter().position(|n| *n > 0).unwrap_or(0);
+            let last = run.histogram.iter().rposition(|n| *n > 0).unwrap_or(0);
+            let ends = |bin: usize, at: usize| (0.0, edge(bin + at));
+            let steps = (first..=last)
+                .flat_map(|b| [(share(run.histogram[b]), edge(b)), (share(run.histogram[b]), edge(b + 1))]);
+            let outline: Vec<(f64, f64)> = [ends(first, 0)]
+                .into_iter()
+                .chain(steps)
+                .chain([ends(last, 1)])
                 .filter(|p| (side.y.0 - 1e-9..=side.y.1 + 1e-9).contains(&p.1))
                 .collect();
             canvas.dashed(&side.place(&outline), color, 0.8, dash);
@@ -124,7 +131,7 @@ impl Figure for GradientCosine {
 
     fn draw(&self, canvas: &mut Canvas) {
         let y = self.y();
-        let left = left_room(canvas, y, canvas.size.1 * 0.6);
+        let left = left_room(canvas, y);
         let right = canvas.size.0 - 5.0;
         let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 2.0;
         let bottom = canvas.size.1 - bottom_room(canvas);

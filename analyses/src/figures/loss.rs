@@ -126,12 +126,12 @@ impl Loss {
             let entry = |(i, r): (usize, &Run)| (r.label.clone(), series(i).color, Mark::Line(1.3, series(i).dash));
             self.runs.iter().enumerate().map(entry).collect()
         };
-        let mark = if self.alone() { VERMILION } else { INK };
+        let (mark, last) = if self.alone() { (VERMILION, INK) } else { (GREY, GREY) };
         if has(|s| !s.subset.is_empty()) {
             entries.push(("held-out subset".to_owned(), mark, Mark::Alone(Shape::Disc)));
         }
         if has(|s| !s.whole.is_empty()) {
-            entries.push(("held-out, all".to_owned(), INK, Mark::Alone(Shape::Diamond)));
+            entries.push(("held-out, all".to_owned(), last, Mark::Alone(Shape::Diamond)));
         }
         entries
     }
@@ -191,7 +191,7 @@ impl Figure for Loss {
     fn draw(&self, canvas: &mut Canvas) {
         let (x, y) = self.ranges();
         let height = canvas.size.1;
-        let left = left_room(canvas, y, height * 0.6);
+        let left = left_room(canvas, y);
         let right = canvas.size.0 - 5.0;
         let used = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right);
         let names = if self.alone() { canvas.small * 1.1 } else { 0.0 };

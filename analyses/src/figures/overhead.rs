@@ -53,8 +53,8 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, row: &StepRow) {
-        // The first step warms caches and the allocator.
-        if row.step > 0 {
+        // The first step warms caches and the allocator; a time that is not finite is none.
+        if row.step > 0 && row.ms_total.is_finite() {
             let known = [row.ms_data, row.ms_forward, row.ms_backward, row.ms_optimizer, row.ms_probe];
             let other = (row.ms_total - known.iter().sum::<f64>()).max(0.0);
             for (sum, part) in self.parts.iter_mut().zip(known.into_iter().chain([other])) {

@@ -93,7 +93,7 @@ impl Figure for RoutingContext {
 
     fn draw(&self, canvas: &mut Canvas) {
         let scale = self.scale();
-        let left = left_room(canvas, self.y, canvas.size.1 * 0.6);
+        let left = left_room(canvas, self.y);
         let top = canvas.small * 1.6;
         let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - bottom_room(canvas));
         let axes = Axes { from: (left, top), to, x: self.x, y: self.y };

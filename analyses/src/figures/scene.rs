@@ -8,12 +8,11 @@ pub(super) type Point = (f64, f64);
 
 /// A colour: red, green, blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rgb(pub u8, pub u8, pub u8);
+pub(super) struct Rgb(pub u8, pub u8, pub u8);
 
 impl Rgb {
     /// `part` of the way to `other`.
-    #[must_use]
-    pub fn mix(self, other: Self, part: f64) -> Self {
+    pub(super) fn mix(self, other: Self, part: f64) -> Self {
         let part = part.clamp(0.0, 1.0);
         let one = |a: u8, b: u8| f64::from(b).mul_add(part, f64::from(a) * (1.0 - part)).round() as u8;
         Self(one(self.0, other.0), one(self.1, other.1), one(self.2, other.2))
