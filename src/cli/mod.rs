@@ -2,8 +2,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
 mod bench;
+mod compare;
 mod data;
 mod drift;
+mod experiment;
 mod generate;
 mod init;
 mod inspect;
@@ -16,6 +18,7 @@ mod train;
 mod verify;
 #[cfg(feature = "viewer")]
 mod view;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     /// Train a recipe and record what happens to the vision encoder.
     Train(train::Args),
+    /// Studies of several runs: `conflict` of instructions, `methods` of tuning.
+    Experiment(experiment::Args),
     /// Write a commented recipe to start from.
     Init(init::Args),
     /// Parameter table, memory and time of a recipe; refuses what cannot fit.
@@ -71,6 +76,7 @@ pub fn main() -> ExitCode {
     // Building and dropping a graph of thousands of nodes recurses: give it room.
     let work = move || match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Experiment(args) => experiment::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Data(args) => data::run(&args),

@@ -42,6 +42,82 @@ pub struct ProbeConfig {
     pub contexts_all_every: Schedule,
     /// Routing logits and weights of all `CoMoE` layers, at every step.
     pub routing: bool,
+    /// Sketches of every sample's gradient of the vision encoder, and from them cosines between samples, their alignment
+    /// with the step and the gradient noise; with `log_grads`.
+    pub sample_sketches: bool,
+    /// Gradients of samples are measured at every n-th step, from step 0 on.
+    pub samples_every: NonZeroU64,
+    /// Random projections of each side of a linear layer's gradient, both halves together: more of them, smaller errors.
+    pub sketch_k: SketchK,
+    /// Steps of each stage at which inner products between samples are also computed exactly (slow, and both factors of
+    /// every layer's gradient are kept in memory).
+    pub exact_steps: Vec<u64>,
+    /// Over which parameters: `trainable` (each method's own), `shared` (attention, layer norms and feed-forward layers,
+    /// experts added up, frozen ones too).
+    pub sample_spaces: Vec<SampleSpace>,
+    /// Only these modules, as the spaces name them (`attention`, `mlp`, `layer_norm`, `experts`, `cve`, `gate`, ...); all of
+    /// them if empty.
+    pub sample_modules: Vec<String>,
+    /// Where nothing of the vision encoder trains, run it backward all the same for gradients of samples over `shared`. This
+    /// costs a backward pass of the encoder.
+    pub virtual_frozen: bool,
+    /// The samples' sketches themselves, as rows of kind `sample` in the stream `gradients`.
+    pub sample_gradients: bool,
+}
+
+/// Number of projections of a sketch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "usize", into = "usize")]
+#[schemars(with = "usize")]
+pub enum SketchK {
+    /// 16.
+    #[default]
+    K16,
+    /// 32.
+    K32,
+    /// 64.
+    K64,
+}
+
+impl SketchK {
+    /// The number.
+    #[must_use]
+    pub fn rows(self) -> usize {
+        match self {
+            Self::K16 => 16,
+            Self::K32 => 32,
+            Self::K64 => 64,
+        }
+    }
+}
+
+impl TryFrom<usize> for SketchK {
+    type Error = String;
+
+    fn try_from(k: usize) -> Result<Self, String> {
+        match k {
+            16 => Ok(Self::K16),
+            32 => Ok(Self::K32),
+            64 => Ok(Self::K64),
+            _ => Err(format!("sketch_k = {k}: choose 16, 32 or 64")),
+        }
+    }
+}
+
+impl From<SketchK> for usize {
+    fn from(k: SketchK) -> Self {
+        k.rows()
+    }
+}
+
+/// A set of parameters that gradients of samples are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleSpace {
+    /// What each method trains.
+    Trainable,
+    /// What all methods have, with virtual gradients of what is frozen.
+    Shared,
 }
 
 /// Which parameters gradients are compared over.
@@ -84,6 +160,14 @@ impl Default for ProbeConfig {
             contexts_every: Schedule::every(1),
             contexts_all_every: Schedule::every(10),
             routing: true,
+            sample_sketches: true,
+            samples_every: ten,
+            sketch_k: SketchK::default(),
+            exact_steps: Vec::new(),
+            sample_spaces: vec![SampleSpace::Trainable, SampleSpace::Shared],
+            sample_modules: Vec::new(),
+            virtual_frozen: false,
+            sample_gradients: false,
         }
     }
 }
@@ -107,7 +191,9 @@ impl ProbeConfig {
             ));
         }
         if self.log_grads && self.batch_sketches && self.sketch_spaces.is_empty() {
-            found.push("probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into());
+            found.push(
+                "probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into(),
+            );
         }
         found
     }
@@ -126,9 +212,10 @@ mod tests {
         let message = toml::from_str::<ProbeConfig>("evry = 1").unwrap_err().to_string();
         assert!(message.contains("evry") && message.contains("line 1"), "{message}");
         assert_eq!(ProbeConfig::default().violations(), Vec::<String>::new());
-        let wrong: ProbeConfig =
-            toml::from_str("log_grads = true\nsketch_buckets = 1\nbudget = 2.0\nsketch_layers = ['x']\nsketch_spaces = []")
-                .unwrap();
+        let wrong: ProbeConfig = toml::from_str(
+            "log_grads = true\nsketch_buckets = 1\nbudget = 2.0\nsketch_layers = ['x']\nsketch_spaces = []",
+        )
+        .unwrap();
         assert_eq!(wrong.violations().len(), 4);
     }
 }

@@ -49,7 +49,7 @@ pub use precision::{add_bias, matmul, softmax, wide};
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
 pub use watch::{observe, observe_bias};
-pub use weight::{GradSlot, Weight, read_numbers};
+pub use weight::{GradSlot, LentGradient, Weight, read_numbers};
 
 // The optimiser's loops have no gradient of their own and work on host numbers.
-pub use crate::kernels::{AdamWStep, adamw_update, scale_in_place, squared_norm};
+pub use crate::kernels::{AdamWStep, Moved, adamw_update, adamw_update_measured, scale_in_place, squared_norm};

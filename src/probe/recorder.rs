@@ -1,16 +1,26 @@
 //! The hook that writes the record streams.
 
+use super::batch_sketch::{self, SketchPlan};
+use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
+use super::per_sample::{PerSample, Rows};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
-use crate::train::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use crate::ops::BackwardObserver;
+use crate::train::hook::{
+    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView,
+};
 use covft_analyses::store::{
-    EvalRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
+    EvalRow, GradientRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Name of the budget's state in checkpoints.
+const BUDGET: &str = "probe.budget";
 
 type Result<T> = std::result::Result<T, ProbeError>;
 
@@ -34,12 +44,19 @@ pub struct Recorder {
     stage: Stage,
     /// Spent on the step so far.
     cost: Duration,
+    /// Of it by probes that the budget is over.
+    sketch_cost: Duration,
+    /// Rows of the step's sketches.
+    gradients: Vec<GradientRow>,
+    budget: Option<Budget>,
 }
 
 /// What is remembered of a stage.
 #[derive(Debug, Default)]
 struct Stage {
     tracker: Option<VisionTracker>,
+    sketches: Vec<SketchPlan>,
+    samples: Option<PerSample>,
     blocks: usize,
     gates: bool,
     checked: bool,
@@ -49,7 +66,9 @@ impl Recorder {
     /// A recorder that has seen nothing.
     #[must_use]
     pub fn new(setup: RecorderSetup) -> Self {
-        Self { setup, stage: Stage::default(), cost: Duration::ZERO }
+        let budget = setup.config.budget.map(Budget::new);
+        let (cost, sketch_cost) = (Duration::ZERO, Duration::ZERO);
+        Self { setup, stage: Stage::default(), cost, sketch_cost, gradients: Vec::new(), budget }
     }
 
     /// Closes the streams.
@@ -64,6 +83,20 @@ impl Recorder {
         self.setup.config.every.has(step)
     }
 
+    /// Whether sketches are scheduled at `step`.
+    fn sketches_due(&self, step: u64) -> bool {
+        !self.stage.sketches.is_empty() && self.setup.config.sketches_every.has(step)
+    }
+
+    /// Whether sketches are taken at `step`.
+    fn sketches(&self, step: u64) -> bool {
+        self.sketches_due(step) && self.budget.as_ref().is_none_or(Budget::allows)
+    }
+
+    fn trained(&self) -> usize {
+        self.stage.tracker.as_ref().map_or(0, VisionTracker::trained)
+    }
+
     fn begin(&mut self, view: &StageView<'_>) -> Result<()> {
         let config = &self.setup.config;
         let scale = self.setup.lora_scales.get(view.stage).copied();
@@ -72,7 +105,13 @@ impl Recorder {
             tracing::info!("nothing in the vision encoder trains in stage {}: drift 0, no gradients", view.stage);
         }
         let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
-        self.stage = Stage { tracker, blocks: blocks(view.params), gates, checked: false };
+        let mut sketches =
+            if config.log_grads && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
+        let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
+        sketches.retain(|plan| trains && plan.tensors() > 0);
+        let blocks = blocks(view.params);
+        let samples = PerSample::new(config, view, blocks);
+        self.stage = Stage { tracker, sketches, samples, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -143,14 +182,33 @@ impl Recorder {
         Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
     }
 
+    fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
+        let Some(samples) = &mut self.stage.samples else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        self.cost += spent;
+        let writer = &mut self.setup.writer;
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+    }
+
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
         let begun = Instant::now();
         self.check_fired(view)?;
-        let probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        let gradients = std::mem::take(&mut self.gradients);
+        let mut probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        probe_bytes += self.setup.writer.push(&gradients)?;
+        probe_bytes += self.record_sample_gradients(view.at)?;
+        probe_bytes += self.record_budget(view)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
         self.setup.writer.push(&[row])?;
         Ok(())
+    }
+
+    fn record_budget(&mut self, view: &StepView<'_>) -> Result<u64> {
+        let scheduled = self.sketches_due(view.at.step);
+        let cost = std::mem::take(&mut self.sketch_cost);
+        let row = self.budget.as_mut().and_then(|b| b.step(view.at, scheduled, cost, view.times.total));
+        Ok(self.setup.writer.push(&row.into_iter().collect::<Vec<_>>())?)
     }
 
     fn record_eval(&mut self, view: &EvalView<'_>) -> Result<()> {
@@ -171,8 +229,13 @@ impl Recorder {
 
     fn record_gradients(&mut self, view: &GradientView<'_>) -> Result<()> {
         let begun = Instant::now();
-        if let Some(tracker) = &mut self.stage.tracker {
+        if let Some(tracker) = self.stage.tracker.as_mut().filter(|_| self.setup.config.every.has(view.at.step)) {
             tracker.gradients(view.at.step, view.params, view.first_moments)?;
+        }
+        if self.sketches(view.at.step) {
+            let begun = Instant::now();
+            self.gradients = batch_sketch::rows(&self.stage.sketches, view.params, view.at, self.stage.blocks)?;
+            self.sketch_cost += begun.elapsed();
         }
         self.cost += begun.elapsed();
         Ok(())
@@ -185,12 +248,41 @@ impl Hook for Recorder {
     }
 
     fn wants_gradients(&self, at: StepId<'_>) -> bool {
-        let trained = self.stage.tracker.as_ref().map_or(0, VisionTracker::trained);
-        self.setup.config.log_grads && trained > 0 && self.probes(at.step)
+        let wanted = self.setup.config.log_grads && self.trained() > 0;
+        wanted && (self.probes(at.step) || self.sketches(at.step))
+    }
+
+    fn wants_update(&self, at: StepId<'_>) -> bool {
+        self.trained() > 0 && self.probes(at.step)
+    }
+
+    fn updated(&mut self, view: &UpdateView<'_>) -> HookResult {
+        let begun = Instant::now();
+        if let Some(tracker) = &mut self.stage.tracker {
+            tracker.take(view.at.step, view.moved, self.setup.config.log_grads);
+        }
+        self.cost += begun.elapsed();
+        Ok(())
+    }
+
+    fn save_state(&self) -> Option<(&'static str, serde_json::Value)> {
+        let budget = self.budget.as_ref()?;
+        Some((BUDGET, serde_json::to_value(budget).ok()?))
+    }
+
+    fn load_state(&mut self, states: &BTreeMap<String, serde_json::Value>) -> HookResult {
+        if let (Some(budget), Some(saved)) = (&mut self.budget, states.get(BUDGET)) {
+            *budget = serde_json::from_value(saved.clone())?;
+        }
+        Ok(())
     }
 
     fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         Ok(self.record_gradients(view)?)
+    }
+
+    fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        self.stage.samples.as_mut()?.observer(view)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {

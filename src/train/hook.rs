@@ -2,7 +2,7 @@
 
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
-use crate::ops::BackwardObserver;
+use crate::ops::{BackwardObserver, Moved};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +68,16 @@ pub struct GradientView<'a> {
     pub params: &'a ParamStore,
     /// The optimiser's first moments of the steps before this one, by parameter name; empty at a stage's first step.
     pub first_moments: &'a dyn FirstMoments,
+}
+
+/// The optimiser has moved, measured while it did: what needs no pass of its own over the parameters.
+#[derive(Debug)]
+pub struct UpdateView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// By name, in the store's order: the vision encoder's tensors that the optimiser moved on the host. The gradient is the
+    /// one before clipping; the first moment that of the steps before.
+    pub moved: &'a [(Arc<str>, Moved)],
 }
 
 /// Read access to AdamW's first moment.
@@ -221,6 +231,15 @@ pub trait Hook {
     /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
     fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
         None
+    }
+    /// Whether [`updated`](Self::updated) should be called for this step.
+    fn wants_update(&self, _: StepId<'_>) -> bool {
+        false
+    }
+    /// The optimiser has moved; comes before [`step`](Self::step) (not called when [`wants_update`](Self::wants_update) is
+    /// false).
+    fn updated(&mut self, _: &UpdateView<'_>) -> HookResult {
+        Ok(())
     }
     /// An optimiser step is over.
     fn step(&mut self, _: &StepView<'_>) -> HookResult {

@@ -1,6 +1,6 @@
 //! The listeners of a run, called in order, and the time they take.
 
-use super::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView};
+use super::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView};
 use crate::ops::{BackwardObserver, Observers};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,6 +39,14 @@ impl<'h> Hooks<'h> {
 
     pub(super) fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         self.each(|hook| if hook.wants_gradients(view.at) { hook.gradients(view) } else { Ok(()) })
+    }
+
+    pub(super) fn wants_update(&self, at: StepId<'_>) -> bool {
+        self.list.iter().any(|hook| hook.wants_update(at))
+    }
+
+    pub(super) fn updated(&mut self, view: &UpdateView<'_>) -> HookResult {
+        self.each(|hook| if hook.wants_update(view.at) { hook.updated(view) } else { Ok(()) })
     }
 
     pub(super) fn step(&mut self, view: &StepView<'_>) -> HookResult {

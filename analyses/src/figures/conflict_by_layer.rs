@@ -37,7 +37,7 @@ impl ConflictByLayer {
 
     fn entries(&self) -> Vec<Entry> {
         let methods = methods(&self.pairs);
-        let entry = |(i, (method, of)): (usize, &(&str, Vec<&Pair>))| {
+        let entry = |(i, (method, of)): (usize, &(String, Vec<&Pair>))| {
             (named(method, of.len()), series(i).color, Mark::Marked(series(i).shape, series(i).dash))
         };
         methods.iter().enumerate().map(entry).collect()
@@ -100,16 +100,16 @@ impl Figure for ConflictByLayer {
             for layer in &pair.layers {
                 let Some((step, value)) = layer.values.iter().next_back() else { continue };
                 let seed = pair.seed.map_or_else(String::new, |s| s.to_string());
-                let (study, method) = (pair.study.clone(), pair.method.clone());
-                rows.push([study, method, seed, layer.name.clone(), step.to_string(), cell(*value)]);
+                let (study, method, differ) = (pair.study.clone(), pair.method.clone(), pair.differ.clone());
+                rows.push([study, method, differ, seed, layer.name.clone(), step.to_string(), cell(*value)]);
             }
         }
-        Table::new(["study", "method", "seed", "layer", "step", "distance"], rows)
+        Table::new(["study", "method", "runs_differ_in", "seed", "layer", "step", "distance"], rows)
     }
 
     fn notes(&self) -> Value {
         json!({
-            "distance": self.measure.title(), "line": "mean over seeds", "bars": "smallest to largest over seeds",
+            "distance": self.measure.title(), "line": "mean over pairs", "bars": "smallest to largest over pairs",
             "pairs": self.pairs.iter().map(|p| json!([p.study, p.run_a, p.run_b, p.stage])).collect::<Vec<_>>(),
         })
     }

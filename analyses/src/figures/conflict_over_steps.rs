@@ -21,7 +21,7 @@ pub(super) struct ConflictOverSteps {
     pairs: Vec<Pair>,
 }
 
-/// A line of a panel: its name, and mean, smallest and largest value over the seeds by step.
+/// A line of a panel: its name, and mean, smallest and largest value over the pairs by step.
 struct Line {
     name: String,
     points: Vec<(f64, (f64, f64, f64))>,
@@ -78,7 +78,7 @@ impl ConflictOverSteps {
 
     fn panels(&self) -> Vec<(String, Vec<Line>)> {
         let bands = self.bands();
-        methods(&self.pairs).into_iter().map(|(m, of)| (named(m, of.len()), Self::lines(&of, &bands))).collect()
+        methods(&self.pairs).into_iter().map(|(m, of)| (named(&m, of.len()), Self::lines(&of, &bands))).collect()
     }
 
     fn width(&self, venue: Venue) -> (f64, usize) {
@@ -157,18 +157,18 @@ impl Figure for ConflictOverSteps {
             for layer in &pair.layers {
                 rows.extend(layer.values.iter().map(|(step, value)| {
                     let seed = pair.seed.map_or_else(String::new, |s| s.to_string());
-                    let (study, method) = (pair.study.clone(), pair.method.clone());
-                    [study, method, seed, layer.name.clone(), step.to_string(), cell(*value)]
+                    let (study, method, differ) = (pair.study.clone(), pair.method.clone(), pair.differ.clone());
+                    [study, method, differ, seed, layer.name.clone(), step.to_string(), cell(*value)]
                 }));
             }
         }
-        Table::new(["study", "method", "seed", "layer", "step", "distance"], rows)
+        Table::new(["study", "method", "runs_differ_in", "seed", "layer", "step", "distance"], rows)
     }
 
     fn notes(&self) -> Value {
         json!({
             "distance": self.measure.title(), "bands": self.bands(), "band": "mean over its layers",
-            "shading": "smallest to largest over seeds",
+            "shading": "smallest to largest over pairs",
             "pairs": self.pairs.iter().map(|p| json!([p.study, p.run_a, p.run_b, p.stage])).collect::<Vec<_>>(),
         })
     }

@@ -1,17 +1,14 @@
 //! Cosines with the dominant gradient direction, read from runs.
 
-use super::source::Inputs;
+use super::source::{Inputs, Source};
 use super::{FigureError, FigureId, Options, Result};
-use crate::store::{ALL, LayerRow};
+use crate::direction::{Definition, Series, directions, momentum};
+use crate::store::{ALL, LayerRow, option_that_logs};
 
 /// The cosines of one run.
 pub(super) struct Curve {
     pub label: String,
-    pub stage: String,
-    /// Step and cosine.
-    pub cosines: Vec<(f64, f64)>,
-    pub null: Option<(f64, f64)>,
-    pub mean_error: Option<f64>,
+    pub series: Series,
 }
 
 /// What the axis calls a direction.
@@ -34,35 +31,47 @@ pub(super) fn explain(direction: &str) -> &'static str {
     }
 }
 
-/// The curves of all runs that logged them, with the name of their direction.
-pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<(String, Vec<Curve>)> {
-    let direction = options.direction.clone().unwrap_or_else(|| "momentum".to_owned());
-    if direction != "momentum" {
-        return Err(FigureError::Unknown { kind: "direction", asked: direction, known: "momentum".to_owned() });
+/// The series over all layers, if the run logged it.
+fn series(source: &Source, definition: Definition, options: &Options) -> Result<Option<Series>> {
+    let stage = source.stage(options.stage.as_deref());
+    let all = if definition == Definition::Momentum {
+        let rows = source.rows(|r: &LayerRow| r.layer == ALL && r.module == ALL)?;
+        if options.space == "trainable" { momentum(&rows, stage.as_deref()) } else { Vec::new() }
+    } else {
+        directions(&source.run, definition, stage.as_deref(), &options.space)?
+    };
+    Ok(all.into_iter().find(|s| s.layer == ALL && s.cosines.iter().any(|c| c.is_finite())))
+}
+
+/// The curves of all runs that logged them, with the name of their direction: the one that is asked for, or else `mean`
+/// where a run has sketches, or else `momentum`.
+pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<(Definition, Vec<Curve>)> {
+    let asked = options.direction.as_ref();
+    let unknown = |asked: &String| FigureError::Unknown {
+        kind: "direction",
+        asked: asked.clone(),
+        known: Definition::ALL.map(Definition::name).join(", "),
+    };
+    let tries = match asked {
+        Some(asked) => vec![asked.parse().map_err(|_: String| unknown(asked))?],
+        None => vec![Definition::Mean, Definition::Momentum],
+    };
+    for definition in &tries {
+        let mut curves = Vec::new();
+        for source in &inputs.runs {
+            let label = source.label.clone();
+            curves.extend(series(source, *definition, options)?.map(|series| Curve { label, series }));
+        }
+        if !curves.is_empty() {
+            return Ok((*definition, curves));
+        }
     }
-    let mut curves = Vec::new();
-    for source in &inputs.runs {
-        let wanted = source.stage(options.stage.as_deref());
-        let mut curve: Option<Curve> = None;
-        source.visit(|row: LayerRow| {
-            let Some(cosine) = row.momentum.filter(|m| m.is_finite()) else { return };
-            if row.layer != ALL || row.module != ALL || wanted.as_ref().is_some_and(|w| *w != row.stage) {
-                return;
-            }
-            if curve.as_ref().is_none_or(|c| c.stage != row.stage) {
-                let (label, stage) = (source.label.clone(), row.stage.clone());
-                curve = Some(Curve { label, stage, cosines: Vec::new(), null: None, mean_error: None });
-            }
-            if let Some(curve) = &mut curve {
-                curve.cosines.push((row.step as f64, cosine));
-            }
-        })?;
-        curves.extend(curve);
-    }
-    if curves.is_empty() {
-        let source = inputs.runs.first().ok_or_else(|| inputs.nothing(id))?;
-        let option = "`--log-grads` (`[probe] log_grads = true`)";
-        return Err(source.lacks(id, "`layers.momentum`", option));
-    }
-    Ok((direction, curves))
+    let source = inputs.runs.first().ok_or_else(|| inputs.nothing(id))?;
+    Err(match asked {
+        Some(_) if tries[0] != Definition::Momentum => {
+            let what = format!("`gradients` of space {}", options.space);
+            source.lacks(id, &what, option_that_logs("gradients"))
+        }
+        _ => source.lacks(id, "`gradients` or `layers.momentum`", "`--log-grads` (`[probe] log_grads = true`)"),
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::source::Inputs;
 use super::{FigureId, Measure, Options, Result};
-use crate::store::{ALL, DistanceRow, Study, option_that_logs};
+use crate::store::{ALL, DistanceRow, Study, StudyRun, option_that_logs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,27 +22,31 @@ pub(super) struct Pair {
     pub run_a: String,
     pub run_b: String,
     pub method: String,
+    /// What the two runs differ in: the order of the samples alone is what the instructions must be held against.
+    pub differ: String,
     pub seed: Option<u64>,
     pub stage: String,
     /// By depth.
     pub layers: Vec<Layer>,
 }
 
-/// Pairs by method, in the order in which they came.
-pub(super) fn methods(pairs: &[Pair]) -> Vec<(&str, Vec<&Pair>)> {
-    let mut methods: Vec<(&str, Vec<&Pair>)> = Vec::new();
+/// Pairs by method and by what they differ in, in the order in which they came.
+pub(super) fn methods(pairs: &[Pair]) -> Vec<(String, Vec<&Pair>)> {
+    let same = pairs.iter().all(|p| p.differ == pairs[0].differ);
+    let mut methods: Vec<(String, Vec<&Pair>)> = Vec::new();
     for pair in pairs {
-        match methods.iter_mut().find(|m| m.0 == pair.method) {
+        let name = if same { pair.method.clone() } else { format!("{}, {}", pair.method, pair.differ) };
+        match methods.iter_mut().find(|m| m.0 == name) {
             Some((_, of)) => of.push(pair),
-            None => methods.push((&pair.method, vec![pair])),
+            None => methods.push((name, vec![pair])),
         }
     }
     methods
 }
 
-/// A method in a legend, with the number of its seeds.
+/// A method in a legend, with the number of its pairs.
 pub(super) fn named(method: &str, seeds: usize) -> String {
-    if seeds > 1 { format!("{method} ({seeds} seeds)") } else { method.to_owned() }
+    if seeds > 1 { format!("{method} ({seeds} pairs)") } else { method.to_owned() }
 }
 
 /// Mean, smallest and largest of what is there.
@@ -54,14 +58,26 @@ pub(super) fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64, f64
     (!values.is_empty()).then_some((mean, low, high))
 }
 
+/// What sets two runs apart besides their name, as legends say it.
+fn difference(a: &StudyRun, b: &StudyRun) -> &'static str {
+    match (a.tasks == b.tasks, a.seed == b.seed) {
+        (false, true) => "instructions",
+        (true, false) => "order alone",
+        (false, false) => "instructions and order",
+        (true, true) => "nothing",
+    }
+}
+
 fn pairs_of(study: &Study, name: &str, rows: Vec<DistanceRow>, measure: Measure) -> Vec<Pair> {
     let mut pairs: BTreeMap<(String, String), Pair> = BTreeMap::new();
     for row in rows {
-        let planned = study.runs.iter().find(|r| r.label == row.run_a);
+        let planned = |label: &str| study.runs.iter().find(|r| r.label == label);
+        let (a, b) = (planned(&row.run_a), planned(&row.run_b));
         let pair = pairs.entry((row.run_a.clone(), row.run_b.clone())).or_insert_with(|| Pair {
             study: name.to_owned(),
-            method: planned.map_or_else(|| row.run_a.clone(), |p| p.method.clone()),
-            seed: planned.map(|p| p.seed),
+            method: a.map_or_else(|| row.run_a.clone(), |a| a.method.clone()),
+            differ: a.zip(b).map_or_else(String::new, |(a, b)| difference(a, b).to_owned()),
+            seed: a.map(|a| a.seed),
             run_a: row.run_a,
             run_b: row.run_b,
             stage: row.stage,

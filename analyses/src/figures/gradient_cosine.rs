@@ -4,11 +4,10 @@
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
-use super::points::{Points, drawn, smoothed, thin};
+use super::points::{Points, drawn, finite, smoothed, thin};
 use super::scene::{Canvas, Point};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
-use crate::stats::Summary;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -40,40 +39,31 @@ pub(super) struct GradientCosine {
     runs: Vec<Run>,
 }
 
-fn histogram(cosines: &[f64]) -> Vec<u64> {
-    let mut counts = vec![0; BINS];
-    for cosine in cosines {
-        let bin = (f64::midpoint(*cosine, 1.0) * BINS as f64).floor().clamp(0.0, BINS as f64 - 1.0);
-        counts[bin as usize] += 1;
-    }
-    counts
-}
-
 impl GradientCosine {
     pub(super) fn load(inputs: &Inputs, options: &Options) -> Result<Self> {
         let id = FigureId::GradientCosine;
-        let (direction, curves) = directions::load(id, inputs, options)?;
+        let (definition, curves) = directions::load(id, inputs, options)?;
         let mut runs = Vec::new();
-        for Curve { label, stage, cosines, null, mean_error } in curves {
-            let values: Vec<f64> = cosines.iter().map(|c| c.1).collect();
-            let Some(summary) = Summary::of(values.iter().copied()) else { continue };
+        for Curve { label, series } in curves {
+            let Some(summary) = series.summary() else { continue };
+            let points = series.steps.iter().zip(&series.cosines).map(|(s, c)| (*s as f64, finite(*c)));
             runs.push(Run {
                 label,
-                stage,
-                histogram: histogram(&values),
-                steps: summary.n,
+                histogram: series.histogram(BINS),
+                steps: series.t(),
                 mean: summary.mean,
                 deviation: summary.deviation,
-                below_zero: values.iter().filter(|v| **v < 0.0).count() as f64 / summary.n as f64,
-                cosines: thin(cosines.into_iter().map(|c| (c.0, Some(c.1))).collect()),
-                null,
-                mean_error,
+                below_zero: series.below_zero().unwrap_or(0.0),
+                cosines: thin(points.collect()),
+                null: series.null.map(|n| (n.mean, n.deviation)),
+                mean_error: finite(series.mean_error),
+                stage: series.stage,
             });
         }
         if runs.is_empty() {
             return Err(inputs.nothing(id));
         }
-        Ok(Self { direction, space: options.space.clone(), runs })
+        Ok(Self { direction: definition.to_string(), space: options.space.clone(), runs })
     }
 
     fn entries(&self) -> Vec<Entry> {

@@ -6,12 +6,11 @@ use super::drift::layer_name;
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::tally::{self, Tally};
+use super::tally::{self, Pairs};
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
 use crate::store::ALL;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LayerConflict {
@@ -23,32 +22,30 @@ pub(super) struct LayerConflict {
     /// `all` first.
     modules: Vec<String>,
     /// `[layer][module]`; null where the layer has no such module.
-    cells: Vec<Vec<Option<Tally>>>,
+    cells: Vec<Vec<Option<Pairs>>>,
 }
 
 impl LayerConflict {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::LayerConflict;
-        let mut found: BTreeMap<(Option<i32>, String), BTreeMap<String, Tally>> = BTreeMap::new();
-        let (stage, mode) = tally::visit(id, source, options, |row| match row {
-            None => found.clear(),
-            Some(row) => {
-                let of_layer = found.entry((row.depth, row.layer.clone())).or_default();
-                of_layer.entry(row.module.clone()).or_default().add(row);
-            }
-        })?;
-        let mut modules: Vec<String> = found.values().flat_map(|m| m.keys().cloned()).collect();
+        let (found, mode) = tally::load(id, source, options, None, None)?;
+        let mut modules: Vec<String> = found.cells.iter().map(|c| c.module.clone()).collect();
         modules.sort_by_key(|m| (m != ALL, m.clone()));
         modules.dedup();
-        // Deepest first; the row over all layers, whose depth is null, comes first in the map and last in the figure.
-        let rows: Vec<_> = found.iter().rev().collect();
-        let cells = rows.iter().map(|(_, of)| modules.iter().map(|m| of.get(m).copied()).collect()).collect();
-        let layers = rows.iter().map(|((_, layer), _)| layer.clone()).collect();
-        Ok(Self { stage, mode, space: options.space.clone(), layers, modules, cells })
+        // By depth, the row over all layers after them: from the deepest down, and that one at the bottom.
+        let mut layers: Vec<String> = found.cells.iter().map(|c| c.layer.clone()).collect();
+        layers.dedup();
+        let (mut layers, over_all): (Vec<String>, Vec<String>) = layers.into_iter().partition(|l| l != ALL);
+        layers.reverse();
+        layers.extend(over_all);
+        let cell = |layer: &String, module: &String| found.cell(layer, module).map(|c| Pairs::of(&c.all));
+        let cells = layers.iter().map(|l| modules.iter().map(|m| cell(l, m)).collect()).collect();
+        let space = options.space.clone();
+        Ok(Self { stage: found.stage.clone(), mode: mode.to_owned(), space, layers, modules, cells })
     }
 
     fn shares(&self) -> Vec<Vec<Option<f64>>> {
-        let share = |t: &Option<Tally>| t.and_then(|t| t.share()).map(|s| s * 100.0);
+        let share = |t: &Option<Pairs>| t.and_then(|t| t.share());
         self.cells.iter().map(|row| row.iter().map(share).collect()).collect()
     }
 
@@ -89,10 +86,10 @@ impl Figure for LayerConflict {
                     canvas.text("\u{2013}", middle, small, (Across::Center, Along::Middle), INK);
                     continue;
                 };
-                let undecided = tally.and_then(|t| t.undecided_share()).unwrap_or(0.0) * 100.0;
-                let conflict = format!("{:.0}", share * 100.0);
+                let undecided = tally.and_then(|t| t.undecided_share()).unwrap_or(0.0);
+                let conflict = format!("{share:.0}");
                 let text = if fits { format!("{conflict} | {undecided:.0}") } else { conflict };
-                let ink = ink_on(scale.color(Some(share * 100.0)));
+                let ink = ink_on(scale.color(Some(share)));
                 canvas.text(&text, middle, small, (Across::Center, Along::Middle), ink);
             }
         }
@@ -119,10 +116,10 @@ impl Figure for LayerConflict {
             for (module, tally) in self.modules.iter().zip(row) {
                 let Some(t) = tally else { continue };
                 let [pairs, conflict, undecided] = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
-                rows.push([layer.clone(), module.clone(), cell(t.mean()), pairs, conflict, undecided]);
+                rows.push([layer.clone(), module.clone(), cell(t.mean), cell(t.error), pairs, conflict, undecided]);
             }
         }
-        Table::new(["layer", "module", "mean_cosine", "pairs", "conflict", "undecided"], rows)
+        Table::new(["layer", "module", "mean_cosine", "standard_error", "pairs", "conflict", "undecided"], rows)
     }
 
     fn notes(&self) -> Value {

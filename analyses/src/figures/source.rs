@@ -57,9 +57,14 @@ impl Source {
 
     /// Hands every row of a stream to `see`, with no more than a part of the stream in memory.
     pub(super) fn visit<R: Record>(&self, mut see: impl FnMut(R)) -> Result<()> {
-        let problems = visit_records::<R>(&self.run, &mut |rows| rows.into_iter().for_each(&mut see))?;
-        self.problems.borrow_mut().extend(problems.iter().map(ToString::to_string));
+        let problems = visit_records::<R>(&self.run, &mut see)?;
+        self.note(&problems);
         Ok(())
+    }
+
+    /// Keeps what could not be read, to be told once.
+    pub(super) fn note(&self, problems: &[StoreError]) {
+        self.problems.borrow_mut().extend(problems.iter().map(ToString::to_string));
     }
 
     /// The rows of a stream that `keep` takes.
@@ -110,7 +115,7 @@ impl StudySource {
     pub(super) fn rows<R: Record>(&self, keep: impl Fn(&R) -> bool) -> Result<Vec<R>> {
         let mut kept = Vec::new();
         let problems =
-            visit_records::<R>(&self.folder, &mut |rows| kept.extend(rows.into_iter().filter(|r| keep(r))))?;
+            visit_records::<R>(&self.folder, |row| kept.extend(Some(row).filter(|r| keep(r))))?;
         self.problems.borrow_mut().extend(problems.iter().map(ToString::to_string));
         Ok(kept)
     }
@@ -180,7 +185,7 @@ impl Inputs {
 
     fn open_study(&mut self, path: &Path, several: bool) -> Result<()> {
         let study = Study::read(path)?;
-        let folder = RunDir::open_study(path)?;
+        let folder = RunDir::of_study(path);
         for planned in &study.runs {
             let place = path.join(&planned.label);
             if !place.join("manifest.json").is_file() {

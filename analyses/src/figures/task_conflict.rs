@@ -3,16 +3,14 @@
 
 use super::axes::row_names;
 use super::color::{INK, Scale, ink_on};
-use super::contexts::NO_TASK;
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::tally::{self, Tally};
+use super::tally::{self, Pairs};
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
-use crate::store::ALL;
+use crate::store::{ALL, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TaskConflict {
@@ -22,47 +20,38 @@ pub(super) struct TaskConflict {
     layer: String,
     tasks: Vec<String>,
     /// `[task][task]`, symmetric.
-    cells: Vec<Vec<Tally>>,
-    all: Tally,
+    cells: Vec<Vec<Pairs>>,
+    all: Pairs,
+    /// How much longer sketches would have to be, where most pairs are undecided.
+    longer: Option<usize>,
+    /// Pairs with a sample that has no task.
+    unlabelled: u64,
 }
 
 impl TaskConflict {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::TaskConflict;
         let layer = options.layer.clone().unwrap_or_else(|| ALL.to_owned());
-        let mut found: BTreeMap<(String, String), Tally> = BTreeMap::new();
-        let mut all = Tally::default();
-        let (stage, mode) = tally::visit(id, source, options, |row| {
-            let Some(row) = row else {
-                found.clear();
-                all = Tally::default();
-                return;
-            };
-            if row.layer != layer || row.module != ALL {
-                return;
-            }
-            let task = |t: &Option<String>| t.clone().unwrap_or_else(|| NO_TASK.to_owned());
-            let (a, b) = (task(&row.task_a), task(&row.task_b));
-            found.entry(if a <= b { (a, b) } else { (b, a) }).or_default().add(row);
-            all.add(row);
-        })?;
-        let mut tasks: Vec<String> = found.keys().flat_map(|k| [k.0.clone(), k.1.clone()]).collect();
-        tasks.sort();
-        tasks.dedup();
-        if all.pairs == 0 {
-            let option = "`[probe] sample_sketches = true`; layers are named as in the records";
-            return Err(source.lacks(id, &format!("`pairs` of layer {layer} with a cosine"), option));
-        }
-        let at = |a: &String, b: &String| {
-            let key = if a <= b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
-            found.get(&key).copied().unwrap_or_default()
+        let (found, mode) = tally::load(id, source, options, Some(&layer), Some(ALL))?;
+        let Some(cell) = found.cell(&layer, ALL) else {
+            return Err(source.lacks(id, &format!("`pairs` of layer {layer}"), option_that_logs("pairs")));
         };
-        let cells = tasks.iter().map(|a| tasks.iter().map(|b| at(a, b)).collect()).collect();
-        Ok(Self { stage, mode, space: options.space.clone(), layer, tasks, cells, all })
+        let n = found.labels.len();
+        Ok(Self {
+            tasks: found.labels.to_vec(),
+            cells: (0..n).map(|a| (0..n).map(|b| Pairs::of(cell.matrix.get(a, b))).collect()).collect(),
+            all: Pairs::of(&cell.all),
+            longer: tally::longer(&cell.all),
+            unlabelled: found.unlabelled,
+            mode: mode.to_owned(),
+            space: options.space.clone(),
+            stage: found.stage,
+            layer,
+        })
     }
 
     fn means(&self) -> Vec<Vec<Option<f64>>> {
-        self.cells.iter().map(|row| row.iter().map(Tally::mean).collect()).collect()
+        self.cells.iter().map(|row| row.iter().map(|t| t.mean).collect()).collect()
     }
 
     fn names(&self) -> Vec<String> {
@@ -70,9 +59,9 @@ impl TaskConflict {
     }
 
     /// Three lines of text a cell.
-    fn texts(tally: &Tally) -> [String; 3] {
-        let percent = |share: Option<f64>| share.map_or_else(|| "\u{2013}".to_owned(), |s| format!("{:.0}", s * 100.0));
-        let mean = tally.mean().map_or_else(|| "\u{2013}".to_owned(), |m| format!("{m:.2}").replace('-', "\u{2212}"));
+    fn texts(tally: &Pairs) -> [String; 3] {
+        let percent = |share: Option<f64>| share.map_or_else(|| "\u{2013}".to_owned(), |s| format!("{s:.0}"));
+        let mean = tally.mean.map_or_else(|| "\u{2013}".to_owned(), |m| format!("{m:.2}").replace('-', "\u{2212}"));
         [mean, format!("{} | {} %", percent(tally.share()), percent(tally.undecided_share())), count(tally.pairs)]
     }
 
@@ -118,7 +107,7 @@ impl Figure for TaskConflict {
         for (r, row) in self.cells.iter().enumerate() {
             for (c, tally) in row.iter().enumerate() {
                 let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
-                let ink = ink_on(scale.color(tally.mean()));
+                let ink = ink_on(scale.color(tally.mean));
                 let [mean, shares, pairs] = Self::texts(tally);
                 let lines = if fits { vec![mean, shares, pairs] } else { vec![mean] };
                 for (i, text) in lines.iter().enumerate() {
@@ -138,14 +127,15 @@ impl Figure for TaskConflict {
         }
         heat::bar(canvas, (to.0, from.1), to.1, scale, "mean cosine");
         let key = if fits { "cell: mean cosine; % in conflict | % undecided; pairs" } else { "cell: mean cosine" };
-        let share = |s: Option<f64>| s.unwrap_or(0.0) * 100.0;
+        let share = |s: Option<f64>| s.unwrap_or(0.0);
         let all = format!(
             "all: {:.0} % in conflict, {:.0} % undecided, {} pairs",
             share(self.all.share()),
             share(self.all.undecided_share()),
             count(self.all.pairs)
         );
-        let both = format!("{key}. {all}");
+        let longer = self.longer.map_or_else(String::new, |f| format!("; sketches {f} times as long would decide"));
+        let both = format!("{key}. {all}{longer}");
         let lines = canvas.wrap(&both, small, canvas.size.0 - 8.0, 2);
         for (i, line) in lines.iter().enumerate() {
             let y = canvas.size.1 - small * 1.15 * (lines.len() - i) as f64;
@@ -159,17 +149,18 @@ impl Figure for TaskConflict {
             rows.extend(self.tasks.iter().zip(row).map(|(b, t)| {
                 let counts = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
                 let [pairs, conflict, undecided] = counts;
-                [a.clone(), b.clone(), cell(t.mean()), pairs, conflict, undecided]
+                [a.clone(), b.clone(), cell(t.mean), cell(t.error), pairs, conflict, undecided]
             }));
         }
-        Table::new(["task_a", "task_b", "mean_cosine", "pairs", "conflict", "undecided"], rows)
+        Table::new(["task_a", "task_b", "mean_cosine", "standard_error", "pairs", "conflict", "undecided"], rows)
     }
 
     fn notes(&self) -> Value {
         json!({
             "stage": self.stage, "layer": self.layer, "mode": self.mode, "space": self.space,
             "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
-            "share_in_conflict": self.all.share(), "share_undecided": self.all.undecided_share(), "pairs": self.all.pairs,
+            "percent_in_conflict": self.all.share(), "percent_undecided": self.all.undecided_share(), "pairs": self.all.pairs,
+            "pairs_without_a_task": self.unlabelled, "sketches_this_many_times_as_long_would_decide": self.longer,
         })
     }
 }

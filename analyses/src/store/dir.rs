@@ -35,13 +35,10 @@ impl RunDir {
         if dir.manifest().is_file() { Ok(dir) } else { Err(StoreError::NotARun { path: dir.path }) }
     }
 
-    /// A study's folder, whose records (`distances`) are read as a run's are.
-    ///
-    /// # Errors
-    /// [`StoreError::NotARun`] where no `study.json` is.
-    pub fn open_study(path: impl Into<PathBuf>) -> Result<Self> {
-        let dir = Self { path: path.into() };
-        if dir.path.join("study.json").is_file() { Ok(dir) } else { Err(StoreError::NotARun { path: dir.path }) }
+    /// The folder of a study, whose own records lie as a run's do.
+    #[must_use]
+    pub fn of_study(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 
     /// The runs directly below `folder`, in order of name; none if there is no such folder.

@@ -63,7 +63,7 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn visit_records<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
+pub fn visit_record_batches<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
     let mut problems = Vec::new();
     let (mut from, mut tries) = (0, 0);
     'again: loop {
@@ -85,6 +85,14 @@ pub fn visit_records<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> 
         }
         return Ok(problems);
     }
+}
+
+/// The same, row by row.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_records<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<Vec<StoreError>> {
+    visit_record_batches(dir, &mut |rows: Vec<R>| rows.into_iter().for_each(&mut see))
 }
 
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
@@ -110,10 +118,16 @@ pub(super) struct PartRead {
     pub batches: Result<Vec<RecordBatch>>,
 }
 
-/// Parts from number `from` on. A part that vanishes between listing and opening was merged just then: list again.
+/// Parts from number `from` on.
 pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<PartRead>> {
-    let mut from = from;
     let mut read = Vec::new();
+    visit_parts(dir, stream, from, |part| read.push(part))?;
+    Ok(read)
+}
+
+/// The same, one by one. A part that vanishes between listing and opening was merged just then: list again.
+fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRead)) -> Result<()> {
+    let mut from = from;
     let mut tries = 0;
     'again: loop {
         for (range, path) in part::list(&dir.stream(stream))?.parts {
@@ -128,8 +142,8 @@ pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<Pa
                 read => read.map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from)),
             };
             from = range.last + 1;
-            read.push(PartRead { range, path, batches });
+            see(PartRead { range, path, batches });
         }
-        return Ok(read);
+        return Ok(());
     }
 }

@@ -41,6 +41,7 @@ pub fn option_that_logs(stream: &str) -> &'static str {
         "contexts" => "`[probe] contexts = true` in a stage that trains the vision encoder with `covft`",
         "gradients" => "`--log-grads` with `[probe] batch_sketches = true`",
         "pairs" | "sample_gradients" | "noise" => "`--log-grads` with `[probe] sample_sketches = true`",
+        "budget" => "`[probe] budget`",
         "distances" => "`covft-probe experiment conflict`",
         "layers" => "`[probe] drift = true`, and `--log-grads` for gradient norms and cosines",
         "evals" | "predictions" => "`eval_every` of the stage's `[train]`",

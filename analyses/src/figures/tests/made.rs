@@ -246,7 +246,7 @@ pub(super) fn conflict_study(path: &Path) {
             let label = format!("{method}-{seed}-{task}");
             let dir = RunDir::create(path.join(&label)).unwrap();
             Manifest::start(vec![], seed, "cpu", "avx512").write(&dir).unwrap();
-            runs.push(StudyRun { label, method: method.into(), seed, tasks: vec!["grounding".into()] });
+            runs.push(StudyRun { label, method: method.into(), seed, tasks: vec![format!("grounding {task}")] });
         }
     }
     let study = Study {
@@ -259,7 +259,7 @@ pub(super) fn conflict_study(path: &Path) {
         runs,
     };
     study.write(path).unwrap();
-    let folder = RunDir::open_study(path).unwrap();
+    let folder = RunDir::of_study(path);
     let mut writer = RecordWriter::create(&folder, WriterOptions::default()).unwrap();
     for step in 0..120_u64 {
         for (m, method) in ["full", "covft"].into_iter().enumerate() {

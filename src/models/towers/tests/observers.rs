@@ -124,8 +124,7 @@ fn virtual_gradients_are_those_of_full_tuning() {
             let full = full.sums.lock().unwrap();
             assert_eq!(full.keys().collect::<Vec<_>>(), seen.sums.lock().unwrap().keys().collect::<Vec<_>>(), "{name}");
             for weight in full.keys() {
-                let (a, b): (Vec<f64>, Vec<f64>) =
-                    (seen.of(weight).unwrap(), full[weight].values().copied().collect());
+                let (a, b): (Vec<f64>, Vec<f64>) = (seen.of(weight).unwrap(), full[weight].values().copied().collect());
                 assert!(off(&a, &b) < 1e-4, "{name}: {weight} {}", off(&a, &b));
             }
         }
