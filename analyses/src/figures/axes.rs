@@ -145,7 +145,6 @@ impl Axes {
     fn y_ticks(&self, small: f64) -> Vec<f64> {
         ticks(self.y.0, self.y.1, ((self.to.1 - self.from.1) / (small * 2.4)).clamp(2.0, 8.0) as usize)
     }
-
 }
 
 /// Width of the tick labels of `y`, however many there are.

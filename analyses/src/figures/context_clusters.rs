@@ -105,7 +105,8 @@ impl Figure for ContextClusters {
         let width = venue.column() * 72.0;
         let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
         let start = 12.0 + canvas.width("cluster", venue.small());
-        let used: f64 = [self.key(), self.entries()].iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
+        let used: f64 =
+            [self.key(), self.entries()].iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
         (width, width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used)
     }
 

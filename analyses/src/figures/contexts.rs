@@ -81,9 +81,10 @@ fn layer(id: FigureId, source: &Source, options: &Options, stage: &str) -> Resul
         return names.into_iter().nth(pick).ok_or_else(|| lacking(id, source));
     };
     let data = |why| FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() };
-    names.contains(asked).then(|| asked.clone()).ok_or_else(|| {
-        data(format!("no context vectors of layer {asked}; there are those of {}", names.join(", ")))
-    })
+    names
+        .contains(asked)
+        .then(|| asked.clone())
+        .ok_or_else(|| data(format!("no context vectors of layer {asked}; there are those of {}", names.join(", "))))
 }
 
 fn lacking(id: FigureId, source: &Source) -> FigureError {
@@ -92,8 +93,8 @@ fn lacking(id: FigureId, source: &Source) -> FigureError {
 
 impl Contexts {
     pub(super) fn load(id: FigureId, source: &Source, options: &Options, routing: bool) -> Result<Self> {
-        let (stage, last) = last_step::<ContextRow>(source, options, |r| (&r.stage, r.step))?
-            .ok_or_else(|| lacking(id, source))?;
+        let (stage, last) =
+            last_step::<ContextRow>(source, options, |r| (&r.stage, r.step))?.ok_or_else(|| lacking(id, source))?;
         let layer = layer(id, source, options, &stage)?;
         let from_step = last.div_ceil(2);
         let mut found: BTreeMap<String, (u64, Vec<f64>)> = BTreeMap::new();

@@ -41,7 +41,8 @@ pub(super) fn layer_name(layer: &str) -> String {
 
 fn panel(source: &Source, options: &Options) -> Result<Option<Panel>> {
     let wanted = source.stage(options.stage.as_deref());
-    let ours = |row: &LayerRow| row.module == ALL && row.layer != ALL && wanted.as_ref().is_none_or(|w| *w == row.stage);
+    let ours =
+        |row: &LayerRow| row.module == ALL && row.layer != ALL && wanted.as_ref().is_none_or(|w| *w == row.stage);
     let mut stage: Option<String> = None;
     source.visit(|row: LayerRow| {
         // A stage that leaves the encoder alone does not take the place of one that trains it.

@@ -130,7 +130,11 @@ impl Figure for GradientCosine {
         let x = x.filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
         let axes = Axes { from: (left, top), to: (middle, bottom), x, y };
         let stage = &self.runs[0].stage;
-        axes.frame(canvas, &format!("step of stage {stage}"), &format!("cosine to {}", directions::short(&self.direction)));
+        axes.frame(
+            canvas,
+            &format!("step of stage {stage}"),
+            &format!("cosine to {}", directions::short(&self.direction)),
+        );
         canvas.line(&[axes.at(x.0, 0.0), axes.at(x.1, 0.0)], INK, 0.5);
         let pale = if self.runs.len() > 2 { 0.85 } else { 0.7 };
         for (i, run) in self.runs.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! Heat maps: cells and the colour bar.
 
 use super::axes::{label, ticks};
-use super::scene::{Across, Along, Canvas, Point};
 use super::color::{INK, Scale};
+use super::scene::{Across, Along, Canvas, Point};
 
 /// Room that a colour bar needs at the right, pt.
 pub(super) fn bar_room(canvas: &Canvas, scale: Scale) -> f64 {

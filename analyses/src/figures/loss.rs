@@ -106,12 +106,9 @@ impl Loss {
         let smooth: Vec<Points> = self.stages().map(|s| smoothed(&s.train, SMOOTHING)).collect();
         let held = || self.stages().flat_map(|s| s.subset.iter().chain(&s.whole));
         let shown = smooth.iter().flatten().chain(held());
-        let (low, high) = if self.alone() {
-            range(all().filter_map(|p| p.1), 0.04)
-        } else {
-            range(shown.filter_map(|p| p.1), 0.04)
-        }
-        .unwrap_or((0.0, 1.0));
+        let (low, high) =
+            if self.alone() { range(all().filter_map(|p| p.1), 0.04) } else { range(shown.filter_map(|p| p.1), 0.04) }
+                .unwrap_or((0.0, 1.0));
         (x, (if low > 0.0 && low < 0.5 * high { 0.0 } else { low }, high))
     }
 
@@ -229,7 +226,8 @@ impl Figure for Loss {
     }
 
     fn notes(&self) -> Value {
-        let stages = |r: &Run| json!({ "run": r.label, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
+        let stages =
+            |r: &Run| json!({ "run": r.label, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
         json!({
             "smoothing": SMOOTHING, "step": if self.alone() { "of the run" } else { "of the stage" },
             "runs": self.runs.iter().map(stages).collect::<Vec<_>>(),

@@ -73,10 +73,7 @@ struct Table {
 
 impl Table {
     fn new<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Self {
-        Self {
-            columns: columns.map(str::to_owned).to_vec(),
-            rows: rows.into_iter().map(|r| r.to_vec()).collect(),
-        }
+        Self { columns: columns.map(str::to_owned).to_vec(), rows: rows.into_iter().map(|r| r.to_vec()).collect() }
     }
 }
 

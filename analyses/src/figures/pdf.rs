@@ -22,8 +22,7 @@ const FONT_FILE: Ref = Ref::new(8);
 const TO_UNICODE: Ref = Ref::new(9);
 const INFO: Ref = Ref::new(10);
 const FIRST_IMAGE: i32 = 11;
-const IDENTITY: SystemInfo<'static> =
-    SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
+const IDENTITY: SystemInfo<'static> = SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
 
 fn deflate(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
@@ -182,7 +181,11 @@ impl Painter<'_> {
     fn path(&mut self, points: &[Point]) {
         for (i, p) in points.iter().enumerate() {
             let (x, y) = self.at(*p);
-            if i == 0 { self.content.move_to(x, y) } else { self.content.line_to(x, y) };
+            if i == 0 {
+                self.content.move_to(x, y)
+            } else {
+                self.content.line_to(x, y)
+            };
         }
     }
 

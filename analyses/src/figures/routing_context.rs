@@ -119,9 +119,12 @@ impl Figure for RoutingContext {
         let mut rows = Vec::new();
         let middle = |i: usize, (low, high): (f64, f64)| low + (high - low) * (i as f64 + 0.5) / CELLS as f64;
         for (r, row) in self.counts.iter().enumerate() {
-            rows.extend(row.iter().enumerate().filter(|(_, n)| **n > 0).map(|(c, n)| {
-                [middle(c, self.x).to_string(), middle(r, self.y).to_string(), n.to_string()]
-            }));
+            rows.extend(
+                row.iter()
+                    .enumerate()
+                    .filter(|(_, n)| **n > 0)
+                    .map(|(c, n)| [middle(c, self.x).to_string(), middle(r, self.y).to_string(), n.to_string()]),
+            );
         }
         Table::new(["context_similarity", "routing_similarity", "pairs"], rows)
     }

@@ -114,8 +114,7 @@ impl StudySource {
     /// The rows of a stream of the study itself.
     pub(super) fn rows<R: Record>(&self, keep: impl Fn(&R) -> bool) -> Result<Vec<R>> {
         let mut kept = Vec::new();
-        let problems =
-            visit_records::<R>(&self.folder, |row| kept.extend(Some(row).filter(|r| keep(r))))?;
+        let problems = visit_records::<R>(&self.folder, |row| kept.extend(Some(row).filter(|r| keep(r))))?;
         self.problems.borrow_mut().extend(problems.iter().map(ToString::to_string));
         Ok(kept)
     }

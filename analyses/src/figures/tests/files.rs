@@ -42,7 +42,8 @@ fn every_figure_at_every_venue() {
             assert!((7.0..100.0).contains(&smallest), "{id} {venue}: {smallest} pt");
             let pdf = inflated(&plot.draw(venue, Format::Pdf).unwrap());
             let before: Vec<&str> = pdf.split(" Tf").collect();
-            let sizes = before[..before.len() - 1].iter().map(|s| s.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+            let sizes =
+                before[..before.len() - 1].iter().map(|s| s.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
             assert!(sizes.fold(f64::INFINITY, f64::min) >= 7.0, "{id} {venue}");
             assert!(!pdf.contains("/Type3") && pdf.contains("/FontFile2") && pdf.contains("/CIDFontType2"), "{id}");
             let (width, height) = plot.size(venue);
@@ -110,7 +111,8 @@ fn same_numbers_same_bytes_and_again_from_the_sidecar_alone() {
         }
         let files = a.save(Venue::Cvpr, &[Format::Svg, Format::Pdf], &out, &["plot".into()]).unwrap();
         let (again, sidecar) = Plot::from_sidecar(&files[3]).unwrap();
-        let once_more = again.save(Venue::Cvpr, &[Format::Svg, Format::Pdf], &out.join("again"), &sidecar.command).unwrap();
+        let once_more =
+            again.save(Venue::Cvpr, &[Format::Svg, Format::Pdf], &out.join("again"), &sidecar.command).unwrap();
         for (x, y) in files.iter().zip(&once_more) {
             assert!(fs::read(x).unwrap() == fs::read(y).unwrap(), "{} differs", y.display());
         }
@@ -134,7 +136,8 @@ fn a_long_scatter_becomes_a_picture_inside_vector_axes() {
     let mut data = data["data"].take();
     let few = svg(data.clone());
     assert!(!few.contains("<image"));
-    let dots = (0..20_001_u64).map(|i| serde_json::json!([i.to_string(), i % 5, i % 5, made::noise(i), made::noise(2 * i)]));
+    let dots =
+        (0..20_001_u64).map(|i| serde_json::json!([i.to_string(), i % 5, i % 5, made::noise(i), made::noise(2 * i)]));
     data["dots"] = dots.collect();
     let many = svg(data);
     assert!(many.contains("<image") && many.contains(">cluster<") && many.matches("<path").count() < 100);
