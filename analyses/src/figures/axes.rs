@@ -11,8 +11,7 @@ pub(super) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     }
     let rough = span / count as f64;
     let power = 10_f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough * 0.999).unwrap_or(10.0 * power);
+    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough * 0.8).unwrap_or(10.0 * power);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
     (first..=last).map(|i| i as f64 * step).collect()
@@ -21,7 +20,10 @@ pub(super) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 /// A tick's label: as many digits as its neighbours need to differ, a true minus sign.
 pub(super) fn label(value: f64, all: &[f64]) -> String {
     let step = all.windows(2).map(|w| (w[1] - w[0]).abs()).fold(f64::INFINITY, f64::min);
-    let digits = if step.is_finite() { (-(step * 1.0001).log10().floor()).clamp(0.0, 9.0) as usize } else { 3 };
+    // One number alone: the fewest digits that say it.
+    let alone =
+        || (0..=6).find(|d| (format!("{value:.d$}").parse().unwrap_or(f64::NAN) - value).abs() < 1e-9).unwrap_or(6);
+    let digits = if step.is_finite() { (-(step * 1.0001).log10().floor()).clamp(0.0, 9.0) as usize } else { alone() };
     let text = if value.abs() >= 1e6 || (digits > 5 && value != 0.0) {
         format!("{value:.1e}")
     } else {
@@ -127,15 +129,16 @@ impl Axes {
     pub(super) fn names(&self, canvas: &mut Canvas, names: &[(f64, String)], title: &str) {
         let bottom = self.to.1;
         canvas.line(&[(self.from.0, bottom), self.to], INK, 0.6);
-        let widest = names.iter().map(|n| canvas.width(&n.1, canvas.small)).fold(0.0, f64::max);
-        let gap = names.windows(2).map(|w| self.at(w[1].0, 0.0).0 - self.at(w[0].0, 0.0).0).fold(f64::MAX, f64::min);
-        // Names that would touch are thinned out, never shrunk.
-        let every = ((widest + canvas.small * 0.5) / gap).ceil().max(1.0) as usize;
-        for (i, (value, name)) in names.iter().enumerate() {
+        // Names that would touch the one before are left out, never shrunk.
+        let mut end = f64::NEG_INFINITY;
+        for (value, name) in names {
             let (x, _) = self.at(*value, self.y.0);
             canvas.line(&[(x, bottom), (x, bottom + canvas.small * 0.36)], INK, 0.6);
-            if i % every == 0 {
-                canvas.text(name, (x, bottom + canvas.small * 0.57), canvas.small, (Across::Center, Along::Top), INK);
+            let half = canvas.width(name, canvas.small) / 2.0;
+            if x - half > end + canvas.small * 0.4 {
+                let place = (x, bottom + canvas.small * 0.57);
+                canvas.text(name, place, canvas.small, (Across::Center, Along::Top), INK);
+                end = x + half;
             }
         }
         let place = (f64::midpoint(self.from.0, self.to.0), bottom + canvas.small * 1.84);
@@ -229,6 +232,12 @@ pub(super) fn legend_height(canvas: &Canvas, entries: &[Entry], left: f64, right
     legend(&mut trial, entries, (left, 0.0), right)
 }
 
+/// Columns for `n` panels, at most `most` side by side: rows as equal as can be.
+pub(super) fn balanced(n: usize, most: usize) -> usize {
+    let n = n.max(1);
+    n.div_ceil(n.div_ceil(most.clamp(1, n)))
+}
+
 /// `n` panels in rows of at most `columns`: the top left corners and the size of each frame. `head` and `foot` are left
 /// free above and below each row, `left` before the first column, `gap` between columns.
 pub(super) struct Grid {
@@ -269,6 +278,8 @@ mod tests {
         let t = ticks(0.0, 400.0, 4);
         assert_eq!(t.iter().map(|v| label(*v, &t)).collect::<Vec<_>>(), ["0", "100", "200", "300", "400"]);
         assert_eq!(ticks(3.0, 3.0, 4), [3.0]);
+        assert_eq!([100.0, 0.25].map(|v| label(v, &[v])), ["100", "0.25"]);
+        assert_eq!([(6, 5), (3, 5), (7, 3), (0, 4)].map(|(n, most)| balanced(n, most)), [3, 3, 3, 1]);
     }
 
     #[test]

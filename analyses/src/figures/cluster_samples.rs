@@ -1,4 +1,5 @@
-//! `cluster-samples`: of each cluster of context vectors the four samples nearest to its centre: picture, question, answer.
+//! `cluster-samples`: of each cluster of context vectors the four samples nearest to its centre: picture, question,
+//! answer.
 
 use super::FigureError;
 use super::color::{GREY, INK, WHITE, cluster};

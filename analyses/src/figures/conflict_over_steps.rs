@@ -1,7 +1,7 @@
 //! `conflict-over-steps`: distance of the two runs of a conflict study over the steps, one line a layer or a band of
 //! layers, one panel a method.
 
-use super::axes::{Axes, Entry, Grid, Mark, bottom_room, left_room, legend, legend_height, range};
+use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, legend, legend_height, range};
 use super::color::{INK, WHITE, ordered};
 use super::distances::{self, Pair, methods, named, spread};
 use super::drift::layer_name;
@@ -84,7 +84,7 @@ impl ConflictOverSteps {
     fn width(&self, venue: Venue) -> (f64, usize) {
         let n = methods(&self.pairs).len();
         let width = 72.0 * if n > 1 { venue.full() } else { venue.column() };
-        (width, ((width / 150.0) as usize).clamp(1, n))
+        (width, balanced(n, (width / 150.0) as usize))
     }
 }
 
@@ -105,7 +105,7 @@ impl Figure for ConflictOverSteps {
         let x = range(ends.clone().map(|p| p.0), 0.0).filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
         let (_, high) = range(ends.map(|p| p.1.2), 0.04).unwrap_or((0.0, 1.0));
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
-        let columns = ((canvas.size.0 / 150.0) as usize).clamp(1, panels.len());
+        let columns = balanced(panels.len(), (canvas.size.0 / 150.0) as usize);
         let left = left_room(canvas, y);
         let entries = Self::entries(&panels[0].1);
         let small = canvas.small;
@@ -121,7 +121,7 @@ impl Figure for ConflictOverSteps {
             to: (right, canvas.size.1),
             head: if several { canvas.title * 1.5 } else { 4.0 },
             foot: bottom_room(canvas),
-            gap: left * 0.55,
+            gap: small * 1.6,
         };
         for (i, (name, lines)) in panels.iter().enumerate() {
             let (from, to) = grid.frame(i);
@@ -129,7 +129,7 @@ impl Figure for ConflictOverSteps {
             if i % columns == 0 {
                 axes.frame(canvas, "step", self.measure.title());
             } else {
-                axes.y_axis(canvas, true);
+                axes.y_axis(canvas, false);
                 axes.x_axis(canvas, "step");
             }
             if several {

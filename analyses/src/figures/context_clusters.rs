@@ -1,4 +1,5 @@
-//! `context-clusters`: context vectors on their first two principal components; colour = cluster (numbered), mark = task.
+//! `context-clusters`: context vectors on their first two principal components; colour = cluster (numbered), mark =
+//! task.
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
 use super::color::{INK, WHITE, cluster};

@@ -1,6 +1,6 @@
 //! `drift`: how far each layer of the vision encoder went from the stage's start, over its steps; one panel a run.
 
-use super::axes::{Axes, Grid, bottom_room, row_names};
+use super::axes::{Axes, Grid, balanced, bottom_room, row_names};
 use super::color::{INK, Scale};
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
@@ -94,7 +94,7 @@ impl Drift {
     }
 
     fn columns(&self, width: f64) -> usize {
-        ((width / 115.0) as usize).clamp(1, self.panels.len())
+        balanced(self.panels.len(), (width / 115.0) as usize)
     }
 
     fn width(&self, venue: Venue) -> f64 {

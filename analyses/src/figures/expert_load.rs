@@ -1,7 +1,7 @@
 //! `expert-load`: gate mass (mean weight) and hard load (share of samples whose largest weight it has) of each expert over
 //! the steps, layer by layer.
 
-use super::axes::{Axes, Entry, Grid, Mark, bottom_room, left_room, legend};
+use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, legend};
 use super::color::{GREY, INK, series};
 use super::contexts;
 use super::scene::{Across, Along, Canvas, Point};
@@ -103,7 +103,7 @@ impl ExpertLoad {
     }
 
     fn columns(&self, width: f64) -> usize {
-        ((width - 30.0) / 90.0).floor().clamp(1.0, self.layers.len().max(1) as f64) as usize
+        balanced(self.layers.len(), ((width - 30.0) / 90.0) as usize)
     }
 
     fn high(&self) -> f64 {
@@ -138,7 +138,7 @@ impl Figure for ExpertLoad {
             gap: 9.0,
         };
         let steps = || self.layers.iter().flat_map(|l| &l.steps).copied();
-        let x = super::axes::range(steps(), 0.0).filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
+        let x = (0.0, steps().fold(1.0, f64::max));
         for (i, layer) in self.layers.iter().enumerate() {
             let (from, to) = grid.frame(i);
             let gap = small * 0.9;

@@ -219,7 +219,7 @@ fn cmap(glyphs: &BTreeMap<char, u16>) -> Vec<u8> {
     [table, four, twelve].concat()
 }
 
-/// A `name` table: family, style, full and PostScript name. A subset carries no reserved name of its own, so it is told apart.
+/// A `name` table: family, style, full and PostScript name. A changed font may not carry its reserved name.
 fn name() -> Vec<u8> {
     let entries = [(1_u16, "Figure Sans"), (2, "Regular"), (4, "Figure Sans Regular"), (6, "FigureSans-Regular")];
     let (mut records, mut strings) = (Vec::new(), Vec::new());

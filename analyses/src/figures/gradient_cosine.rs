@@ -68,7 +68,7 @@ impl GradientCosine {
 
     fn entries(&self) -> Vec<Entry> {
         let entry = |(i, run): (usize, &Run)| {
-            let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { String::new() };
+            let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { "mean ".to_owned() };
             let text = format!("{named}{:.2} \u{b1} {:.2} (T = {})", run.mean, run.deviation, run.steps);
             (text.replace('-', "\u{2212}"), series(i).color, Mark::Line(1.3, series(i).dash))
         };

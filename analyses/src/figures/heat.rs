@@ -24,6 +24,23 @@ pub(super) fn cells(canvas: &mut Canvas, from: Point, to: Point, rows: &[Vec<Opt
     }
 }
 
+/// Lines that the names of columns `width` pt wide take, one or two.
+pub(super) fn column_lines(canvas: &Canvas, names: &[String], width: f64) -> usize {
+    names.iter().map(|n| canvas.wrap(n, canvas.small, width - 2.0, 2).len()).max().unwrap_or(1).max(1)
+}
+
+/// Names of columns below a map from the left edge to the bottom right corner.
+pub(super) fn column_names(canvas: &mut Canvas, (left, to): (f64, Point), names: &[String]) {
+    let width = (to.0 - left) / names.len().max(1) as f64;
+    for (c, name) in names.iter().enumerate() {
+        let x = (c as f64 + 0.5).mul_add(width, left);
+        for (i, line) in canvas.wrap(name, canvas.small, width - 2.0, 2).iter().enumerate() {
+            let y = (i as f64).mul_add(canvas.small * 1.1, to.1 + 2.5);
+            canvas.text(line, (x, y), canvas.small, (Across::Center, Along::Top), INK);
+        }
+    }
+}
+
 /// The colour bar, its left edge 8 pt right of `at.0`, between heights `at.1` and `bottom`.
 pub(super) fn bar(canvas: &mut Canvas, at: Point, bottom: f64, scale: Scale, title: &str) {
     let (left, right) = (at.0 + 8.0, at.0 + 16.0);

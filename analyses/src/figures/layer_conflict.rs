@@ -74,7 +74,10 @@ impl Figure for LayerConflict {
         let names: Vec<String> = self.layers.iter().map(|l| layer_name(l)).collect();
         let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max);
         let from = (widest + canvas.title * 1.4 + 5.0, 4.0);
-        let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - small * 4.4);
+        let right = canvas.size.0 - heat::bar_room(canvas, scale);
+        let modules = self.modules();
+        let below = heat::column_lines(canvas, &modules, (right - from.0) / modules.len().max(1) as f64) as f64;
+        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.0));
         heat::cells(canvas, from, to, &shares, scale);
         let n = (self.modules.len().max(1) as f64, self.layers.len().max(1) as f64);
         let (width, height) = ((to.0 - from.0) / n.0, (to.1 - from.1) / n.1);
@@ -94,13 +97,7 @@ impl Figure for LayerConflict {
             }
         }
         row_names(canvas, from.0, (from.1, to.1), &names);
-        for (c, name) in self.modules().iter().enumerate() {
-            let x = (c as f64 + 0.5).mul_add(width, from.0);
-            for (i, line) in canvas.wrap(name, small, width - 1.0, 2).iter().enumerate() {
-                let y = (i as f64).mul_add(small * 1.1, to.1 + 2.5);
-                canvas.text(line, (x, y), small, (Across::Center, Along::Top), INK);
-            }
-        }
+        heat::column_names(canvas, (from.0, to), &modules);
         canvas.upwards("layer", (canvas.title * 0.7, f64::midpoint(from.1, to.1)), canvas.title, INK);
         heat::bar(canvas, (to.0, from.1), to.1, scale, "pairs in conflict (%)");
         let pairs = self.cells.iter().flatten().flatten().map(|t| t.pairs).max().unwrap_or(0);

@@ -47,7 +47,7 @@ pub(super) fn pdf(scene: &Scene, title: &str) -> Result<Vec<u8>, String> {
     objects.finish();
     resources.finish();
     page.finish();
-    let content = deflate(&content(scene, &subset, &images))?;
+    let content = deflate(&content(scene, &subset))?;
     pdf.stream(CONTENT, &content).filter(Filter::FlateDecode);
     for (i, image) in images.iter().enumerate() {
         write_image(&mut pdf, i, image)?;
@@ -158,8 +158,7 @@ fn short(value: f64) -> f32 {
     ((value * 1000.0).round() / 1000.0) as f32
 }
 
-fn content(scene: &Scene, subset: &Subset, images: &[(Arc<Pixels>, bool)]) -> Vec<u8> {
-    debug_assert!(images.len() <= scene.items.len());
+fn content(scene: &Scene, subset: &Subset) -> Vec<u8> {
     let mut painter = Painter { content: Content::new(), height: scene.size.1, subset: &subset.glyphs, image: 0 };
     painter.content.set_line_join(LineJoinStyle::RoundJoin);
     for item in &scene.items {

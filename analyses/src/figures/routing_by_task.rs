@@ -1,6 +1,6 @@
 //! `routing-by-task`: mean routing weight of each expert for each task, layer by layer.
 
-use super::axes::{Grid, row_names};
+use super::axes::{Grid, balanced, row_names};
 use super::color::{INK, Scale, ink_on};
 use super::contexts;
 use super::heat;
@@ -80,7 +80,7 @@ impl RoutingByTask {
     /// Panels side by side: each expert's cell needs room for two digits.
     fn columns(&self, width: f64, small: f64) -> usize {
         let panel = self.experts() as f64 * small * 2.5 + 8.0;
-        ((width * (1.0 - NAMES) - 40.0) / panel).floor().clamp(1.0, self.layers.len().max(1) as f64) as usize
+        balanced(self.layers.len(), ((width * (1.0 - NAMES) - 40.0) / panel) as usize)
     }
 
     fn panel(&self, canvas: &mut Canvas, layer: &Layer, from: Point, to: Point) {

@@ -8,7 +8,7 @@ use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
-use crate::stats::{Interval, Stream, cosine, pearson_interval};
+use crate::stats::{Stream, cosine, quantiles};
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,6 +37,17 @@ pub(super) struct RoutingContext {
     counts: Vec<Vec<u64>>,
 }
 
+/// Pearson's correlation of weighted pairs; `None` where a side is constant.
+fn weighted(xs: &[f64], ys: &[f64], weight: impl Fn(usize) -> f64) -> Option<f64> {
+    let sum = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(|i| weight(i) * of(i)).sum::<f64>();
+    let total = sum(&|_| 1.0);
+    let (mx, my) = (sum(&|i| xs[i]) / total, sum(&|i| ys[i]) / total);
+    let xy = sum(&|i| (xs[i] - mx) * (ys[i] - my));
+    let (xx, yy) = (sum(&|i| (xs[i] - mx).powi(2)), sum(&|i| (ys[i] - my).powi(2)));
+    let r = xy / (xx * yy).sqrt();
+    r.is_finite().then(|| r.clamp(-1.0, 1.0))
+}
+
 fn bounds(values: &[f64]) -> (f64, f64) {
     let (low, high) = super::axes::range(values.iter().copied(), 0.0).unwrap_or((0.0, 1.0));
     if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
@@ -51,13 +62,14 @@ impl RoutingContext {
         let n = contexts.ids.len();
         let rows: Vec<Vec<f64>> = contexts.vectors.rows().into_iter().map(|r| r.to_vec()).collect();
         let mut stream = Stream::new(options.seed);
-        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        let (mut drawn, mut xs, mut ys) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PAIRS {
             let (a, b) = (stream.below(n), stream.below(n));
             if a == b {
                 continue;
             }
             if let (Some(x), Some(y)) = (cosine(&rows[a], &rows[b]), cosine(&weights[a], &weights[b])) {
+                drawn.push((a, b));
                 xs.push(x);
                 ys.push(y);
             }
@@ -67,8 +79,18 @@ impl RoutingContext {
             why: why.to_owned(),
             path: source.run.path().to_owned(),
         };
-        let Interval { estimate, low, high } = pearson_interval(&xs, &ys, RESAMPLES, options.seed)
-            .ok_or_else(|| data("contexts or routing weights of all samples are alike"))?;
+        let alike = || data("contexts or routing weights of all samples are alike");
+        let estimate = weighted(&xs, &ys, |_| 1.0).ok_or_else(alike)?;
+        // Pairs share samples, so samples are drawn again, not pairs: a pair counts as often as both its samples came.
+        let resampled: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|_| {
+                let mut times = vec![0_u32; n];
+                (0..n).for_each(|_| times[stream.below(n)] += 1);
+                weighted(&xs, &ys, |i| f64::from(times[drawn[i].0] * times[drawn[i].1]))
+            })
+            .collect();
+        let ends = quantiles(&resampled, &[0.025, 0.975]).ok_or_else(alike)?;
+        let (low, high) = (ends[0], ends[1]);
         let (x, y) = (bounds(&xs), bounds(&ys));
         let mut counts = vec![vec![0; CELLS]; CELLS];
         let place = |v: f64, (low, high): (f64, f64)| {
@@ -112,7 +134,7 @@ impl Figure for RoutingContext {
         let text = text.replace('-', "\u{2212}");
         canvas.text(&text, (left, canvas.small * 0.75), canvas.small, (Across::Left, Along::Middle), INK);
         canvas.line(&[axes.from, (axes.from.0, to.1), to], INK, 0.6);
-        heat::bar(canvas, (to.0, top), to.1, scale, "log10 of pairs");
+        heat::bar(canvas, (to.0, top), to.1, scale, "pairs (log10)");
     }
 
     fn table(&self) -> Table {
@@ -132,7 +154,7 @@ impl Figure for RoutingContext {
     fn notes(&self) -> Value {
         json!({
             "stage": self.stage, "layer": self.layer, "first_step": self.from_step, "samples": self.samples,
-            "pairs": self.pairs, "pearson_r": self.r, "interval_95": [self.low, self.high],
+            "pairs": self.pairs, "pearson_r": self.r, "interval_95": [self.low, self.high], "interval": "bootstrap over samples",
             "similarity": "cosine of context vectors, cosine of routing weights",
         })
     }

@@ -6,7 +6,6 @@ use super::scene::{Item, Point, Rgb, Scene};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 /// The characters that a drawing shows.
 pub(super) fn characters(scene: &Scene) -> BTreeSet<char> {
@@ -33,7 +32,7 @@ fn path(points: &[Point]) -> String {
     let mut text = String::new();
     for (i, p) in points.iter().enumerate() {
         text += if i == 0 { "M" } else { "L" };
-        let _ = write!(text, "{} {}", number(p.0), number(p.1));
+        text += &format!("{} {}", number(p.0), number(p.1));
     }
     text
 }

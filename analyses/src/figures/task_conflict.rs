@@ -100,7 +100,9 @@ impl Figure for TaskConflict {
         let n = self.tasks.len().max(1) as f64;
         let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max).min(canvas.size.0 * 0.3);
         let from = (widest + 7.0, 4.0);
-        let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - small * 4.6);
+        let right = canvas.size.0 - heat::bar_room(canvas, scale);
+        let below = heat::column_lines(canvas, &names, (right - from.0) / n) as f64;
+        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.9));
         heat::cells(canvas, from, to, &means, scale);
         let (width, height) = ((to.0 - from.0) / n, (to.1 - from.1) / n);
         let fits = Self::cell_width(canvas) <= width + 2.0;
@@ -118,13 +120,7 @@ impl Figure for TaskConflict {
         }
         let rows: Vec<String> = names.iter().map(|t| canvas.fit(t, small, canvas.size.0 * 0.3)).collect();
         row_names(canvas, from.0, (from.1, to.1), &rows);
-        for (c, name) in names.iter().enumerate() {
-            let x = (c as f64 + 0.5).mul_add(width, from.0);
-            for (i, line) in canvas.wrap(name, small, width - 2.0, 2).iter().enumerate() {
-                let y = (i as f64).mul_add(small * 1.1, to.1 + 2.5);
-                canvas.text(line, (x, y), small, (Across::Center, Along::Top), INK);
-            }
-        }
+        heat::column_names(canvas, (from.0, to), &names);
         heat::bar(canvas, (to.0, from.1), to.1, scale, "mean cosine");
         let key = if fits { "cell: mean cosine; % in conflict | % undecided; pairs" } else { "cell: mean cosine" };
         let share = |s: Option<f64>| s.unwrap_or(0.0);
