@@ -54,6 +54,8 @@ enum Command {
     Generate(generate::Args),
     /// Per-layer distance of two checkpoints.
     Drift(drift::Args),
+    /// Tables of runs and studies: losses, scores beside chance, gradient direction, drift, cost.
+    Compare(compare::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
     /// Time a training step, phase by phase.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Drift(args) => drift::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),

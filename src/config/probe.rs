@@ -45,8 +45,8 @@ pub struct ProbeConfig {
     /// Sketches of every sample's gradient of the vision encoder, and from them cosines between samples, their alignment
     /// with the step and the gradient noise; with `log_grads`.
     pub sample_sketches: bool,
-    /// Gradients of samples are measured at every n-th step, from step 0 on.
-    pub samples_every: NonZeroU64,
+    /// When gradients of samples are measured.
+    pub samples_every: Schedule,
     /// Random projections of each side of a linear layer's gradient, both halves together: more of them, smaller errors.
     pub sketch_k: SketchK,
     /// Steps of each stage at which inner products between samples are also computed exactly (slow, and both factors of
@@ -54,7 +54,7 @@ pub struct ProbeConfig {
     pub exact_steps: Vec<u64>,
     /// Over which parameters: `trainable` (each method's own), `shared` (attention, layer norms and feed-forward layers,
     /// experts added up, frozen ones too).
-    pub sample_spaces: Vec<SampleSpace>,
+    pub sample_spaces: Vec<Space>,
     /// Only these modules, as the spaces name them (`attention`, `mlp`, `layer_norm`, `experts`, `cve`, `gate`, ...); all of
     /// them if empty.
     pub sample_modules: Vec<String>,
@@ -110,16 +110,6 @@ impl From<SketchK> for usize {
     }
 }
 
-/// A set of parameters that gradients of samples are over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SampleSpace {
-    /// What each method trains.
-    Trainable,
-    /// What all methods have, with virtual gradients of what is frozen.
-    Shared,
-}
-
 /// Which parameters gradients are compared over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -128,17 +118,6 @@ pub enum Space {
     Trainable,
     /// Attention, layer norms and feed-forward layers (summed over experts), whether they train or not.
     Shared,
-}
-
-impl Space {
-    /// `trainable` or `shared`, as records name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trainable => "trainable",
-            Self::Shared => "shared",
-        }
-    }
 }
 
 impl Default for ProbeConfig {
@@ -161,10 +140,10 @@ impl Default for ProbeConfig {
             contexts_all_every: Schedule::every(10),
             routing: true,
             sample_sketches: true,
-            samples_every: ten,
+            samples_every: Schedule::every(10),
             sketch_k: SketchK::default(),
             exact_steps: Vec::new(),
-            sample_spaces: vec![SampleSpace::Trainable, SampleSpace::Shared],
+            sample_spaces: vec![Space::Trainable, Space::Shared],
             sample_modules: Vec::new(),
             virtual_frozen: false,
             sample_gradients: false,
@@ -193,6 +172,11 @@ impl ProbeConfig {
         if self.log_grads && self.batch_sketches && self.sketch_spaces.is_empty() {
             found.push(
                 "probe.sketch_spaces: name \"trainable\", \"shared\" or both, or set batch_sketches = false".into(),
+            );
+        }
+        if self.log_grads && self.sample_sketches && self.sample_spaces.is_empty() {
+            found.push(
+                "probe.sample_spaces: name \"trainable\", \"shared\" or both, or set sample_sketches = false".into(),
             );
         }
         found

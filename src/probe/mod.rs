@@ -9,7 +9,7 @@ mod drift;
 mod error;
 mod lora;
 pub mod memory;
-pub(crate) mod per_sample;
+pub mod per_sample;
 mod recorder;
 mod routing;
 pub mod space;

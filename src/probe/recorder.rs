@@ -1,6 +1,6 @@
 //! The hook that writes the record streams.
 
-use super::batch_sketch::{self, SketchPlan};
+use super::batch_sketch::{self, SketchPlan, VirtualGradients};
 use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
@@ -8,7 +8,7 @@ use super::per_sample::{PerSample, Rows};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
-use crate::ops::BackwardObserver;
+use crate::ops::{BackwardObserver, Observers};
 use crate::train::hook::{
     EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView,
 };
@@ -56,6 +56,8 @@ pub struct Recorder {
 struct Stage {
     tracker: Option<VisionTracker>,
     sketches: Vec<SketchPlan>,
+    /// Gradients of what the sketches are over and does not train.
+    unseen: Option<VirtualGradients>,
     samples: Option<PerSample>,
     blocks: usize,
     gates: bool,
@@ -90,7 +92,12 @@ impl Recorder {
 
     /// Whether sketches are taken at `step`.
     fn sketches(&self, step: u64) -> bool {
-        self.sketches_due(step) && self.budget.as_ref().is_none_or(Budget::allows)
+        self.sketches_due(step) && self.allowed()
+    }
+
+    /// Whether the budget lets gradients be measured now.
+    fn allowed(&self) -> bool {
+        self.budget.as_ref().is_none_or(Budget::allows)
     }
 
     fn trained(&self) -> usize {
@@ -108,10 +115,12 @@ impl Recorder {
         let mut sketches =
             if config.log_grads && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
         let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
-        sketches.retain(|plan| trains && plan.tensors() > 0);
+        sketches.retain(|plan| (trains || config.virtual_frozen) && plan.tensors() > 0);
+        let frozen: Vec<_> = sketches.iter().flat_map(|plan| plan.frozen(view.params)).collect();
+        let unseen = (!frozen.is_empty()).then(|| VirtualGradients::new(frozen, !trains));
         let blocks = blocks(view.params);
         let samples = PerSample::new(config, view, blocks);
-        self.stage = Stage { tracker, sketches, samples, blocks, gates, checked: false };
+        self.stage = Stage { tracker, sketches, unseen, samples, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -184,10 +193,11 @@ impl Recorder {
 
     fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
         let Some(samples) = &mut self.stage.samples else { return Ok(0) };
-        let Some((Rows { pairs, samples, noise }, spent)) = samples.finish(at)? else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise, gradients }, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
+        self.sketch_cost += spent;
         let writer = &mut self.setup.writer;
-        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)?)
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)? + writer.push(&gradients)?)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
@@ -205,7 +215,8 @@ impl Recorder {
     }
 
     fn record_budget(&mut self, view: &StepView<'_>) -> Result<u64> {
-        let scheduled = self.sketches_due(view.at.step);
+        let samples = self.stage.samples.is_some() && self.setup.config.samples_every.has(view.at.step);
+        let scheduled = samples || self.sketches_due(view.at.step);
         let cost = std::mem::take(&mut self.sketch_cost);
         let row = self.budget.as_mut().and_then(|b| b.step(view.at, scheduled, cost, view.times.total));
         Ok(self.setup.writer.push(&row.into_iter().collect::<Vec<_>>())?)
@@ -234,8 +245,11 @@ impl Recorder {
         }
         if self.sketches(view.at.step) {
             let begun = Instant::now();
-            self.gradients = batch_sketch::rows(&self.stage.sketches, view.params, view.at, self.stage.blocks)?;
-            self.sketch_cost += begun.elapsed();
+            let (seen, spent) = self.stage.unseen.as_ref().map(VirtualGradients::take).unwrap_or_default();
+            let Stage { sketches, blocks, .. } = &self.stage;
+            self.gradients = batch_sketch::rows(sketches, view.params, &seen, view.at, *blocks)?;
+            self.cost += spent;
+            self.sketch_cost += begun.elapsed() + spent;
         }
         self.cost += begun.elapsed();
         Ok(())
@@ -248,8 +262,8 @@ impl Hook for Recorder {
     }
 
     fn wants_gradients(&self, at: StepId<'_>) -> bool {
-        let wanted = self.setup.config.log_grads && self.trained() > 0;
-        wanted && (self.probes(at.step) || self.sketches(at.step))
+        let directions = self.setup.config.log_grads && self.trained() > 0 && self.probes(at.step);
+        directions || self.sketches(at.step)
     }
 
     fn wants_update(&self, at: StepId<'_>) -> bool {
@@ -282,7 +296,16 @@ impl Hook for Recorder {
     }
 
     fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
-        self.stage.samples.as_mut()?.observer(view)
+        let step = view.at.step;
+        let mut observers = Observers::default();
+        if let Some(unseen) = self.stage.unseen.as_ref().filter(|_| self.sketches(step)) {
+            observers.0.push(unseen.observer());
+        }
+        let measured = self.setup.config.exact_steps.contains(&step) || self.allowed();
+        if let Some(samples) = self.stage.samples.as_mut().filter(|_| measured) {
+            observers.0.extend(samples.observer(view));
+        }
+        observers.joined()
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {

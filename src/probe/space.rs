@@ -1,29 +1,11 @@
 //! Which gradients a number is over, so that methods can be compared.
 
+pub use crate::config::probe::Space;
 use crate::ops::Place;
-
-/// A set of parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Space {
-    /// Each method's own trained parameters.
-    Trainable,
-    /// Attention, layer norms and feed-forward layers, whose gradient under `CoMoE` is the sum over the experts (the gradient
-    /// of a shift common to all), with virtual gradients of what is frozen.
-    Shared,
-}
 
 impl Space {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Trainable, Self::Shared];
-
-    /// As records name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trainable => "trainable",
-            Self::Shared => "shared",
-        }
-    }
 
     /// The module that a weight at `place` counts under; `None` if it is not in this space.
     #[must_use]

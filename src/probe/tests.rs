@@ -80,7 +80,7 @@ fn rig(
 }
 
 fn log_grads() -> ProbeConfig {
-    ProbeConfig { log_grads: true, ..ProbeConfig::default() }
+    ProbeConfig { log_grads: true, sample_sketches: false, ..ProbeConfig::default() }
 }
 
 fn batch() -> MicroBatch {

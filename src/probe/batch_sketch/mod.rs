@@ -8,13 +8,15 @@ mod plan;
 mod sketch;
 #[cfg(test)]
 mod tests;
+mod virtual_gradients;
 
 pub(super) use plan::SketchPlan;
 pub use sketch::{Sketch, tensor_key};
+pub(super) use virtual_gradients::{Gradients, VirtualGradients};
 
 use super::drift::depth;
 use super::error::ProbeError;
-use crate::config::probe::Space;
+use super::space::Space;
 use crate::nn::ParamStore;
 use crate::train::hook::StepId;
 use covft_analyses::store::GradientRow;
@@ -24,12 +26,13 @@ use half::f16;
 pub(super) fn rows(
     plans: &[SketchPlan],
     params: &ParamStore,
+    seen: &Gradients,
     at: StepId<'_>,
     blocks: usize,
 ) -> Result<Vec<GradientRow>, ProbeError> {
     let mut rows = Vec::new();
     for plan in plans {
-        for (layer, sketch) in plan.take(params)? {
+        for (layer, sketch) in plan.take(params, seen)? {
             rows.push(row(&sketch, plan.space(), at, layer.to_string(), depth(layer, blocks)));
         }
     }

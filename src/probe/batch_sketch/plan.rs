@@ -1,10 +1,12 @@
 //! Which tensors a layer's sketch is over, and how the work is split.
 
 use super::super::error::ProbeError;
+use super::super::space::Space;
 use super::sketch::{Filling, Sketch, tensor_key};
-use crate::config::probe::{ProbeConfig, Space};
+use super::virtual_gradients::Gradients;
+use crate::config::probe::ProbeConfig;
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::{LayerId, LentGradient, read_numbers};
+use crate::ops::{LayerId, LentGradient, Place, read_numbers};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,10 +30,11 @@ pub(in crate::probe) struct SketchPlan {
     layers: BTreeMap<LayerId, Vec<Entry>>,
 }
 
-/// A gradient, lent by its slot or copied from a device.
+/// A gradient: lent by its slot, copied from a device, or of a weight that does not train.
 enum Gradient<'s> {
     Lent(LentGradient<'s>),
     Copied(Vec<f32>),
+    Virtual(&'s [f32]),
 }
 
 impl Deref for Gradient<'_> {
@@ -41,6 +44,7 @@ impl Deref for Gradient<'_> {
         match self {
             Self::Lent(lent) => lent,
             Self::Copied(copy) => copy,
+            Self::Virtual(seen) => seen,
         }
     }
 }
@@ -61,7 +65,7 @@ struct Task<'a> {
 impl SketchPlan {
     /// The plan of each space that `config` names.
     pub(in crate::probe) fn all(config: &ProbeConfig, params: &ParamStore) -> Vec<Self> {
-        let mut spaces = config.sketch_spaces.clone();
+        let mut spaces: Vec<Space> = config.sketch_spaces.clone();
         spaces.sort_unstable();
         spaces.dedup();
         spaces.into_iter().map(|space| Self::new(space, config, params)).collect()
@@ -91,12 +95,29 @@ impl SketchPlan {
         self.layers.values().flatten().map(|entry| entry.sources.len()).sum()
     }
 
-    /// Sketches of the gradients that the slots hold, by layer; layers without any gradient are left out.
-    pub(in crate::probe) fn take(&self, params: &ParamStore) -> Result<Vec<(LayerId, Sketch)>, ProbeError> {
+    /// The weights that have no gradient slot, and where they stand.
+    pub(in crate::probe) fn frozen(&self, params: &ParamStore) -> Vec<(String, Place)> {
+        let names = self.layers.values().flatten().flat_map(|entry| &entry.sources);
+        let place =
+            |param: &Param| Place { layer: param.role.layer.unwrap_or(LayerId::Embeddings), module: param.role.module };
+        let frozen = names.filter_map(|name| params.get(name)).filter(|p| !p.weight.is_trainable());
+        frozen.map(|p| (p.weight.name().to_owned(), place(p))).collect()
+    }
+
+    /// Sketches of the gradients that the slots hold and of the virtual ones, by layer; layers without any gradient are
+    /// left out.
+    pub(in crate::probe) fn take(
+        &self,
+        params: &ParamStore,
+        seen: &Gradients,
+    ) -> Result<Vec<(LayerId, Sketch)>, ProbeError> {
         let mut lent: Vec<(LayerId, u64, Vec<Gradient<'_>>)> = Vec::new();
         for (layer, entries) in &self.layers {
             for entry in entries {
-                let gradients = entry.sources.iter().filter_map(|name| gradient(params.get(name)?).transpose());
+                let gradients = entry.sources.iter().filter_map(|name| {
+                    let seen = seen.get(name).map(|seen| Ok(Gradient::Virtual(seen)));
+                    seen.or_else(|| gradient(params.get(name)?).transpose())
+                });
                 let gradients = gradients.collect::<Result<Vec<_>, _>>()?;
                 if !gradients.is_empty() {
                     lent.push((*layer, entry.key, gradients));
@@ -172,17 +193,14 @@ fn gradient(param: &Param) -> Result<Option<Gradient<'_>>, ProbeError> {
 
 fn wanted(param: &Param, space: Space, config: &ProbeConfig) -> bool {
     let role = &param.role;
-    let of_space = match space {
-        Space::Trainable => param.weight.is_trainable(),
-        Space::Shared => matches!(role.module, "attention" | "layer_norm" | "mlp" | "experts"),
-    };
-    let layer = role.layer.unwrap_or(LayerId::Embeddings).to_string();
+    let layer = role.layer.unwrap_or(LayerId::Embeddings);
+    let module = space.module(Place { layer, module: role.module }, param.weight.is_trainable());
+    let layer = layer.to_string();
     let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
     role.part == Part::Vision
         && role.reached
-        && of_space
         && named(&config.sketch_layers, &layer)
-        && named(&config.sketch_modules, role.module)
+        && module.is_some_and(|module| named(&config.sketch_modules, module))
 }
 
 /// The plain feed-forward layer's name for an expert's tensor: `mlp.experts.3.0.weight` is a part of `mlp.fc1.weight`.

@@ -1,9 +1,11 @@
 //! Sketches of gradients that are known.
 
+use super::super::space::Space;
 use super::plan::SketchPlan;
 use super::sketch::Sketch;
+use super::virtual_gradients::Gradients;
 use super::{halves, row};
-use crate::config::probe::{ProbeConfig, Space};
+use crate::config::probe::{self, ProbeConfig};
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};
 use crate::train::hook::StepId;
@@ -53,11 +55,11 @@ fn filled(experts: usize, k: impl Fn(&str) -> f32) -> ParamStore {
 }
 
 fn config() -> ProbeConfig {
-    ProbeConfig { sketch_spaces: vec![Space::Trainable, Space::Shared], ..ProbeConfig::default() }
+    ProbeConfig { sketch_spaces: vec![probe::Space::Trainable, probe::Space::Shared], ..ProbeConfig::default() }
 }
 
 fn take(config: &ProbeConfig, params: &ParamStore, space: usize) -> Vec<(LayerId, Sketch)> {
-    SketchPlan::all(config, params)[space].take(params).unwrap()
+    SketchPlan::all(config, params)[space].take(params, &Gradients::default()).unwrap()
 }
 
 fn exact(params: &ParamStore, names: &[&str]) -> f64 {

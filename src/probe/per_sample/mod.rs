@@ -4,7 +4,7 @@
 //! A gradient is of the sample's share of the step's loss, before clipping, over all micro-batches of the step. A sample
 //! without an image has none, even though a blank image ran in its place.
 
-pub(crate) mod oracle;
+pub mod oracle;
 mod projections;
 mod rows;
 mod statistics;
@@ -12,23 +12,27 @@ mod step;
 mod student;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod training_tests;
 mod units;
 
 pub(super) use rows::Rows;
-pub use student::t_quantile;
 
 use super::error::ProbeError;
 use super::space::Space;
-use crate::config::probe::{ProbeConfig, SampleSpace};
+use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
 use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Place};
 use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
 use projections::Projections;
 use rows::Common;
+use statistics::CellId;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use step::{Pass, Shared, StepSums};
+use units::Unit;
 
 type Result<T> = std::result::Result<T, ProbeError>;
 
@@ -44,6 +48,8 @@ pub(super) struct Plan {
     pub(super) k: usize,
     /// Whether an encoder of which nothing trains runs backward.
     pub(super) frozen_encoder: bool,
+    /// Whether the sketches themselves are recorded.
+    pub(super) keeps_sketches: bool,
 }
 
 impl Plan {
@@ -60,7 +66,7 @@ impl Plan {
 #[derive(Debug)]
 pub(super) struct PerSample {
     plan: Plan,
-    every: u64,
+    every: Schedule,
     sketches: bool,
     exact_steps: BTreeSet<u64>,
     projections: Arc<Mutex<Projections>>,
@@ -89,23 +95,29 @@ impl PerSample {
             return None;
         }
         let plan = Plan {
-            spaces: if trains { config.sample_spaces.iter().map(|s| space(*s)).collect() } else { vec![Space::Shared] },
+            spaces: if trains { config.sample_spaces.clone() } else { vec![Space::Shared] },
             modules: config.sample_modules.clone(),
             k: config.sketch_k.rows(),
             frozen_encoder: !trains,
+            keeps_sketches: config.sample_gradients,
         };
         let shown = |name: &(String, &'static str)| plan.spaces.contains(&Space::Trainable) && plan.counts(name.1);
         let expected = trained(view.params).filter(shown).map(|(name, _)| name).collect();
         let projections = Arc::new(Mutex::new(Projections::new(SEED, plan.k)));
         let exact_steps = config.exact_steps.iter().copied().collect();
-        let (every, sketches) = (config.samples_every.get(), config.sample_sketches);
+        let (every, sketches) = (config.samples_every.clone(), config.sample_sketches);
         Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked: false, current: None })
+    }
+
+    /// Whether a step is sketched, and whether it is computed exactly.
+    fn due(&self, step: u64) -> (bool, bool) {
+        (self.sketches && self.every.has(step), self.exact_steps.contains(&step))
     }
 
     /// Who watches a micro-batch, at the steps that are measured.
     pub(super) fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
         let step = view.at.step;
-        let (sketched, exact) = (self.sketches && step.is_multiple_of(self.every), self.exact_steps.contains(&step));
+        let (sketched, exact) = self.due(step);
         if !sketched && !exact {
             return None;
         }
@@ -125,7 +137,14 @@ impl PerSample {
     /// # Errors
     /// A trained parameter was not seen, or not for every sample.
     pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<(Rows, Duration)>> {
-        let Some(current) = self.current.take().filter(|current| current.step == at.step) else { return Ok(None) };
+        let (sketched, exact) = self.due(at.step);
+        if !sketched && !exact {
+            return Ok(None);
+        }
+        let Some(current) = self.current.take().filter(|current| current.step == at.step) else {
+            let reason = "no backward pass was watched".to_owned();
+            return Err(ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step });
+        };
         let sums = current.shared.take();
         self.check(&sums, &current.samples, at)?;
         let keep: Vec<usize> =
@@ -134,17 +153,27 @@ impl PerSample {
         for &space in &self.plan.spaces {
             let common = |mode| Common { at, blocks: self.blocks, space, mode, samples: &current.samples, keep: &keep };
             if current.shared.sketched {
-                self.push(common("sketch"), &units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
+                let units =
+                    self.push(common("sketch"), units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
+                if self.plan.keeps_sketches {
+                    let cells = statistics::cells(&units, keep.len());
+                    for layer in units::layers(&sums, space, self.plan.k, &keep, SEED) {
+                        if let Some(cell) = cells.get(&CellId { layer: Some(layer.layer), module: None }) {
+                            common("sketch").sketches(&layer, cell, &mut rows);
+                        }
+                    }
+                }
             }
             if current.shared.exact {
-                self.push(common("exact"), &units::exact(&sums, space, &keep), &mut rows);
+                self.push(common("exact"), units::exact(&sums, space, &keep), &mut rows);
             }
         }
         Ok(Some((rows, sums.spent())))
     }
 
-    fn push(&self, common: Common<'_>, units: &[units::Unit], rows: &mut Rows) {
-        let units: Vec<_> = units.iter().filter(|unit| self.plan.counts(unit.module)).cloned().collect();
+    /// Adds the rows of every cell, and says where numbers are not finite.
+    fn push(&self, common: Common<'_>, mut units: Vec<Unit>, rows: &mut Rows) -> Vec<Unit> {
+        units.retain(|unit| self.plan.counts(unit.module));
         for unit in &units {
             if let Some(i) = (0..common.keep.len()).find(|i| !unit.dots[i * common.keep.len() + i].is_finite()) {
                 let sample = &common.samples[common.keep[i]].id;
@@ -160,6 +189,7 @@ impl PerSample {
         for (id, cell) in statistics::cells(&units, common.keep.len()) {
             common.push(id, &cell, rows);
         }
+        units
     }
 
     /// A probe that sees nothing would leave a hole that is found weeks later.
@@ -184,13 +214,6 @@ impl PerSample {
         }
         self.checked = true;
         Ok(())
-    }
-}
-
-fn space(named: SampleSpace) -> Space {
-    match named {
-        SampleSpace::Trainable => Space::Trainable,
-        SampleSpace::Shared => Space::Shared,
     }
 }
 

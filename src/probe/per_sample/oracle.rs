@@ -30,7 +30,13 @@ impl Oracle {
     /// For a batch of `samples`, over what trains.
     #[must_use]
     pub fn new(samples: usize) -> Self {
-        let plan = Plan { spaces: vec![Space::Trainable], modules: Vec::new(), k: 16, frozen_encoder: false };
+        let plan = Plan {
+            spaces: vec![Space::Trainable],
+            modules: Vec::new(),
+            k: 16,
+            frozen_encoder: false,
+            keeps_sketches: false,
+        };
         let projections = Arc::new(Mutex::new(Projections::new(0, plan.k)));
         let shared = Shared { plan, sketched: false, exact: true, projections, sums: Mutex::default() };
         Self { shared: Arc::new(shared), samples }

@@ -1,10 +1,12 @@
 //! Records of what a step's samples have to do with each other.
 
 use super::statistics::{Cell, CellId};
+use super::units::{LayerSketch, folding_error};
 use crate::probe::drift::depth;
 use crate::probe::space::Space;
 use crate::train::hook::{SampleInfo, StepId};
-use covft_analyses::store::{ALL, NoiseRow, PairRow, SampleGradientRow};
+use covft_analyses::store::{ALL, GradientRow, NoiseRow, PairRow, SampleGradientRow};
+use half::f16;
 
 /// Rows of one step.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +14,8 @@ pub(in crate::probe) struct Rows {
     pub(in crate::probe) pairs: Vec<PairRow>,
     pub(in crate::probe) samples: Vec<SampleGradientRow>,
     pub(in crate::probe) noise: Vec<NoiseRow>,
+    /// The sketches themselves, where they are asked for.
+    pub(in crate::probe) gradients: Vec<GradientRow>,
 }
 
 /// What all rows of one space and mode have in common.
@@ -88,6 +92,33 @@ impl Common<'_> {
                 error: cosine.map(|c| c.error as f32),
                 low: cosine.map(|c| c.low as f32),
                 high: cosine.map(|c| c.high as f32),
+            });
+        }
+    }
+
+    /// The samples' sketches of one layer; `cell` is the layer whole.
+    pub(super) fn sketches(&self, of: &LayerSketch, cell: &Cell<'_>, rows: &mut Rows) {
+        let width = of.sketches.len() / cell.n.max(1);
+        let errors = cell.cosines().into_iter().filter_map(|(_, _, cosine)| cosine.map(|c| c.error.powi(2)));
+        let (sum, count) = errors.fold((0.0, 0u32), |(sum, n), e| (sum + e, n + 1));
+        let spread = if count == 0 { 0.0 } else { sum / f64::from(count) };
+        for (i, sketch) in of.sketches.chunks_exact(width.max(1)).enumerate() {
+            let scale = sketch.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            let number = |x: &f32| f16::from_f32(if scale == 0.0 { 0.0 } else { x / scale });
+            rows.gradients.push(GradientRow {
+                stage: self.at.stage.to_owned(),
+                step: self.at.step,
+                layer: of.layer.to_string(),
+                depth: Some(depth(of.layer, self.blocks)),
+                kind: "sample".to_owned(),
+                space: self.space.name().to_owned(),
+                sample: Some(self.sample(i).id.to_string()),
+                tracked: false,
+                elements: of.elements,
+                norm: cell.norm(i),
+                scale,
+                sketch: sketch.iter().map(number).collect(),
+                error: (spread + folding_error().powi(2)).sqrt() as f32,
             });
         }
     }

@@ -1,9 +1,12 @@
 //! Cosines, alignment and noise of a layer and module, each with the error that its sketches show.
 //!
-//! Every sketched unit gives half the difference of its two halves for every inner product: an estimate of its error with
-//! one degree of freedom. The variance of a sum over units is the sum of their squares; with one unit alone they are pooled
-//! over the step's pairs, each scaled by the pair's norms. A cosine's error takes the errors of its norms into account, to
-//! first order: `d c = (d dot - c/2 (d n_i^2 n_j / n_i + d n_j^2 n_i / n_j)) / (n_i n_j)`.
+//! Every sketched unit gives half the difference of its two halves for every inner product: an estimate of its error. They
+//! are pooled over the step's pairs, each scaled by the pair's norms, because one alone says little; a sum over units has the
+//! sum of their variances. A unit's pooled variance counts as two degrees of freedom (its pairs share their projections), and
+//! units of unequal weight as fewer than there are (Satterthwaite): intervals then hold the truth in 92 to 98 of 100 cases.
+//!
+//! A cosine's error takes the errors of its norms into account, to first order:
+//! `d c = (d dot - c/2 (d n_i^2 n_j / n_i + d n_j^2 n_i / n_j)) / (n_i n_j)`.
 
 use super::student::t_quantile;
 use super::units::Unit;
@@ -36,13 +39,23 @@ pub(super) struct Noise {
     pub(super) scale: Option<f64>,
 }
 
+/// Degrees of freedom of one unit's pooled variance.
+const DEGREES: f64 = 2.0;
+
 /// Inner products of one cell.
 #[derive(Clone, Debug)]
 pub(super) struct Cell<'u> {
     pub(super) n: usize,
     dots: Vec<f64>,
-    halves: Vec<&'u [f64]>,
-    quantile: f64,
+    sketched: Vec<Sketched<'u>>,
+}
+
+/// A unit with an error.
+#[derive(Clone, Debug)]
+struct Sketched<'u> {
+    half: &'u [f64],
+    /// Its own norms of the samples' gradients.
+    norms: Vec<f64>,
 }
 
 /// Every layer and module of `units`, each layer whole, each module over all layers, and everything.
@@ -65,11 +78,11 @@ impl<'u> Cell<'u> {
         for unit in units {
             dots.iter_mut().zip(&unit.dots).for_each(|(sum, dot)| *sum += dot);
         }
-        let halves: Vec<&[f64]> = units.iter().filter_map(|unit| unit.half.as_deref()).collect();
-        // One unit's differences are pooled over pairs that share projections: no more independent than the samples.
-        let degrees = if halves.len() == 1 { n.max(1) } else { halves.len() };
-        let quantile = if halves.is_empty() { 0.0 } else { t_quantile(degrees) };
-        Self { n, dots, halves, quantile }
+        let sketched = |unit: &&'u Unit| {
+            let norms = (0..n).map(|i| unit.dots[i * n + i].sqrt()).collect();
+            unit.half.as_deref().map(|half| Sketched { half, norms })
+        };
+        Self { n, dots, sketched: units.iter().filter_map(sketched).collect() }
     }
 
     /// `<g_i, g_j>`.
@@ -79,16 +92,12 @@ impl<'u> Cell<'u> {
 
     /// `<g_i, g_j>` with its interval.
     pub(super) fn dot_estimate(&self, i: usize, j: usize) -> Estimate {
-        let scale = (self.dot(i, i) * self.dot(j, j)).sqrt();
-        let others =
-            || (0..self.n).flat_map(|a| (a..self.n).map(move |b| (a, b))).filter(|(a, b)| (a == b) == (i == j));
-        let error = match self.halves.as_slice() {
-            [half] => {
-                scale * self.pooled(others(), |a, b| half[a * self.n + b] / (self.dot(a, a) * self.dot(b, b)).sqrt())
-            }
-            halves => root_sum(halves.iter().map(|half| half[i * self.n + j])),
+        let alike = || self.pairs(0).filter(|(a, b)| (a == b) == (i == j));
+        let variance = |unit: &Sketched<'_>| {
+            let share = |a: usize, b: usize| unit.norms[a] * unit.norms[b];
+            pooled(alike().map(|(a, b)| unit.half[a * self.n + b] / share(a, b))) * share(i, j).powi(2)
         };
-        self.estimate(self.dot(i, j), error)
+        estimate(self.dot(i, j), self.sketched.iter().map(variance))
     }
 
     /// `||g_i||`.
@@ -96,21 +105,27 @@ impl<'u> Cell<'u> {
         self.dot(i, i).sqrt()
     }
 
+    /// Pairs whose second sample is `apart` or more after the first.
+    fn pairs(&self, apart: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let n = self.n;
+        (0..n).flat_map(move |i| (i + apart..n).map(move |j| (i, j)))
+    }
+
     /// Cosines of all pairs `i < j`; `None` where a gradient is zero.
     pub(super) fn cosines(&self) -> Vec<(usize, usize, Option<Estimate>)> {
-        let pairs = || (0..self.n).flat_map(|i| (i + 1..self.n).map(move |j| (i, j)));
-        let pooled = match self.halves.as_slice() {
-            [half] => Some(self.pooled(pairs(), |i, j| self.cosine_shift(half, i, j))),
-            _ => None,
+        let norms: Vec<f64> = (0..self.n).map(|i| self.norm(i)).collect();
+        let share = |unit: &Sketched<'_>, i: usize, j: usize| unit.norms[i] * unit.norms[j] / (norms[i] * norms[j]);
+        let of = |unit: &Sketched<'_>| {
+            let shift = |(i, j)| self.cosine_shift(unit.half, i, j) / share(unit, i, j);
+            pooled(self.pairs(1).map(shift))
         };
-        let one = |i, j| {
-            let scale = self.norm(i) * self.norm(j);
-            (scale != 0.0).then(|| {
-                let error = pooled.unwrap_or_else(|| root_sum(self.halves.iter().map(|h| self.cosine_shift(h, i, j))));
-                self.estimate(self.dot(i, j) / scale, error)
-            })
+        let units: Vec<f64> = self.sketched.iter().map(of).collect();
+        let one = |i: usize, j: usize| {
+            let scale = norms[i] * norms[j];
+            let variances = self.sketched.iter().zip(&units).map(|(unit, s2)| s2 * share(unit, i, j).powi(2));
+            (scale != 0.0).then(|| estimate(self.dot(i, j) / scale, variances))
         };
-        pairs().map(|(i, j)| (i, j, one(i, j))).collect()
+        self.pairs(1).map(|(i, j)| (i, j, one(i, j))).collect()
     }
 
     /// What a unit's half differences do to the cosine of a pair.
@@ -121,30 +136,30 @@ impl<'u> Cell<'u> {
 
     /// Cosine of each sample's gradient with the sum of the others'; `None` where either is zero.
     pub(super) fn alignments(&self) -> Vec<Option<Estimate>> {
-        let sums = |of: &[f64], i: usize| -> [f64; 3] {
-            let others = || (0..self.n).filter(|j| *j != i);
-            let along = others().map(|j| of[i * self.n + j]).sum();
-            let rest = others().flat_map(|j| others().map(move |k| j * self.n + k)).map(|at| of[at]).sum();
-            [along, of[i * self.n + i], rest]
+        let n = self.n;
+        // <g_i, rest>, |g_i|^2 and |rest|^2 of every sample.
+        let sums = |of: &[f64]| -> Vec<[f64; 3]> {
+            let rows: Vec<f64> = (0..n).map(|i| of[i * n..(i + 1) * n].iter().sum()).collect();
+            let total: f64 = rows.iter().sum();
+            (0..n)
+                .map(|i| (of[i * n + i], rows[i]))
+                .map(|(own, row)| [row - own, own, total - 2.0 * row + own])
+                .collect()
         };
-        let shifts = |half: &[f64]| (0..self.n).map(|i| shift(sums(&self.dots, i), sums(half, i))).collect::<Vec<_>>();
-        let pooled = match self.halves.as_slice() {
-            [half] => {
-                let shifts = shifts(half);
-                Some(mean_square(shifts.into_iter().filter(|s| s.is_finite())))
-            }
-            _ => None,
+        let whole = sums(&self.dots);
+        let share = |unit: &Sketched<'_>, i: usize| unit.norms[i] / self.norm(i);
+        let of = |unit: &Sketched<'_>| {
+            let parts = sums(unit.half);
+            pooled((0..n).map(|i| shift(whole[i], parts[i]) / share(unit, i)))
         };
-        let all: Vec<Vec<f64>> =
-            if pooled.is_some() { Vec::new() } else { self.halves.iter().map(|h| shifts(h)).collect() };
+        let units: Vec<f64> = self.sketched.iter().map(of).collect();
         let one = |i: usize| {
-            let [along, own, rest] = sums(&self.dots, i);
-            (own != 0.0 && rest != 0.0).then(|| {
-                let error = pooled.unwrap_or_else(|| root_sum(all.iter().map(|s| s[i])));
-                self.estimate(along / (own.sqrt() * rest.sqrt()), error)
-            })
+            let [along, own, rest] = whole[i];
+            let variances = self.sketched.iter().zip(&units).map(|(unit, s2)| s2 * share(unit, i).powi(2));
+            // The squared norm of a sum of nothing but rounding may come out below zero.
+            (own != 0.0 && !(rest <= 0.0)).then(|| estimate(along / (own.sqrt() * rest.sqrt()), variances))
         };
-        (0..self.n).map(one).collect()
+        (0..n).map(one).collect()
     }
 
     /// Unbiased estimates of `|G|^2` and `tr(Sigma)`, with `n g_i` as the observations whose mean is `G`; `None` for fewer
@@ -158,15 +173,14 @@ impl<'u> Cell<'u> {
         let scale = if grad2 > 0.0 { Some(trace / grad2) } else { None };
         (self.n > 1).then_some(Noise { grad2, trace, scale })
     }
+}
 
-    fn pooled(&self, pairs: impl Iterator<Item = (usize, usize)>, of: impl Fn(usize, usize) -> f64) -> f64 {
-        mean_square(pairs.map(|(i, j)| of(i, j)).filter(|shift| shift.is_finite()))
-    }
-
-    fn estimate(&self, value: f64, error: f64) -> Estimate {
-        let reach = if error == 0.0 { 0.0 } else { self.quantile * error };
-        Estimate { value, error, low: value - reach, high: value + reach }
-    }
+/// A value whose error is the sum of independent ones of these variances.
+fn estimate(value: f64, variances: impl Iterator<Item = f64>) -> Estimate {
+    let (sum, squares) = variances.fold((0.0, 0.0), |(sum, squares), v| (sum + v, squares + v * v));
+    let error = f64::sqrt(sum);
+    let reach = if sum == 0.0 { 0.0 } else { t_quantile(DEGREES * sum * sum / squares) * error };
+    Estimate { value, error, low: value - reach, high: value + reach }
 }
 
 /// First-order change of `dot / sqrt(a b)` when `dot`, `a`, `b` change by `by`.
@@ -176,12 +190,8 @@ fn shift([dot, a, b]: [f64; 3], by: [f64; 3]) -> f64 {
     by[0] / scale - cosine / 2.0 * (by[1] / a + by[2] / b)
 }
 
-fn root_sum(values: impl Iterator<Item = f64>) -> f64 {
-    values.map(|v| v * v).sum::<f64>().sqrt()
-}
-
-/// Root of the mean of the squares; 0 for none.
-fn mean_square(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, n) = values.fold((0.0, 0u32), |(sum, n), v| (sum + v * v, n + 1));
-    if n == 0 { 0.0 } else { (sum / f64::from(n)).sqrt() }
+/// Mean of the squares; 0 for none. What is not finite (a sample whose gradient is zero) does not count.
+fn pooled(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, n) = values.filter(|v| v.is_finite()).fold((0.0, 0u32), |(sum, n), v| (sum + v * v, n + 1));
+    if n == 0 { 0.0 } else { sum / f64::from(n) }
 }

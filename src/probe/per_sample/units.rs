@@ -8,6 +8,7 @@ use crate::kernels::{self, Matrix};
 use crate::nn::Stream;
 use crate::ops::LayerId;
 use crate::probe::space::{Space, without_expert};
+use rand::Rng as _;
 use std::collections::BTreeMap;
 
 /// Longest gradient, beside those of linear layers, that is kept as it is; longer ones (position tables) are
@@ -121,7 +122,6 @@ fn vectors(sums: &VectorSums, keep: &[usize]) -> Vec<f32> {
 
 /// Count sketches `[n, 2, LONGEST / 2]` of `x [n, width]`; both halves have buckets and signs of their own.
 fn count_sketch(x: &[f32], n: usize, name: &str, seed: u64) -> Vec<f32> {
-    use rand::Rng;
     let (width, buckets) = (x.len() / n, LONGEST / 2);
     let mut sketches = vec![0.0; n * 2 * buckets];
     for half in 0..2 {
@@ -135,6 +135,57 @@ fn count_sketch(x: &[f32], n: usize, name: &str, seed: u64) -> Vec<f32> {
         }
     }
     sketches
+}
+
+/// Numbers of the sketch of one sample's gradient of one layer.
+const BUCKETS: usize = 1024;
+
+/// The samples' gradients of one layer, sketched: rows of inner products that add over layers.
+#[derive(Clone, Debug)]
+pub(super) struct LayerSketch {
+    pub(super) layer: LayerId,
+    /// Numbers of the gradient.
+    pub(super) elements: u64,
+    /// `[n, BUCKETS]`.
+    pub(super) sketches: Vec<f32>,
+}
+
+/// Standard error of a cosine that comes from folding a layer's sketches into so many buckets.
+pub(super) fn folding_error() -> f64 {
+    (BUCKETS as f64).sqrt().recip()
+}
+
+/// Each layer's sketches and small gradients, folded into one count sketch a sample.
+pub(super) fn layers(sums: &StepSums, space: Space, k: usize, keep: &[usize], seed: u64) -> Vec<LayerSketch> {
+    let mut layers: BTreeMap<LayerId, LayerSketch> = BTreeMap::new();
+    let mut add = |layer: LayerId, name: &str, elements: usize, scale: f32, tables: &[Vec<f32>]| {
+        let empty = || LayerSketch { layer, elements: 0, sketches: vec![0.0; keep.len() * BUCKETS] };
+        let to = layers.entry(layer).or_insert_with(empty);
+        for (number, table) in tables.iter().enumerate() {
+            to.elements += elements as u64;
+            let width = table.len() / keep.len().max(1);
+            let mut stream = Stream::new(seed, &format!("fold/{name}/{number}"));
+            let places: Vec<u64> = (0..width).map(|_| stream.rng().random()).collect();
+            for (row, sketch) in table.chunks_exact(width.max(1)).zip(to.sketches.chunks_exact_mut(BUCKETS)) {
+                for (x, bits) in row.iter().zip(&places) {
+                    let sign = if bits >> 63 == 0 { scale } else { -scale };
+                    sketch[(bits % BUCKETS as u64) as usize] += sign * x;
+                }
+            }
+        }
+    };
+    for ((layer, _, name, _), group) in grouped(&sums.linears, space, |w: &LinearSums| w.trains) {
+        let tables = summed(space, group.iter().map(|w| rows(&w.sketches, k * k / 2, keep)).collect());
+        let elements = group.first().map_or(0, |w| w.d_in * w.d_out);
+        // The mean of two halves' inner products.
+        add(layer, &name, elements, 0.5_f32.sqrt(), &tables);
+    }
+    for ((layer, _, name, offset), group) in grouped(&sums.vectors, space, |w: &VectorSums| w.trains) {
+        let tables = summed(space, group.iter().map(|w| vectors(w, keep)).collect());
+        let elements = tables.first().map_or(0, |t| t.len() / keep.len().max(1));
+        add(layer, &format!("{name}/{offset}"), elements, 1.0, &tables);
+    }
+    layers.into_values().collect()
 }
 
 /// Units of a space without any approximation, one a module of a layer:
