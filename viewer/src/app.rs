@@ -20,6 +20,8 @@ pub(crate) struct Explorer {
     pub layout: Layout,
     pub tools: Tools,
     pub dialogs: panels::dialogs::Dialogs,
+    /// Every row of a run is a point at first, whatever its notes say; nothing is written. For measuring.
+    pub every_row: bool,
     dressed: Option<(bool, egui::ThemePreference)>,
 }
 
@@ -46,7 +48,15 @@ impl egui_tiles::Behavior<View> for Tiles<'_, '_> {
 
 impl Explorer {
     pub(crate) fn new(source: Source, layout: Layout, tools: Tools) -> Self {
-        Self { source, state: State::default(), layout, tools, dialogs: Default::default(), dressed: None }
+        Self {
+            source,
+            state: State::default(),
+            layout,
+            tools,
+            dialogs: Default::default(),
+            every_row: false,
+            dressed: None,
+        }
     }
 
     pub(crate) fn show(&mut self, ui: &mut Ui) {
@@ -59,6 +69,10 @@ impl Explorer {
         let path = shared.main.path.clone();
         if path != self.state.run {
             self.state.turn_to(path.as_deref());
+            if self.every_row {
+                self.state.notes.population = crate::core::scatter::Population::All;
+                self.state.unwritten();
+            }
         }
         self.tools.commands.extend(actions::pressed(ui.ctx()));
         if shared.main.ready {

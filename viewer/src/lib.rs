@@ -8,6 +8,7 @@ mod core;
 mod data;
 mod jobs;
 mod layout;
+mod measure;
 mod notes;
 mod panels;
 mod source;
@@ -17,6 +18,8 @@ mod tests;
 mod thumbs;
 mod tokens;
 mod tools;
+
+pub use measure::{Measured, measure};
 
 use std::path::PathBuf;
 
@@ -43,8 +46,7 @@ pub enum ViewerError {
 /// No window can be opened.
 pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
     let viewport = egui::ViewportBuilder::default().with_title("covft-probe").with_inner_size(tokens::WINDOW);
-    let renderer = if cfg!(feature = "wgpu") { eframe::Renderer::default() } else { eframe::Renderer::Glow };
-    let options = eframe::NativeOptions { viewport, renderer, ..Default::default() };
+    let options = eframe::NativeOptions { viewport, renderer: renderer(), ..Default::default() };
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();
         let source = source::Source::follow(runs, move || ctx.request_repaint())?;
@@ -54,4 +56,12 @@ pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
     };
     let shown = eframe::run_native("covft-probe", options, Box::new(create));
     shown.map_err(|e| ViewerError::Window { why: e.to_string() })
+}
+
+/// OpenGL, unless this was built to draw through wgpu.
+fn renderer() -> eframe::Renderer {
+    #[cfg(feature = "wgpu")]
+    return eframe::Renderer::Wgpu;
+    #[cfg(not(feature = "wgpu"))]
+    eframe::Renderer::Glow
 }

@@ -108,6 +108,11 @@ impl State {
         *self = Self { run: run.map(Path::to_owned), saved: notes.clone(), notes, notes_error, ..Self::default() };
     }
 
+    /// Takes the notes as they are for written.
+    pub(crate) fn unwritten(&mut self) {
+        self.saved = self.notes.clone();
+    }
+
     /// Writes the notes if they changed.
     pub(crate) fn save(&mut self) {
         if let Some(run) = self.run.as_ref().filter(|_| self.notes != self.saved && self.notes_error.is_none()) {

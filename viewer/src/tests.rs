@@ -1,1 +1,6 @@
-//! Tests of the window.
+//! The window by accessibility label, over runs that are written while it is looked at.
+
+mod panels;
+mod pictures;
+mod run;
+mod soft;

@@ -79,6 +79,8 @@ fn sharpen(visuals: &mut Visuals) {
         state.bg_stroke = Stroke::new(1.0, ink);
         (state.bg_fill, state.weak_bg_fill) = (paper, paper);
     }
+    // Rails of sliders; ink on it keeps its contrast.
+    widgets.inactive.bg_fill = Color32::from_gray(if visuals.dark_mode { 80 } else { 185 });
     for state in [&mut widgets.hovered, &mut widgets.active] {
         state.bg_stroke = Stroke::new(2.5, ink);
         (state.bg_fill, state.weak_bg_fill) = (mark, mark);
@@ -107,6 +109,7 @@ mod tests {
                 (v.weak_text_color(), v.panel_fill),
                 (v.selection.stroke.color, v.selection.bg_fill),
                 (v.text_color(), v.widgets.hovered.bg_fill),
+                (v.text_color(), v.widgets.inactive.bg_fill),
             ] {
                 assert!(ratio(ink, paper) >= 7.0, "{theme:?} {ink:?} on {paper:?}");
             }

@@ -75,7 +75,6 @@ impl Bits {
         self.merge(other, |a, b| a | b)
     }
 
-
     pub(crate) fn minus(&self, other: &Self) -> Self {
         self.merge(other, |a, b| a & !b)
     }

@@ -51,6 +51,7 @@ pub(crate) struct Embedding {
     pub ratios: Vec<f64>,
     /// Rows that components and clusters were found from.
     pub fitted: usize,
+    /// Sum of the squared distances of those rows to their centroids.
     pub inertia: f64,
     basis: Basis,
 }

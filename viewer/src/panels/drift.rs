@@ -140,7 +140,9 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
 /// The choice of the run beside this one.
 fn beside(ui: &mut Ui, cx: &mut Cx<'_>) {
     let now = cx.beside.map_or("none", |(name, _)| name).to_owned();
-    egui::ComboBox::from_label("Beside").selected_text(&now).show_ui(ui, |ui| {
+    let named = ui.label("Beside");
+    let combo = egui::ComboBox::from_id_salt("Beside").selected_text(&now);
+    let combo = combo.show_ui(ui, |ui| {
         if ui.selectable_label(cx.beside.is_none(), "none").clicked() {
             cx.turned_to = Some(None);
         }
@@ -150,6 +152,7 @@ fn beside(ui: &mut Ui, cx: &mut Cx<'_>) {
             }
         }
     });
+    combo.response.labelled_by(named.id);
 }
 
 /// One line a module of a layer.
@@ -157,8 +160,11 @@ fn modules(ui: &mut Ui, cx: &mut Cx<'_>, stage: u16, measure: Measure, words: &s
     let Some(layers) = cx.data.layers.stages.get(&stage) else { return };
     let mut names: Vec<LayerKey> = layers.keys().map(|(l, _)| l.clone()).collect();
     names.dedup();
+    // Unless one is chosen: the layer with most to tell, which is one with several modules that train.
+    let told = |name: &LayerKey| layers.iter().filter(|((l, _), s)| l == name && s.trained).count();
+    let usual = names.iter().max_by_key(|n| told(n)).map_or(ALL, |n| n.1.as_str()).to_owned();
     let keep = &mut cx.state.local.drift;
-    let mut layer = keep.layer.clone().filter(|l| names.iter().any(|n| n.1 == *l)).unwrap_or_else(|| ALL.to_owned());
+    let mut layer = keep.layer.clone().filter(|l| names.iter().any(|n| n.1 == *l)).unwrap_or(usual);
     if choose(
         ui,
         "Layer of the lines",

@@ -93,10 +93,12 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let mut order: Vec<&Cluster> = table.clusters.iter().collect();
     ui.horizontal_wrapped(|ui| {
         ui.label(format!(
-            "{} points of layer {}; purity {:.2}",
+            "{} points of layer {}; purity {:.2}; inertia {:.1} over {} rows",
             thousands(shown.rows.len()),
             found.asked.layer.1,
-            table.purity()
+            table.purity(),
+            found.inertia,
+            thousands(found.fitted)
         ));
         ui.checkbox(&mut cx.state.local.mixture.mixed_first, "Most mixed first");
     });
@@ -152,8 +154,8 @@ fn names(ui: &mut Ui, cx: &mut Cx<'_>, table: &Mixture, order: &[&Cluster]) -> O
             ui.painter().rect_filled(at, 2.0, tokens::rgb(category(cluster.number as usize)));
             let label = ui.label(format!("Cluster {}", cluster.number));
             let mut name = cx.state.notes.names.get(&cluster.number).cloned().unwrap_or_default();
-            let field = TextEdit::singleline(&mut name).hint_text("name").desired_width(110.0);
-            if ui.add(field).labelled_by(label.id).changed() {
+            let field = TextEdit::singleline(&mut name).hint_text("name");
+            if ui.add_sized([120.0, tokens::ROW_HEIGHT], field).labelled_by(label.id).changed() {
                 if name.is_empty() {
                     cx.state.notes.names.remove(&cluster.number);
                 } else {

@@ -27,10 +27,14 @@ pub(crate) fn line(steps: impl Iterator<Item = f64>, values: impl Iterator<Item 
 pub(crate) fn choose<T: PartialEq + Clone>(ui: &mut Ui, label: &str, value: &mut T, all: &[(T, String)]) -> bool {
     let before = value.clone();
     let now = all.iter().find(|(v, _)| v == value).map_or("", |(_, name)| name.as_str());
-    egui::ComboBox::from_label(label).selected_text(now).show_ui(ui, |ui| {
+    // The name stands before what it names, as everywhere else.
+    let named = ui.label(label);
+    let combo = egui::ComboBox::from_id_salt(label).selected_text(now).show_ui(ui, |ui| {
         for (one, name) in all {
             ui.selectable_value(value, one.clone(), name);
         }
     });
+    combo.response.labelled_by(named.id);
+    ui.add_space(4.0);
     before != *value
 }

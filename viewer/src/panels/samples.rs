@@ -9,7 +9,7 @@ use crate::core::selection::Combine;
 use crate::data::RunData;
 use crate::panels::runs::button;
 use crate::tokens;
-use egui::{Id, Label, ScrollArea, Sense, TextEdit, Ui, UiBuilder};
+use egui::{Id, ScrollArea, Sense, TextEdit, Ui};
 
 /// What the table is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub(crate) enum Column {
 const COLUMNS: [(Column, &str, f32); 8] = [
     (Column::Sample, "sample", 190.0),
     (Column::Task, "task", 110.0),
-    (Column::Cluster, "cluster", 60.0),
-    (Column::Loss, "loss", 60.0),
-    (Column::Seen, "seen", 45.0),
-    (Column::Correct, "correct", 58.0),
+    (Column::Cluster, "cluster", 100.0),
+    (Column::Loss, "loss", 85.0),
+    (Column::Seen, "seen", 85.0),
+    (Column::Correct, "correct", 100.0),
     (Column::Question, "question", 260.0),
     (Column::Answer, "answer", 200.0),
 ];
@@ -188,13 +188,15 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     } else if response.hovered() || cx.state.pointed == Some(sample) {
         ui.painter().rect_filled(rect, 0.0, ui.visuals().widgets.hovered.weak_bg_fill);
     }
-    let mut inside =
-        ui.new_child(UiBuilder::new().max_rect(rect).layout(egui::Layout::left_to_right(egui::Align::Center)));
+    let mut left = rect.left() + 2.0;
+    let ink = ui.visuals().text_color();
     for (column, _, width) in COLUMNS {
-        inside.add_sized(
-            [width, tokens::ROW_HEIGHT],
-            Label::new(cell(column)).truncate().selectable(false).halign(egui::Align::LEFT),
-        );
+        let font = egui::TextStyle::Body.resolve(ui.style());
+        let mut job = egui::text::LayoutJob::simple_singleline(cell(column), font, ink);
+        job.wrap = egui::text::TextWrapping::truncate_at_width(width - 4.0);
+        let galley = ui.painter().layout_job(job);
+        ui.painter().galley(egui::pos2(left, rect.center().y - galley.size().y / 2.0), galley, ink);
+        left += width + ui.spacing().item_spacing.x;
     }
     if response.hovered() {
         cx.state.hovered = Some(sample);

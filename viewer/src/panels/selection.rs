@@ -160,3 +160,11 @@ pub(crate) fn export(cx: &mut Cx<'_>, format: Format) {
         Some(crate::core::export::write(&rows, format, &path).map_or_else(|error| error, |()| done))
     });
 }
+
+#[cfg(test)]
+impl Keep {
+    /// With a name typed in.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+}

@@ -39,6 +39,8 @@ pub(crate) struct Keep {
     /// Milliseconds that the last rectangle or lasso took to find its points.
     pub gesture_ms: f64,
     pub neighbors: Work<Vec<u32>>,
+    /// Draw no points. For measuring.
+    pub bare: bool,
 }
 
 impl Default for Keep {
@@ -54,7 +56,15 @@ impl Default for Keep {
             centres: Memo::default(),
             gesture_ms: 0.0,
             neighbors: Work::default(),
+            bare: false,
         }
+    }
+}
+
+impl Keep {
+    /// Whether the points are drawn as they are to be.
+    pub(crate) fn drawn(&self) -> bool {
+        self.picture.drawn()
     }
 }
 
@@ -103,7 +113,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
     keep.fitted = fitted;
     let zoom = keep.zoom.take();
     let moving = keep.tool == Tool::Move;
-    let texture = keep.picture.image();
+    let texture = if keep.bare { None } else { keep.picture.image() };
     let outline = keep.gesture.outline();
     let marks = marks(cx);
     let names = names(cx);
@@ -138,8 +148,11 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
             plot.image(image);
         }
         for (place, name) in names {
-            let text =
-                RichText::new(name).strong().background_color(Color32::from_black_alpha(110)).color(Color32::WHITE);
+            let text = RichText::new(name)
+                .strong()
+                .size(13.0)
+                .background_color(Color32::from_black_alpha(110))
+                .color(Color32::WHITE);
             plot.text(Text::new("", PlotPoint::new(place[0], place[1]), text).anchor(Align2::CENTER_CENTER));
         }
         for (places, radius, filled) in marks {

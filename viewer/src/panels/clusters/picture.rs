@@ -30,6 +30,11 @@ impl std::fmt::Debug for Picture {
 }
 
 impl Picture {
+    /// Whether there is a picture and no other is being painted.
+    pub(super) fn drawn(&self) -> bool {
+        self.texture.is_some() && !self.work.busy()
+    }
+
     /// The picture at its place in the plot.
     pub(super) fn image(&self) -> Option<PlotImage> {
         let (texture, view) = self.texture.as_ref()?;
