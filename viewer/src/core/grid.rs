@@ -95,11 +95,16 @@ impl Grid {
         &self.points[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
 
-    /// Calls `take` for every point inside the closed polygon (even-odd rule).
+    /// The points, cell by cell.
+    pub(crate) fn in_order(&self) -> &[u32] {
+        &self.points
+    }
+
+    /// Calls `take` for every point inside the closed polygon (even-odd rule), with its place in [`Grid::in_order`].
     ///
     /// Cells that no edge touches are taken or passed over whole; only in the others are points looked at, each against
     /// the edges of its own row of cells.
-    pub(crate) fn polygon(&self, xs: &[f32], ys: &[f32], corners: &[Place], mut take: impl FnMut(u32)) {
+    pub(crate) fn polygon(&self, xs: &[f32], ys: &[f32], corners: &[Place], mut take: impl FnMut(usize)) {
         if self.side == 0 || corners.len() < 3 {
             return;
         }
@@ -124,13 +129,17 @@ impl Grid {
                 touched[self.column(from)..=self.column(to)].fill(true);
             }
             for (column, mixed) in touched.iter().enumerate() {
-                let points = self.cell(row, column);
-                if points.is_empty() {
+                let at = row * self.side + column;
+                let places = self.starts[at] as usize..self.starts[at + 1] as usize;
+                if places.is_empty() {
                 } else if *mixed {
-                    let within = |p: &&u32| inside(&here, f64::from(xs[**p as usize]), f64::from(ys[**p as usize]));
-                    points.iter().filter(within).for_each(|p| take(*p));
+                    let within = |at: &usize| {
+                        let point = self.points[*at] as usize;
+                        inside(&here, f64::from(xs[point]), f64::from(ys[point]))
+                    };
+                    places.filter(within).for_each(&mut take);
                 } else if inside(&here, self.low[0] + (column as f64 + 0.5) * self.cell[0], low + self.cell[1] * 0.5) {
-                    points.iter().for_each(|p| take(*p));
+                    places.for_each(&mut take);
                 }
             }
         }
@@ -180,7 +189,8 @@ mod tests {
 
     fn taken(xs: &[f32], ys: &[f32], corners: &[Place]) -> Vec<u32> {
         let mut out = Vec::new();
-        Grid::new(xs, ys).polygon(xs, ys, corners, |p| out.push(p));
+        let grid = Grid::new(xs, ys);
+        grid.polygon(xs, ys, corners, |at| out.push(grid.in_order()[at]));
         out.sort_unstable();
         out
     }

@@ -1,5 +1,6 @@
 //! Which rows are shown, where, and in which colour.
 
+use super::bits::Bits;
 use super::embed::Embedding;
 use super::grid::Grid;
 use crate::data::RunData;
@@ -72,6 +73,8 @@ pub(crate) struct Shown {
     pub xs: Vec<f32>,
     pub ys: Vec<f32>,
     pub grid: Grid,
+    /// Sample by place in the grid, so that a lasso reads memory in order.
+    by_place: Vec<u32>,
     /// Rows of the layer in all.
     pub of: usize,
 }
@@ -101,7 +104,22 @@ impl Shown {
         };
         let (xs, ys) = (column(axes[0]), column(axes[1]));
         let grid = Grid::new(&xs, &ys);
-        Self { samples: chosen.iter().map(|i| rows.sample[*i as usize]).collect(), rows: chosen, xs, ys, grid, of: n }
+        let samples: Vec<u32> = chosen.iter().map(|i| rows.sample[*i as usize]).collect();
+        let by_place = grid.in_order().iter().map(|p| samples[*p as usize]).collect();
+        Self { samples, rows: chosen, xs, ys, grid, by_place, of: n }
+    }
+}
+
+impl Shown {
+    /// The samples of the points inside a closed polygon, and how many points these are.
+    pub(crate) fn inside(&self, corners: &[[f64; 2]]) -> (Bits, usize) {
+        let mut samples = Bits::default();
+        let mut points = 0;
+        self.grid.polygon(&self.xs, &self.ys, corners, |at| {
+            points += 1;
+            samples.insert(self.by_place[at]);
+        });
+        (samples, points)
     }
 }
 

@@ -26,7 +26,10 @@ fn compare(name: &str, now: &ColorImage) -> Option<String> {
     let image = image::RgbImage::from_raw(size.0, size.1, bytes).unwrap();
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::create_dir_all(place(name).parent().unwrap()).unwrap();
-        image.save(place(name)).unwrap();
+        let file = std::fs::File::create(place(name)).unwrap();
+        let (best, adaptive) = (image::codecs::png::CompressionType::Best, image::codecs::png::FilterType::Adaptive);
+        let encoder = image::codecs::png::PngEncoder::new_with_quality(file, best, adaptive);
+        image.write_with_encoder(encoder).unwrap();
         return None;
     }
     let wanted =

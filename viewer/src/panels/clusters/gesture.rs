@@ -74,8 +74,7 @@ pub(super) fn handle(ui: &Ui, cx: &mut Cx<'_>, response: &Response, transform: &
 fn select(cx: &mut Cx<'_>, outline: &[Place], how: Combine) {
     let shown = Arc::clone(&cx.state.shown);
     let begun = Instant::now();
-    let mut samples = Bits::default();
-    shown.grid.polygon(&shown.xs, &shown.ys, outline, |p| samples.insert(shown.samples[p as usize]));
+    let (samples, _) = shown.inside(outline);
     cx.state.local.scatter.gesture_ms = begun.elapsed().as_secs_f64() * 1000.0;
     cx.state.selection.apply(&samples, how);
 }
