@@ -54,11 +54,13 @@ enum Command {
     Generate(generate::Args),
     /// Per-layer distance of two checkpoints.
     Drift(drift::Args),
+    /// Tables of runs and studies: losses, scores beside chance, gradient direction, drift, cost.
+    Compare(compare::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
     /// Time a training step, phase by phase, or what probes add to it.
     Bench(bench::Args),
-    /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
+    /// Draw figures of runs and studies as SVG, PDF and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
     /// Open the explorer on runs, live or finished.
     #[cfg(feature = "viewer")]
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Drift(args) => drift::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),

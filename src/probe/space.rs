@@ -1,26 +1,7 @@
 //! Which gradients a number is over, so that methods can be compared.
 
-use crate::config::probe::Space as Named;
+pub use crate::config::probe::Space;
 use crate::ops::Place;
-
-/// A set of parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Space {
-    /// Each method's own trained parameters.
-    Trainable,
-    /// Attention, layer norms and feed-forward layers, whose gradient under `CoMoE` is the sum over the experts (the gradient
-    /// of a shift common to all), with virtual gradients of what is frozen.
-    Shared,
-}
-
-impl From<Named> for Space {
-    fn from(named: Named) -> Self {
-        match named {
-            Named::Trainable => Self::Trainable,
-            Named::Shared => Self::Shared,
-        }
-    }
-}
 
 impl Space {
     /// Both.

@@ -1,11 +1,17 @@
 //! Tables of results: printed, and as CSV, Markdown and LaTeX (booktabs).
 
 mod conflict;
+mod methods;
 mod rank;
 mod render;
+mod runs;
+#[cfg(test)]
+mod tests;
 
 pub use conflict::{Conflict, Growth, LayerConflict};
+pub use methods::{Chance, Comparison, Group};
 pub use rank::{Rank, spearman};
+pub use runs::{DirectionNumbers, RunNumbers, TaskNumbers};
 
 /// A table. Rows have as many cells as there are columns.
 #[derive(Clone, Debug, Default, PartialEq)]

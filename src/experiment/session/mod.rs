@@ -11,7 +11,7 @@ mod work;
 pub use error::SessionError;
 pub use setup::{Setup, image_spec, known_vocabularies};
 
-pub(in crate::experiment) use work::{Parts, Work};
+pub(in crate::experiment) use work::{Parts, Work, check_samples};
 
 use crate::config::Recipe;
 use crate::config::model::VisionMethod;

@@ -5,6 +5,7 @@ use super::error::SessionError;
 use super::held_out::{HeldOutSet, TrackedSet};
 use super::setup::Setup;
 use super::{Session, device, records};
+use crate::config::Recipe;
 use crate::config::model::TextMethod;
 use crate::config::train::Stage;
 use crate::data::{Dataset, Order, Paired, Sampler};
@@ -157,6 +158,12 @@ impl Work {
         let why = "no partner of the same picture and object (paired_with)";
         paired.flat_map(|p| &p.left_out).map(|id| DroppedSample { sample: id.to_string(), why: why.to_owned() })
     }
+}
+
+/// Whether every stage of `recipe` has samples, and partners where it wants them.
+pub(in crate::experiment) fn check_samples(recipe: &Recipe) -> Result<(), SessionError> {
+    let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
+    super::checked(recipe).iter().try_for_each(|stage| StageData::new(stage, &setup.train).map(drop))
 }
 
 impl StageData {

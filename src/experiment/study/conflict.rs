@@ -6,7 +6,7 @@ use super::dir::StudyDir;
 use super::error::StudyError;
 use super::plan;
 use super::tell::{Relay, Tell};
-use crate::experiment::session::{Ended, Parts, Session, Work, lora_scale};
+use crate::experiment::session::{Ended, Parts, Session, Work, check_samples, lora_scale};
 use crate::probe::{Distances, Recorder};
 use crate::train::checkpoint::{CheckpointDir, list};
 use crate::train::hook::Hook;
@@ -24,6 +24,10 @@ pub(super) fn run(dir: &StudyDir, stop: &Arc<AtomicBool>, tell: &Tell<'_>) -> Re
     let index = plan::studied(dir.recipe())?;
     let together = dir.runs().len() as u64 * plan::steps(&dir.recipe().stages[index..]);
     let before = if base::is_done(&dir.run(base::BASE)) { 0 } else { plan::steps(&dir.recipe().stages[..index]) };
+    if before > 0 {
+        // Before minutes go into a base that nothing can be trained upon.
+        dir.runs().iter().take(2).try_for_each(|planned| check_samples(&planned.recipe))?;
+    }
     tell.left(before + together);
     if base::train(dir, stop, tell)? == Ended::Stopped {
         return Ok(Ended::Stopped);
@@ -151,7 +155,11 @@ impl Lockstep<'_> {
     /// Writes into every manifest how it ended.
     fn conclude(self, ended: Result<Ended, StudyError>) -> Result<Ended, StudyError> {
         let mut sessions = self.sessions.iter();
-        let ended = match ended {
+        let of_run = match ended {
+            Err(StudyError::Train(error)) => Err(StudyError::Session(error.into())),
+            other => other,
+        };
+        let ended = match of_run {
             Err(StudyError::Session(error)) => match sessions.next() {
                 Some(first) => first.conclude(Err(error)).map_err(StudyError::from),
                 None => Err(error.into()),

@@ -8,6 +8,7 @@
 //! Both begin with a run called `base`: the stages before the studied one, kept under `<out>/.stages`.
 
 mod base;
+mod chance;
 mod conflict;
 mod dir;
 mod error;
@@ -16,6 +17,7 @@ mod plan;
 mod tell;
 
 pub use base::BASE;
+pub use chance::blind;
 pub use dir::StudyDir;
 pub use error::StudyError;
 pub use methods::work;

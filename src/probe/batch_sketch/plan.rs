@@ -65,7 +65,7 @@ struct Task<'a> {
 impl SketchPlan {
     /// The plan of each space that `config` names.
     pub(in crate::probe) fn all(config: &ProbeConfig, params: &ParamStore) -> Vec<Self> {
-        let mut spaces: Vec<Space> = config.sketch_spaces.iter().map(|space| Space::from(*space)).collect();
+        let mut spaces: Vec<Space> = config.sketch_spaces.clone();
         spaces.sort_unstable();
         spaces.dedup();
         spaces.into_iter().map(|space| Self::new(space, config, params)).collect()

@@ -96,11 +96,7 @@ impl PerSample {
             return None;
         }
         let plan = Plan {
-            spaces: if trains {
-                config.sample_spaces.iter().map(|s| Space::from(*s)).collect()
-            } else {
-                vec![Space::Shared]
-            },
+            spaces: if trains { config.sample_spaces.clone() } else { vec![Space::Shared] },
             modules: config.sample_modules.clone(),
             k: config.sketch_k.rows(),
             frozen_encoder: !trains,

@@ -3,7 +3,7 @@
 use super::statistics::{Cell, cells};
 use super::student::t_quantile;
 use super::units::Unit;
-use crate::config::probe::{ProbeConfig, SketchK, Space as Named};
+use crate::config::probe::{ProbeConfig, SketchK, Space};
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part};
 use crate::ops::{BackwardObserver, LayerId, LinearBackward, Place, VectorBackward};
 use crate::probe::{ProbeError, Recorder, RecorderSetup};
@@ -212,7 +212,7 @@ fn what_is_not_shown_ends_the_run() {
     let samples = [sample("a", true), sample("b", true)];
     let (a, d) = ([1.0; 6], [1.0; 4]);
     let fails = |show_all: &dyn Fn(&dyn BackwardObserver)| {
-        let mut rig = rig(ProbeConfig { sample_spaces: vec![Named::Trainable], ..exact() }, true);
+        let mut rig = rig(ProbeConfig { sample_spaces: vec![Space::Trainable], ..exact() }, true);
         let to = rig.observer(0, 0, &samples).unwrap();
         show_all(&*to);
         let error = rig.step(0).unwrap_err();

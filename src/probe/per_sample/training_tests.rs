@@ -48,8 +48,12 @@ impl Hook for Losses {
 }
 
 fn probe() -> ProbeConfig {
-    let every = Schedule::every(1);
-    ProbeConfig { log_grads: true, samples_every: every, exact_steps: vec![0, 1], ..ProbeConfig::default() }
+    ProbeConfig {
+        log_grads: true,
+        samples_every: Schedule::every(1),
+        exact_steps: vec![0, 1],
+        ..ProbeConfig::default()
+    }
 }
 
 fn case(tuning: &str) -> Case {
