@@ -160,10 +160,13 @@ impl Conflict {
                 .push("no runs of the same instructions in another order to compare with: --null adds them".to_owned());
         }
         for Growth { of, rank } in &self.growth {
-            let word = if rank.rho > 0.0 { "grows" } else { "falls" };
-            let sure = if rank.p < 0.05 { "" } else { "; not told apart from chance" };
+            let verdict = match (rank.p < 0.05, rank.rho > 0.0) {
+                (false, _) => "no trend that is told apart from chance",
+                (true, true) => "grows with depth",
+                (true, false) => "falls with depth",
+            };
             notes.push(format!(
-                "{of} {word} with depth: Spearman rho {:+.2} over {} blocks that train (p = {:.3}{sure})",
+                "{of}: {verdict} (Spearman rho {:+.2} over {} blocks that train, p = {:.3})",
                 rank.rho, rank.n, rank.p
             ));
         }

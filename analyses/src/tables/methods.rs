@@ -172,9 +172,12 @@ impl Comparison {
         if let (Some(least), Some(most)) = (answers.first(), answers.last()) {
             let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
             let splits = splits.into_iter().collect::<Vec<_>>().join(", ");
+            let of_tasks = self.numbers().flat_map(|run| &run.tasks);
+            let fewest = of_tasks.filter(|(task, n)| *task != ALL && n.scored > 0).map(|(_, n)| n.scored).min();
+            let fewest = fewest.unwrap_or(*least).max(1);
             notes.push(format!(
-                "scores are over {range} held-out answers ({splits}); one answer is about {:.1} %",
-                100.0 / (*least).max(1) as f64
+                "scores are over {range} held-out answers ({splits}), at least {fewest} a task, where one answer is {:.1} %",
+                100.0 / fewest as f64
             ));
         }
         if !self.chance.is_empty() {

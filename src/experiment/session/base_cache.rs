@@ -40,6 +40,8 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
     let mut data = recipe.data.clone();
     // These change the time, not the numbers.
     (data.workers, data.prefetch) = (1, 1);
+    // Nothing is learnt from what is held out.
+    (data.val, data.scenes.val) = (None, 0);
     let stages: Vec<StageConfig> = recipe.stages[..=index].iter().map(what_trains).collect();
     let parts = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -52,13 +54,11 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
         "stages": stages,
     });
     hash.update(parts.to_string());
-    for path in [Some(&recipe.data.train), recipe.data.val.as_ref()].into_iter().flatten() {
-        // An edited instruction file is another set.
-        if let Ok(meta) = std::fs::metadata(path) {
-            hash.update(meta.len().to_le_bytes());
-            let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-            hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
-        }
+    // An edited instruction file is another set.
+    if let Ok(meta) = std::fs::metadata(&recipe.data.train) {
+        hash.update(meta.len().to_le_bytes());
+        let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
     }
     let digest = u64::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
     recipe.out.join(".stages").join(format!("{}-{digest:016x}.safetensors", recipe.stages[index].name))

@@ -155,7 +155,11 @@ impl Lockstep<'_> {
     /// Writes into every manifest how it ended.
     fn conclude(self, ended: Result<Ended, StudyError>) -> Result<Ended, StudyError> {
         let mut sessions = self.sessions.iter();
-        let ended = match ended {
+        let of_run = match ended {
+            Err(StudyError::Train(error)) => Err(StudyError::Session(error.into())),
+            other => other,
+        };
+        let ended = match of_run {
             Err(StudyError::Session(error)) => match sessions.next() {
                 Some(first) => first.conclude(Err(error)).map_err(StudyError::from),
                 None => Err(error.into()),

@@ -39,7 +39,7 @@ pub(super) fn run(
         let runs = open[done..].iter().filter(|label| **label != BASE).count() as u64;
         let before = if *label == BASE { plan::steps(&stages[..index]) } else { 0 };
         tell.left(before + runs * plan::steps(&stages[index..]));
-        if follow(dir, label, worker, stop, tell)? == Ended::Stopped {
+        if stop.load(Ordering::SeqCst) || follow(dir, label, worker, stop, tell)? == Ended::Stopped {
             return Ok(Ended::Stopped);
         }
     }

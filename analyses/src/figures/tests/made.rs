@@ -110,6 +110,7 @@ pub(super) fn run(dir: &RunDir, made: Made) {
                         score: Some(0.5),
                         scorer: None,
                         scored: 2,
+                        chance: Some(0.25),
                     }])
                     .unwrap();
             }
