@@ -19,7 +19,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runs = if args.runs.is_empty() { vec![PathBuf::from("runs")] } else { args.runs.clone() };
-    covft_viewer::open(runs)
-        .context("the viewer could not be opened")?;
+    covft_viewer::open(runs).context("the viewer could not be opened")?;
     Ok(ExitCode::SUCCESS)
 }
