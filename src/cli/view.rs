@@ -18,7 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let here = || vec![PathBuf::from("runs")];
-    covft_viewer::open(if args.runs.is_empty() { here() } else { args.runs.clone() }).context("the viewer could not be opened")?;
+    let runs = if args.runs.is_empty() { vec![PathBuf::from("runs")] } else { args.runs.clone() };
+    covft_viewer::open(runs).context("the viewer could not be opened")?;
     Ok(ExitCode::SUCCESS)
 }

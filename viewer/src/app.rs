@@ -53,7 +53,7 @@ impl Explorer {
             state: State::default(),
             layout,
             tools,
-            dialogs: Default::default(),
+            dialogs: panels::dialogs::Dialogs::default(),
             every_row: false,
             dressed: None,
         }

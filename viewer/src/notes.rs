@@ -1,4 +1,7 @@
 //! The analysis file beside the run, `analysis/view.json`: what was asked for, the names of clusters, selections.
+//!
+//! Its fields are those that an analysis without a window reads (`schema, run, layer, clusters, seed, restarts,
+//! cluster_names, selections`), and the explorer's own (`axes, population, color`).
 
 use crate::core::scatter::{ColorBy, Population};
 use covft_analyses::store::write_atomic;
@@ -14,31 +17,62 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Notes {
-    /// Version of this file.
+    /// Schema of this file.
+    #[serde(rename = "schema")]
     pub version: u32,
+    /// The run directory, for who finds the file elsewhere.
+    pub run: String,
     /// Layer of the context vectors; the one with most rows if null.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
     /// Clusters.
+    #[serde(rename = "clusters")]
     pub k: usize,
     /// Seed of k-means.
     pub seed: u64,
+    /// Beginnings of k-means.
+    pub restarts: u64,
     /// Components on the axes, from 0.
     pub axes: [usize; 2],
     pub population: Population,
     pub color: ColorBy,
     /// Names of clusters.
+    #[serde(rename = "cluster_names")]
     pub names: BTreeMap<u16, String>,
     /// Sample ids by name of the selection.
+    #[serde(with = "named")]
     pub selections: BTreeMap<String, Vec<String>>,
+}
+
+/// Selections as a list of names with their samples.
+mod named {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize)]
+    struct Named {
+        name: String,
+        samples: Vec<String>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(all: &BTreeMap<String, Vec<String>>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(all.iter().map(|(name, samples)| Named { name: name.clone(), samples: samples.clone() }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+        Ok(Vec::<Named>::deserialize(from)?.into_iter().map(|n| (n.name, n.samples)).collect())
+    }
 }
 
 impl Default for Notes {
     fn default() -> Self {
         Self {
             version: VERSION,
+            run: String::new(),
             layer: None,
             k: 10,
             seed: 0,
+            restarts: crate::core::embed::RESTARTS,
             axes: [0, 1],
             population: Population::default(),
             color: ColorBy::default(),
@@ -71,7 +105,7 @@ impl Notes {
             let newer = "the notes were written by a newer version, so they are left as they are";
             return Err(format!("{newer}: {}", path.display()));
         }
-        Ok(Self { k: notes.k.clamp(1, 64), ..notes })
+        Ok(Self { k: notes.k.clamp(1, 64), run: String::new(), ..notes })
     }
 
     /// Writes them, whole or not at all.
@@ -82,7 +116,8 @@ impl Notes {
         let path = path(run);
         let folder = run.join("analysis");
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder ({e}): {}", folder.display()))?;
-        let text = serde_json::to_vec_pretty(self).map_err(|e| e.to_string())?;
+        let named = Self { run: run.display().to_string(), ..self.clone() };
+        let text = serde_json::to_vec_pretty(&named).map_err(|e| e.to_string())?;
         write_atomic(&path, |file| file.write_all(&text)).map_err(|e| e.to_string())
     }
 }
@@ -102,14 +137,19 @@ mod tests {
             ..Notes::default()
         };
         notes.write(run.path()).unwrap();
+        let text = std::fs::read_to_string(path(run.path())).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&file["schema"], &file["clusters"], &file["restarts"]), (&1.into(), &4.into(), &10.into()));
+        assert_eq!(file["cluster_names"]["1"], "text");
+        assert_eq!(file["selections"], serde_json::json!([{"name": "odd", "samples": ["a"]}]));
         assert_eq!(Notes::read(run.path()).unwrap(), notes);
-        std::fs::write(path(run.path()), r#"{"version": 1, "k": 3}"#).unwrap();
+        std::fs::write(path(run.path()), r#"{"schema": 1, "run": "elsewhere", "clusters": 3}"#).unwrap();
         assert_eq!(
             Notes::read(run.path()).unwrap(),
             Notes { k: 3, ..Notes::default() },
             "missing fields are the usual"
         );
-        for bad in ["{", r#"{"version": 99}"#] {
+        for bad in ["{", r#"{"schema": 99}"#] {
             std::fs::write(path(run.path()), bad).unwrap();
             assert!(Notes::read(run.path()).unwrap_err().ends_with("view.json"));
         }

@@ -19,7 +19,7 @@ pub(crate) const COMPONENTS: usize = 6;
 /// Rows that components and clusters are found from at most (the paper's number).
 pub(crate) const FITTED: usize = 5000;
 /// Beginnings of k-means.
-const RESTARTS: u64 = 10;
+pub(crate) const RESTARTS: u64 = 10;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]

@@ -39,7 +39,7 @@ pub(crate) struct Mixture {
 impl Mixture {
     /// Counts points by their cluster and task.
     pub(crate) fn new(points: impl Iterator<Item = (u16, String)>) -> Self {
-        let mut counts: std::collections::BTreeMap<(u16, String), usize> = Default::default();
+        let mut counts: std::collections::BTreeMap<(u16, String), usize> = std::collections::BTreeMap::new();
         points.for_each(|key| *counts.entry(key).or_default() += 1);
         let mut tasks: Vec<String> = counts.keys().map(|(_, t)| t.clone()).collect();
         tasks.sort();

@@ -153,7 +153,11 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
                 .size(13.0)
                 .background_color(Color32::from_black_alpha(110))
                 .color(Color32::WHITE);
-            plot.text(Text::new("", PlotPoint::new(place[0], place[1]), text).anchor(Align2::CENTER_CENTER));
+            plot.text(
+                Text::new("", PlotPoint::new(place[0], place[1]), text)
+                    .anchor(Align2::CENTER_CENTER)
+                    .color(Color32::WHITE),
+            );
         }
         for (places, radius, filled) in marks {
             plot.points(Points::new("", places).radius(radius).filled(filled).color(ink).allow_hover(false));
