@@ -2,10 +2,14 @@
 //!
 //! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
+pub mod analysis;
 pub mod cluster;
 pub mod conflict;
 pub mod direction;
+pub mod export;
 pub mod figures;
+mod linalg;
+pub mod neighbors;
 pub mod reduce;
 pub mod stats;
 pub mod store;

@@ -1,5 +1,15 @@
 //! Clusters.
 
+mod compare;
+mod hungarian;
 mod kmeans;
+mod lloyd;
+mod minibatch;
+mod seeding;
+mod silhouette;
 
-pub use kmeans::{Clusters, KMeansError, KMeansParams};
+pub use crate::linalg::Real;
+pub use compare::{Contingency, adjusted_rand, matched};
+pub use hungarian::assign;
+pub use kmeans::{Clusters, KMeansError, KMeansMethod, KMeansParams};
+pub use silhouette::{Silhouette, silhouette};

@@ -3,10 +3,13 @@
 //! linfa-reduction's own reports ratios over the *kept* components and divides by their number; here a ratio is the share
 //! of the total variance, and a variance divides by samples less one.
 
-use super::eigen;
+use super::covariance::scatter;
+use super::{eigen, randomised};
+use crate::linalg::{self, Real};
 use linfa::DatasetBase;
-use linfa::traits::{Fit, PredictInplace};
+use linfa::traits::{Fit, PredictInplace, Transformer};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
+use rayon::prelude::*;
 
 /// Why no components were found.
 #[derive(Debug, thiserror::Error)]
@@ -82,30 +85,62 @@ impl Pca {
     /// # Panics
     /// `x` has another width than the data that were fitted.
     #[must_use]
-    pub fn transform(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
-        (&x - &self.mean).dot(&self.components.t())
+    pub fn transform<T: Real>(&self, x: ArrayView2<'_, T>) -> Array2<f64> {
+        let mut y = Array2::zeros((x.nrows(), self.components.nrows()));
+        let chunks = x.axis_chunks_iter(Axis(0), 256).into_par_iter();
+        chunks.zip(y.axis_chunks_iter_mut(Axis(0), 256)).for_each(|(x, mut y)| {
+            let centred = &x.mapv(Real::wide) - &self.mean;
+            y.assign(&centred.dot(&self.components.t()));
+        });
+        y
     }
 }
 
-impl<D: Data<Elem = f64>, T> Fit<ArrayBase<D, Ix2>, T, PcaError> for PcaParams {
+/// Widths up to which the decomposition is exact.
+const EXACT: usize = 4096;
+
+/// Largest variances and their directions as rows.
+type Leading = (Array1<f64>, Array2<f64>);
+
+/// Sum of the squares of the centred data; chunks of rows are added in order.
+fn total_square<T: Real>(x: ArrayView2<'_, T>, mean: &Array1<f64>) -> f64 {
+    let chunks: Vec<ArrayView2<'_, T>> = x.axis_chunks_iter(Axis(0), 1024).collect();
+    let one = |chunk: ArrayView2<'_, T>| {
+        let rows = chunk.rows().into_iter();
+        rows.map(|row| row.iter().zip(mean).map(|(v, m)| (v.wide() - m).powi(2)).sum::<f64>()).sum::<f64>()
+    };
+    chunks.into_par_iter().map(one).collect::<Vec<f64>>().iter().sum()
+}
+
+/// By the Gram matrix, in float64: fewer samples than dimensions.
+fn by_gram<T: Real>(x: ArrayView2<'_, T>, mean: &Array1<f64>, keep: usize) -> Option<Leading> {
+    let centred = &x.mapv(Real::wide) - mean;
+    let (values, vectors) = eigen::largest(centred.dot(&centred.t()), keep)?;
+    Some((values, vectors.dot(&centred)))
+}
+
+impl<T: Real, D: Data<Elem = T>, Y> Fit<ArrayBase<D, Ix2>, Y, PcaError> for PcaParams {
     type Object = Pca;
 
-    /// By the covariance, or by the Gram matrix where there are fewer samples than dimensions.
-    fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<Pca, PcaError> {
-        let x = dataset.records();
+    /// By the covariance up to 4,096 dimensions, by the Gram matrix where there are fewer samples than dimensions (and no
+    /// more than 4,096), else by a randomised decomposition with power iterations.
+    fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, Y>) -> Result<Pca, PcaError> {
+        let x = dataset.records().view();
         let (samples, width) = x.dim();
         let most = samples.saturating_sub(1).min(width);
         if self.components == 0 || self.components > most {
             return Err(PcaError::Components { asked: self.components, samples, width, most });
         }
-        let mean = x.mean_axis(Axis(0)).ok_or(PcaError::NotFinite)?;
-        let centred = x - &mean;
-        let less_one = (samples - 1) as f64;
-        let total_variance = centred.iter().map(|v| v * v).sum::<f64>() / less_one;
-        let small = if width <= samples { centred.t().dot(&centred) } else { centred.dot(&centred.t()) };
-        let (values, vectors) = eigen::symmetric(small / less_one).ok_or(PcaError::NotFinite)?;
-        let kept = vectors.slice(ndarray::s![..self.components, ..]);
-        let mut components = if width <= samples { kept.to_owned() } else { kept.dot(&centred) };
+        let mean = linalg::mean(x);
+        let (total, leading) = if samples < width && samples <= EXACT {
+            (total_square(x, &mean), by_gram(x, &mean, self.components))
+        } else if width <= EXACT {
+            let scatter = scatter(x, &mean);
+            (scatter.diag().sum(), eigen::largest(scatter, self.components))
+        } else {
+            (total_square(x, &mean), randomised::leading(x, &mean, self.components))
+        };
+        let (values, mut components) = leading.ok_or(PcaError::NotFinite)?;
         for mut row in components.rows_mut() {
             let norm = row.dot(&row).sqrt();
             let largest = row.iter().copied().fold(0.0_f64, |a, v| if v.abs() > a.abs() { v } else { a });
@@ -113,18 +148,29 @@ impl<D: Data<Elem = f64>, T> Fit<ArrayBase<D, Ix2>, T, PcaError> for PcaParams {
                 row /= norm.copysign(largest);
             }
         }
-        let variance = values.iter().take(self.components).map(|v| v.max(0.0)).collect();
-        Ok(Pca { mean, components, variance, total_variance })
+        let less_one = (samples - 1) as f64;
+        let variance = values.mapv(|v| v.max(0.0) / less_one);
+        Ok(Pca { mean, components, variance, total_variance: total / less_one })
     }
 }
 
-impl<D: Data<Elem = f64>> PredictInplace<ArrayBase<D, Ix2>, Array2<f64>> for Pca {
+impl<T: Real, D: Data<Elem = T>> PredictInplace<ArrayBase<D, Ix2>, Array2<f64>> for Pca {
     fn predict_inplace<'a>(&'a self, x: &'a ArrayBase<D, Ix2>, y: &mut Array2<f64>) {
         y.assign(&self.transform(x.view()));
     }
 
     fn default_target(&self, x: &ArrayBase<D, Ix2>) -> Array2<f64> {
         Array2::zeros((x.nrows(), self.components.nrows()))
+    }
+}
+
+impl<T: Real, D: Data<Elem = T>, Y> Transformer<DatasetBase<ArrayBase<D, Ix2>, Y>, DatasetBase<Array2<f64>, Y>>
+    for Pca
+{
+    /// Coordinates in place of the records; targets stay.
+    fn transform(&self, dataset: DatasetBase<ArrayBase<D, Ix2>, Y>) -> DatasetBase<Array2<f64>, Y> {
+        let coordinates = Self::transform(self, dataset.records().view());
+        DatasetBase::new(coordinates, dataset.targets)
     }
 }
 

@@ -3,7 +3,7 @@
 mod bootstrap;
 mod stream;
 
-pub use bootstrap::{Interval, pearson_interval};
+pub use bootstrap::{Interval, pearson_interval, weighted_pearson_interval};
 pub(crate) use stream::Stream;
 
 /// Count, mean, deviation and extremes.

@@ -9,7 +9,8 @@ impl Stream {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,6 +21,22 @@ impl Stream {
     /// An index below `n`; the bias is below n / 2^64.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+
+    /// `most` different indices below `n`, in rising order; all of them where there are no more.
+    pub(crate) fn choose(&mut self, n: usize, most: usize) -> Vec<usize> {
+        if n <= most {
+            return (0..n).collect();
+        }
+        // Floyd's: every subset is equally likely.
+        let mut chosen = std::collections::BTreeSet::new();
+        for last in n - most..n {
+            let drawn = self.below(last + 1);
+            if !chosen.insert(drawn) {
+                chosen.insert(last);
+            }
+        }
+        chosen.into_iter().collect()
     }
 
     /// Uniform in 0..1.
@@ -43,6 +60,9 @@ mod tests {
         let mut stream = Stream::new(1_234_567);
         assert_eq!(stream.next(), 6_457_827_717_110_365_317);
         assert_eq!(stream.next(), 3_203_168_211_198_807_973);
+        assert_eq!(stream.choose(3, 9), [0, 1, 2]);
+        let drawn = stream.choose(100, 40);
+        assert!(drawn.len() == 40 && drawn.windows(2).all(|w| w[0] < w[1]) && drawn[39] < 100);
         assert!((0..1000).all(|_| stream.below(7) < 7 && (0.0..1.0).contains(&stream.unit())));
     }
 }

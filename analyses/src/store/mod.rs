@@ -45,7 +45,9 @@ pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{Poll, RunFollower};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
-pub use reader::{Read, read_batches, read_records, streams, visit_record_batches, visit_records};
+pub use reader::{
+    Read, read_batches, read_records, stream_schemas, streams, visit_batches, visit_record_batches, visit_records,
+};
 pub use records::{
     ALL, ContextRow, DistanceRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow,
     SampleGradientRow, SampleRow, StepRow, option_that_logs,

@@ -4,8 +4,8 @@ use super::atomic::is_leftover;
 use super::error::{Result, StoreError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -155,6 +155,35 @@ pub(super) fn visit(
         if here < batch.num_rows() {
             see(&batch.slice(here, batch.num_rows() - here))?;
         }
+    }
+    Ok(())
+}
+
+/// Columns and number of rows of a part.
+pub(super) fn part_schema(path: &Path) -> Result<(SchemaRef, u64)> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    Ok((builder.schema().clone(), u64::try_from(rows).unwrap_or(0)))
+}
+
+/// Hands over the rows of a part table by table, each of at most `rows` rows; only `columns` of them if given.
+pub(super) fn visit_part(
+    path: &Path,
+    rows: usize,
+    columns: Option<&[&str]>,
+    visit: &mut dyn FnMut(&Path, RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|e| StoreError::damaged(path, &e))?
+        .with_batch_size(rows);
+    if let Some(columns) = columns {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    for batch in builder.build().map_err(|e| StoreError::damaged(path, &e))? {
+        visit(path, batch.map_err(|e| StoreError::damaged(path, &e))?)?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use super::error::{Result, StoreError};
 use super::part::{self, Range};
 use super::records::Record;
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What could be read, and what could not.
 #[derive(Debug)]
@@ -108,6 +109,61 @@ pub fn read_batches(dir: &RunDir, stream: &str) -> Result<Read<RecordBatch>> {
         }
     }
     Ok(read)
+}
+
+/// Hands the tables of a stream to `visit` one after another, each of at most 8,192 rows, so that a stream of any length
+/// passes through little memory; only `columns` of them (a vector's column keeps its numbers under `name`) if given.
+/// Returns one message a damaged part; what was read of it before the damage has been handed over.
+///
+/// # Errors
+/// The folder cannot be listed; the first error of `visit` that is not about a damaged file or a column.
+pub fn visit_batches(
+    dir: &RunDir,
+    stream: &str,
+    columns: Option<&[&str]>,
+    mut visit: impl FnMut(&Path, RecordBatch) -> Result<()>,
+) -> Result<Vec<StoreError>> {
+    // Rows handed over; merging keeps their order, so that after one they are passed over instead of doubled.
+    let (mut done, mut tries) = (0, 0);
+    'again: loop {
+        let (mut problems, mut skip) = (Vec::new(), done);
+        for (_, path) in part::list(&dir.stream(stream))?.parts {
+            let read = part::visit_part(&path, 8192, columns, &mut |path, batch| {
+                let here = skip.min(batch.num_rows());
+                skip -= here;
+                done += batch.num_rows() - here;
+                visit(path, batch.slice(here, batch.num_rows() - here))
+            });
+            match read {
+                Ok(()) => {}
+                // Merged between listing and opening: list again.
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                Err(problem @ (StoreError::Damaged { .. } | StoreError::Column { .. })) => problems.push(problem),
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(problems);
+    }
+}
+
+/// Columns of a stream and how many rows have them, in the order of the parts; a second entry where a part has others (vectors
+/// of another width). Reads no row. Damaged parts are left out.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Vec<(SchemaRef, u64)>> {
+    let mut found: Vec<(SchemaRef, u64)> = Vec::new();
+    for (_, path) in part::list(&dir.stream(stream))?.parts {
+        let Ok((schema, rows)) = part::part_schema(&path) else { continue };
+        match found.iter_mut().find(|f| f.0.fields() == schema.fields()) {
+            Some(known) => known.1 += rows,
+            None => found.push((schema, rows)),
+        }
+    }
+    Ok(found)
 }
 
 /// One part's rows.

@@ -1,0 +1,70 @@
+//! What can go wrong with an analysis.
+
+use crate::cluster::KMeansError;
+use crate::reduce::PcaError;
+use crate::store::StoreError;
+use std::path::PathBuf;
+
+/// Result of an analysis.
+pub type Result<T> = std::result::Result<T, AnalysisError>;
+
+/// An error of an analysis; every message says what to do and, where there is one, ends in the path.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    /// From the run directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// From k-means.
+    #[error(transparent)]
+    KMeans(#[from] KMeansError),
+    /// From the principal components.
+    #[error(transparent)]
+    Pca(#[from] PcaError),
+    /// The run lacks a stream.
+    #[error("the run has no `{stream}` records; {option} logs them: {}", path.display())]
+    NoRecords {
+        /// Stream.
+        stream: &'static str,
+        /// What logs it.
+        option: &'static str,
+        /// The run.
+        path: PathBuf,
+    },
+    /// A stage, layer or step that has no rows.
+    #[error("no `{stream}` records of {what} {asked}; there are {known}: {}", path.display())]
+    Unknown {
+        /// Stream.
+        stream: &'static str,
+        /// `stage`, `layer` or `step`.
+        what: &'static str,
+        /// Asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+        /// The run.
+        path: PathBuf,
+    },
+    /// Too few samples.
+    #[error("only {found} samples with a finite context vector are left, {needed} are needed; widen --steps: {}", path.display())]
+    TooFew {
+        /// Found.
+        found: usize,
+        /// Needed.
+        needed: usize,
+        /// The run.
+        path: PathBuf,
+    },
+    /// A range of numbers of clusters that cannot be.
+    #[error("--sweep {low}..{high} is no range of numbers of clusters for {samples} samples; use 2..{samples} at most")]
+    Sweep {
+        /// From.
+        low: usize,
+        /// To.
+        high: usize,
+        /// Samples.
+        samples: usize,
+    },
+    /// The caller's progress function said so.
+    #[error("stopped")]
+    Stopped,
+}

@@ -1,0 +1,289 @@
+//! The files of an analysis: one parquet table a result, and `analysis.json` with every parameter, seed and summary.
+
+use super::contexts::ContextAnalysis;
+use super::data::{ContextData, Steps};
+use super::error::Result;
+use super::history::ClusterHistory;
+use super::routing::RoutingStats;
+use super::routing_context::RoutingContext;
+use super::{Selection, ViewFile};
+use crate::export::table::Table;
+use crate::stats::Interval;
+use crate::store::{RunDir, StoreError, timestamp, write_atomic};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// The run.
+    pub run: &'a RunDir,
+    /// Command line.
+    pub command: &'a [String],
+    /// What was asked for.
+    pub selection: &'a Selection,
+    /// What was read.
+    pub data: &'a ContextData,
+    /// What was found.
+    pub analysis: &'a ContextAnalysis,
+    /// Routing similarity against context similarity by layer: name and result.
+    pub layers: &'a [(String, RoutingContext)],
+    /// Clusters over steps.
+    pub history: &'a ClusterHistory,
+    /// Routing statistics, where the run logs routing.
+    pub routing: Option<&'a RoutingStats>,
+    /// The file that the analysis repeats.
+    pub view: Option<&'a ViewFile>,
+}
+
+/// Writes the tables and `analysis.json` into the folder `out` and returns their paths.
+///
+/// # Errors
+/// The file system refuses.
+pub fn write(out: &Path, what: &Written<'_>) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(out).map_err(StoreError::io("make the folder", out))?;
+    let mut tables = vec![
+        ("contexts", contexts(what)),
+        ("clusters", clusters(what)),
+        ("cluster_tasks", cluster_tasks(what)),
+        ("cluster_samples", cluster_samples(what)),
+        ("components", components(what)),
+    ];
+    if !what.analysis.sweep.is_empty() {
+        tables.push(("sweep", sweep(what)));
+    }
+    if !what.layers.is_empty() {
+        tables.push(("routing_context", routing_context(what)));
+    }
+    if what.analysis.routing.is_some() {
+        tables.push(("routing_context_pairs", pairs(what)));
+    }
+    if !what.history.steps.is_empty() {
+        tables.push(("cluster_history", history(what)));
+    }
+    if let Some(routing) = what.routing {
+        tables.push(("routing_steps", routing_steps(routing)));
+        tables.push(("routing_tasks", routing_tasks(routing)));
+    }
+    let mut paths = Vec::new();
+    for (name, table) in tables {
+        let path = out.join(format!("{name}.parquet"));
+        table.write_parquet(&path)?;
+        paths.push(path);
+    }
+    let path = out.join("analysis.json");
+    let json = |source| StoreError::Json { source, path: path.clone() };
+    let text = serde_json::to_vec_pretty(&sidecar(what)).map_err(json)?;
+    write_atomic(&path, |file| file.write_all(&text))?;
+    paths.push(path);
+    Ok(paths)
+}
+
+/// A name that people gave the cluster, or the automatic one.
+fn label(what: &Written<'_>, cluster: usize) -> String {
+    let given = what.view.and_then(|v| v.cluster_names.get(&cluster)).cloned();
+    given.unwrap_or_else(|| what.analysis.summaries[cluster].label.clone())
+}
+
+fn contexts(what: &Written<'_>) -> Table {
+    let (data, found) = (what.data, what.analysis);
+    let labels = found.clusters.labels();
+    let mut table = Table::new();
+    table.text("stage", data.samples.iter().map(|_| data.stage.clone()));
+    table.text("layer", data.samples.iter().map(|_| data.layer.clone()));
+    table.whole("step", data.samples.iter().map(|s| s.step));
+    table.text("sample", data.samples.iter().map(|s| s.sample.clone()));
+    table.text("task", data.samples.iter().map(|s| s.task.clone()));
+    table.whole("cluster", labels.iter().map(|l| *l as u64));
+    table.text("cluster_label", labels.iter().map(|l| label(what, *l)));
+    table.number("distance", found.distances.iter().copied());
+    for (c, column) in found.coordinates.columns().into_iter().enumerate() {
+        table.number(&format!("pc{}", c + 1), column.iter().copied());
+    }
+    for selection in what.view.into_iter().flat_map(|v| &v.selections) {
+        let chosen: std::collections::BTreeSet<&String> = selection.samples.iter().collect();
+        table.flag(&format!("in {}", selection.name), data.samples.iter().map(|s| chosen.contains(&s.sample)));
+    }
+    table
+}
+
+fn clusters(what: &Written<'_>) -> Table {
+    let all = &what.analysis.summaries;
+    let mut table = Table::new();
+    table.whole("cluster", all.iter().map(|c| c.cluster as u64));
+    table.text("label", all.iter().map(|c| label(what, c.cluster)));
+    table.whole("samples", all.iter().map(|c| c.size as u64));
+    table.text("task", all.iter().map(|c| c.task.clone()));
+    table.number("task_share", all.iter().map(|c| c.task_share));
+    let words = |c: &super::ClusterSummary| c.words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(" ");
+    table.text("words", all.iter().map(words));
+    table.list("centroid", what.analysis.clusters.centroids().rows().into_iter().map(|r| r.to_vec()));
+    table
+}
+
+fn cluster_tasks(what: &Written<'_>) -> Table {
+    let counts = &what.analysis.contingency.counts;
+    let mut table = Table::new();
+    table.whole("cluster", counts.indexed_iter().map(|((c, _), _)| c as u64));
+    table.text("task", counts.indexed_iter().map(|((_, t), _)| what.analysis.tasks[t].clone()));
+    table.whole("samples", counts.iter().copied());
+    table
+}
+
+fn cluster_samples(what: &Written<'_>) -> Table {
+    let rows: Vec<_> = what
+        .analysis
+        .summaries
+        .iter()
+        .flat_map(|c| {
+            c.nearest.iter().enumerate().map(move |(rank, (i, d))| (c.cluster, rank, &what.data.samples[*i], *d))
+        })
+        .collect();
+    let mut table = Table::new();
+    table.whole("cluster", rows.iter().map(|r| r.0 as u64));
+    table.whole("rank", rows.iter().map(|r| r.1 as u64));
+    table.text("sample", rows.iter().map(|r| r.2.sample.clone()));
+    table.text("task", rows.iter().map(|r| r.2.task.clone()));
+    table.number("distance", rows.iter().map(|r| r.3));
+    table.maybe_text("image", rows.iter().map(|r| r.2.image.clone()));
+    table.text("question", rows.iter().map(|r| r.2.question.clone()));
+    table.text("answer", rows.iter().map(|r| r.2.answer.clone()));
+    table
+}
+
+fn components(what: &Written<'_>) -> Table {
+    let pca = &what.analysis.pca;
+    let mut table = Table::new();
+    table.whole("component", (1..).take(pca.variance().len()));
+    table.number("variance", pca.variance().iter().copied());
+    table.number("variance_ratio", pca.variance_ratio().iter().copied());
+    table.list("loadings", pca.components().rows().into_iter().map(|r| r.to_vec()));
+    table
+}
+
+fn sweep(what: &Written<'_>) -> Table {
+    let all = &what.analysis.sweep;
+    let mut table = Table::new();
+    table.whole("clusters", all.iter().map(|p| p.clusters as u64));
+    table.number("inertia", all.iter().map(|p| p.inertia));
+    table.maybe_number("silhouette", all.iter().map(|p| p.silhouette.map(|s| s.mean)));
+    table.whole("silhouette_samples", all.iter().map(|p| p.silhouette.map_or(0, |s| s.samples as u64)));
+    table
+}
+
+fn routing_context(what: &Written<'_>) -> Table {
+    let mut table = Table::new();
+    table.text("layer", what.layers.iter().map(|l| l.0.clone()));
+    table.whole("samples", what.layers.iter().map(|l| l.1.samples as u64));
+    table.whole("pairs", what.layers.iter().map(|l| l.1.pairs.len() as u64));
+    let kinds: [(&str, fn(&RoutingContext) -> Option<Interval>); 3] =
+        [("r", |c| c.r), ("r_within_tasks", |c| c.within_tasks), ("r_between_tasks", |c| c.between_tasks)];
+    for (name, of) in kinds {
+        table.maybe_number(name, what.layers.iter().map(|l| of(&l.1).map(|i| i.estimate)));
+        table.maybe_number(&format!("{name}_low"), what.layers.iter().map(|l| of(&l.1).map(|i| i.low)));
+        table.maybe_number(&format!("{name}_high"), what.layers.iter().map(|l| of(&l.1).map(|i| i.high)));
+    }
+    table
+}
+
+fn pairs(what: &Written<'_>) -> Table {
+    let all = what.analysis.routing.iter().flat_map(|r| &r.pairs);
+    let sample = |i: usize| what.data.samples[i].sample.clone();
+    let mut table = Table::new();
+    table.text("layer", all.clone().map(|_| what.data.layer.clone()));
+    table.text("sample_a", all.clone().map(|p| sample(p.a)));
+    table.text("sample_b", all.clone().map(|p| sample(p.b)));
+    table.number("context_cosine", all.clone().map(|p| p.context));
+    table.number("routing_cosine", all.map(|p| p.routing));
+    table
+}
+
+fn history(what: &Written<'_>) -> Table {
+    let rows: Vec<_> = what
+        .history
+        .steps
+        .iter()
+        .flat_map(|s| what.history.samples.iter().zip(&s.labels).map(move |(sample, label)| (s, sample, *label)))
+        .collect();
+    let mut table = Table::new();
+    table.whole("step", rows.iter().map(|r| r.0.step));
+    table.text("sample", rows.iter().map(|r| r.1.clone()));
+    table.whole("cluster", rows.iter().map(|r| r.2 as u64));
+    table.maybe_number("ari_step_before", rows.iter().map(|r| r.0.ari_before));
+    table.maybe_number("ari_last_step", rows.iter().map(|r| r.0.ari_last));
+    table
+}
+
+fn routing_steps(routing: &RoutingStats) -> Table {
+    let all = &routing.steps;
+    let mut table = Table::new();
+    table.text("stage", all.iter().map(|s| s.stage.clone()));
+    table.whole("step", all.iter().map(|s| s.step));
+    table.text("layer", all.iter().map(|s| s.layer.clone()));
+    table.whole("samples", all.iter().map(|s| s.samples));
+    table.number("entropy", all.iter().map(|s| s.entropy));
+    table.number("effective_experts", all.iter().map(|s| s.effective_experts));
+    table.number("effective_mass", all.iter().map(|s| s.effective_mass));
+    table.whole("dead_experts", all.iter().map(|s| s.dead_experts));
+    table.list("gate_mass", all.iter().map(|s| s.gate_mass.clone()));
+    table.list("hard_load", all.iter().map(|s| s.hard_load.clone()));
+    table
+}
+
+fn routing_tasks(routing: &RoutingStats) -> Table {
+    let all = &routing.tasks;
+    let mut table = Table::new();
+    table.text("stage", all.iter().map(|s| s.stage.clone()));
+    table.text("layer", all.iter().map(|s| s.layer.clone()));
+    table.text("task", all.iter().map(|s| s.task.clone()));
+    table.whole("samples", all.iter().map(|s| s.samples));
+    table.list("weights", all.iter().map(|s| s.weights.clone()));
+    table
+}
+
+fn interval(i: Option<Interval>) -> Value {
+    i.map_or(Value::Null, |i| json!({"estimate": i.estimate, "low": i.low, "high": i.high}))
+}
+
+fn sidecar(what: &Written<'_>) -> Value {
+    let (data, found, params) = (what.data, what.analysis, &what.analysis.params);
+    let steps = match what.selection.steps {
+        Steps::Late => Value::Null,
+        Steps::Between(from, to) => json!([from, to]),
+    };
+    let silhouette = found.silhouette.map(|s| json!({"mean": s.mean, "samples": s.samples, "of": s.of}));
+    let stability =
+        found.stability.as_ref().map(|s| json!({"seeds": s.seeds, "ari": s.ari, "inertia_ratio": s.inertia_ratio}));
+    json!({
+        "schema": 1,
+        "made_by": concat!("covft-probe ", env!("CARGO_PKG_VERSION")),
+        "made": timestamp(SystemTime::now()),
+        "command": what.command,
+        "run": what.run.name(),
+        "asked": {"stage": what.selection.stage, "layer": what.selection.layer, "steps": steps, "most": what.selection.most},
+        "view": what.view,
+        "data": {
+            "stage": data.stage, "layer": data.layer, "steps": [data.steps.0, data.steps.1], "tracked": data.tracked,
+            "samples": data.samples.len(), "of": data.of, "not_finite": data.not_finite, "width": data.vectors.ncols(),
+            "problems": data.problems,
+        },
+        "params": {
+            "clusters": found.clusters.centroids().nrows(), "sweep": params.sweep, "restarts": params.restarts,
+            "seed": params.seed, "components": params.components, "silhouette_samples": params.silhouette_samples,
+            "seeds": params.seeds, "nearest": params.nearest, "pairs": params.pairs, "resamples": params.resamples,
+            "method": found.clusters.method().name(), "space": "original, Euclidean", "tolerance": 1e-4,
+        },
+        "results": {
+            "variance_ratio": found.pca.variance_ratio().to_vec(), "inertia": found.clusters.inertia(),
+            "iterations": found.clusters.iterations(), "silhouette": silhouette,
+            "purity": found.purity, "nmi": found.nmi, "ari": found.ari, "stability_over_seeds": stability,
+            "routing_context": what.layers.iter().map(|(layer, c)| json!({
+                "layer": layer, "samples": c.samples, "pairs": c.pairs.len(), "r": interval(c.r),
+                "within_tasks": interval(c.within_tasks), "between_tasks": interval(c.between_tasks),
+            })).collect::<Vec<_>>(),
+        },
+    })
+}

@@ -1,0 +1,25 @@
+//! What context vectors and routing weights of a run say: principal components, clusters and their names, how clusters and
+//! tasks agree, and whether samples with similar contexts are routed alike.
+//!
+//! [`ContextData::load`] reads, [`ContextAnalysis::run`] computes, [`write`] keeps. [`ViewFile`] is what the
+//! explorer saves of an analysis and `covft-probe analyze --from` repeats.
+
+mod contexts;
+mod data;
+mod error;
+mod files;
+mod history;
+mod labels;
+mod routing;
+mod routing_context;
+mod view_file;
+
+pub use contexts::{ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};
+pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps, context_layers};
+pub use error::{AnalysisError, Result};
+pub use files::{Written, write};
+pub use history::{ClusterHistory, HistoryStep, cluster_history};
+pub use labels::{Word, over_represented, words};
+pub use routing::{RoutingStats, RoutingStep, RoutingTask, routing_stats};
+pub use routing_context::{RoutingContext, RoutingPair, routing_context};
+pub use view_file::{NamedSelection, VIEW_SCHEMA, ViewFile};

@@ -1,0 +1,176 @@
+//! Routing by step and by task, in one pass over the records.
+
+use super::data::NO_TASK;
+use super::error::{AnalysisError, Result};
+use crate::store::{Record, RoutingRow, RunDir, SampleRow, option_that_logs, read_dataset, visit_batches};
+use std::collections::{BTreeMap, HashMap};
+
+/// A step's routing in one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingStep {
+    /// Stage.
+    pub stage: String,
+    /// Step.
+    pub step: u64,
+    /// Layer.
+    pub layer: String,
+    /// Sort key of the layer.
+    pub depth: Option<i32>,
+    /// Samples.
+    pub samples: u64,
+    /// Mean weight of each expert `[E]`; sums to 1.
+    pub gate_mass: Vec<f64>,
+    /// Share of samples whose largest weight is this expert's `[E]` (the first of equals).
+    pub hard_load: Vec<f64>,
+    /// Mean over the samples of the entropy of their weights, in nats.
+    pub entropy: f64,
+    /// `exp` of that mean: as many experts as a sample uses.
+    pub effective_experts: f64,
+    /// `exp` of the entropy of the gate mass: as many experts as all samples together use.
+    pub effective_mass: f64,
+    /// Experts with less than a tenth of an even share of the gate mass.
+    pub dead_experts: u64,
+}
+
+/// Mean routing of a task in one layer, over the later half of its stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingTask {
+    /// Stage.
+    pub stage: String,
+    /// Layer.
+    pub layer: String,
+    /// Sort key of the layer.
+    pub depth: Option<i32>,
+    /// Task.
+    pub task: String,
+    /// Rows that the mean is over.
+    pub samples: u64,
+    /// Mean weight of each expert `[E]`.
+    pub weights: Vec<f64>,
+}
+
+/// Routing of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoutingStats {
+    /// By stage, depth, layer and step.
+    pub steps: Vec<RoutingStep>,
+    /// By stage, depth, layer and task.
+    pub tasks: Vec<RoutingTask>,
+    /// Rows with a weight that is not finite; they are in none of the means.
+    pub not_finite: u64,
+    /// One message a damaged part.
+    pub problems: Vec<String>,
+}
+
+#[derive(Default)]
+struct Sums {
+    samples: u64,
+    mass: Vec<f64>,
+    hard: Vec<u64>,
+    entropy: f64,
+}
+
+impl Sums {
+    fn add(&mut self, weights: &[f32]) {
+        if self.mass.len() < weights.len() {
+            self.mass.resize(weights.len(), 0.0);
+            self.hard.resize(weights.len(), 0);
+        }
+        self.samples += 1;
+        self.mass.iter_mut().zip(weights).for_each(|(m, w)| *m += f64::from(*w));
+        let largest = weights.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        if let Some((expert, _)) = largest {
+            self.hard[expert] += 1;
+        }
+        self.entropy += entropy(weights.iter().map(|w| f64::from(*w)));
+    }
+
+    fn mean(&self) -> Vec<f64> {
+        self.mass.iter().map(|m| m / self.samples.max(1) as f64).collect()
+    }
+}
+
+fn entropy(weights: impl Iterator<Item = f64>) -> f64 {
+    -weights.filter(|w| *w > 0.0).map(|w| w * w.ln()).sum::<f64>()
+}
+
+type Key = (String, Option<i32>, String);
+
+/// Reads the routing records once (twice for the tasks), whatever their number, in memory for one row a step and layer.
+///
+/// # Errors
+/// The run has no routing records; the folder cannot be read.
+pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
+    let mut steps: BTreeMap<(Key, u64), Sums> = BTreeMap::new();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    let mut not_finite = 0;
+    let problems = visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
+        for row in RoutingRow::rows(&batch, path)? {
+            if !row.weights.iter().all(|w| w.is_finite()) {
+                not_finite += 1;
+                continue;
+            }
+            let latest = last.entry(row.stage.clone()).or_default();
+            *latest = row.step.max(*latest);
+            steps.entry(((row.stage, row.depth, row.layer), row.step)).or_default().add(&row.weights);
+        }
+        Ok(())
+    })?;
+    if steps.is_empty() {
+        let stream = RoutingRow::STREAM;
+        return Err(AnalysisError::NoRecords { stream, option: option_that_logs(stream), path: run.path().to_owned() });
+    }
+    let tasks = by_task(run, &last)?;
+    let steps = steps.into_iter().map(|(((stage, depth, layer), step), sums)| {
+        let (gate_mass, samples) = (sums.mean(), sums.samples);
+        let entropy_mean = sums.entropy / samples.max(1) as f64;
+        let dead = 0.1 / gate_mass.len().max(1) as f64;
+        RoutingStep {
+            hard_load: sums.hard.iter().map(|h| *h as f64 / samples.max(1) as f64).collect(),
+            entropy: entropy_mean,
+            effective_experts: entropy_mean.exp(),
+            effective_mass: entropy(gate_mass.iter().copied()).exp(),
+            dead_experts: gate_mass.iter().filter(|m| **m < dead).count() as u64,
+            stage,
+            step,
+            layer,
+            depth,
+            samples,
+            gate_mass,
+        }
+    });
+    let problems = problems.iter().map(ToString::to_string).collect();
+    Ok(RoutingStats { steps: steps.collect(), tasks, not_finite, problems })
+}
+
+fn by_task(run: &RunDir, last: &BTreeMap<String, u64>) -> Result<Vec<RoutingTask>> {
+    // A task by sample: from the data set, and from the sample records where the run keeps none.
+    let mut tasks: HashMap<String, String> = HashMap::new();
+    for row in read_dataset(run).unwrap_or_default() {
+        tasks.extend(row.task.map(|task| (row.sample, task)));
+    }
+    if tasks.is_empty() {
+        visit_batches(run, SampleRow::STREAM, None, |path, batch| {
+            for row in SampleRow::rows(&batch, path)? {
+                tasks.extend(row.task.map(|task| (row.sample, task)));
+            }
+            Ok(())
+        })?;
+    }
+    let mut sums: BTreeMap<(Key, &str), Sums> = BTreeMap::new();
+    visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
+        for row in RoutingRow::rows(&batch, path)? {
+            let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
+            if late && row.weights.iter().all(|w| w.is_finite()) {
+                let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
+                sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
+            }
+        }
+        Ok(())
+    })?;
+    let row = |(((stage, depth, layer), task), sums): ((Key, &str), Sums)| {
+        let weights = sums.mean();
+        RoutingTask { stage, layer, depth, task: task.to_owned(), samples: sums.samples, weights }
+    };
+    Ok(sums.into_iter().map(row).collect())
+}

@@ -1,0 +1,162 @@
+//! What the explorer saves of an analysis, apart from its layout: enough to repeat it without a window.
+
+use super::contexts::ContextParams;
+use super::data::{Selection, Steps};
+use crate::store::{StoreError, write_atomic};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// Schema of analysis files that this program writes, and the newest it reads.
+pub const VIEW_SCHEMA: u64 = 1;
+
+/// An analysis file.
+///
+/// ```json
+/// {
+///   "schema": 1, "run": "runs/scenes", "stage": "instruct", "layer": "4", "steps": [150, 249],
+///   "clusters": 10, "seed": 0, "restarts": 10,
+///   "cluster_names": {"0": "counting"},
+///   "selections": [{"name": "odd ones", "samples": ["train_00001_ocr"]}]
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewFile {
+    /// Schema.
+    pub schema: u64,
+    /// Run directory that it was made of.
+    pub run: String,
+    /// Stage; the last with context vectors if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Layer; the deepest with context vectors if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// First and last step; [`Steps::Late`] if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<(u64, u64)>,
+    /// Clusters; chosen by a sweep or 10 if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<usize>,
+    /// Numbers of clusters that were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<(usize, usize)>,
+    /// Seed.
+    #[serde(default)]
+    pub seed: u64,
+    /// Beginnings of k-means.
+    #[serde(default = "ten")]
+    pub restarts: usize,
+    /// Names that people gave clusters, by number.
+    #[serde(default)]
+    pub cluster_names: BTreeMap<usize, String>,
+    /// Samples that people set apart.
+    #[serde(default)]
+    pub selections: Vec<NamedSelection>,
+}
+
+/// Samples under a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedSelection {
+    /// Name.
+    pub name: String,
+    /// Sample ids.
+    pub samples: Vec<String>,
+}
+
+fn ten() -> usize {
+    10
+}
+
+impl ViewFile {
+    /// A file of `run` that leaves everything at its default.
+    #[must_use]
+    pub fn new(run: impl Into<String>) -> Self {
+        Self {
+            schema: VIEW_SCHEMA,
+            run: run.into(),
+            stage: None,
+            layer: None,
+            steps: None,
+            clusters: None,
+            sweep: None,
+            seed: 0,
+            restarts: ten(),
+            cluster_names: BTreeMap::new(),
+            selections: Vec::new(),
+        }
+    }
+
+    /// Which context vectors it is about.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        let steps = self.steps.map_or(Steps::Late, |(from, to)| Steps::Between(from, to));
+        Selection { stage: self.stage.clone(), layer: self.layer.clone(), steps, most: 0, seed: self.seed }
+    }
+
+    /// How they are analysed.
+    #[must_use]
+    pub fn params(&self) -> ContextParams {
+        ContextParams {
+            clusters: self.clusters,
+            sweep: self.sweep,
+            seed: self.seed,
+            restarts: self.restarts,
+            ..ContextParams::default()
+        }
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It is missing, is no JSON of this format, or has a newer schema.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u64,
+        }
+        let text = fs::read(path).map_err(StoreError::io("read", path))?;
+        let json = |source| StoreError::Json { source, path: path.to_owned() };
+        let head: Head = serde_json::from_slice(&text).map_err(json)?;
+        if head.schema > VIEW_SCHEMA {
+            return Err(StoreError::NewerSchema { found: head.schema, known: VIEW_SCHEMA, path: path.to_owned() });
+        }
+        serde_json::from_slice(&text).map_err(json)
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), StoreError> {
+        let json = |source| StoreError::Json { source, path: path.to_owned() };
+        let text = serde_json::to_vec_pretty(self).map_err(json)?;
+        write_atomic(path, |file| file.write_all(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_and_little_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view.json");
+        let mut view = ViewFile::new("runs/a");
+        view.clusters = Some(7);
+        view.steps = Some((3, 9));
+        view.cluster_names.insert(2, "counting".into());
+        view.selections.push(NamedSelection { name: "odd".into(), samples: vec!["x".into()] });
+        view.write(&path).unwrap();
+        assert_eq!(ViewFile::read(&path).unwrap(), view);
+        assert_eq!(view.selection().steps, Steps::Between(3, 9));
+        assert_eq!(view.params().clusters, Some(7));
+        fs::write(&path, r#"{"schema": 1, "run": "runs/a"}"#).unwrap();
+        assert_eq!(ViewFile::read(&path).unwrap(), ViewFile::new("runs/a"));
+        fs::write(&path, r#"{"schema": 9, "run": 3}"#).unwrap();
+        assert!(ViewFile::read(&path).unwrap_err().to_string().contains("schema 9"));
+    }
+}

@@ -1,0 +1,34 @@
+//! One parquet file a stream, whatever the number of parts.
+
+use super::draft::Draft;
+use super::source::Source;
+use super::table::properties;
+use super::{Export, Exported, Result};
+use crate::store::StoreError;
+use parquet::arrow::ArrowWriter;
+use std::path::Path;
+
+pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Result<()> {
+    let path = out.join(format!("{}.parquet", source.name));
+    let mut draft = Draft::new(&path)?;
+    let why = |e: parquet::errors::ParquetError| StoreError::Rows { stream: source.name.clone(), why: e.to_string() };
+    let mut rows = 0;
+    let mut writer = ArrowWriter::try_new(&mut draft.file, source.schema.clone(), Some(properties())).map_err(why)?;
+    let problems = source.visit(None, |batch| {
+        rows += batch.num_rows() as u64;
+        // Nullability may differ between parts of different versions; the first part's holds.
+        let batch = batch
+            .with_schema(source.schema.clone())
+            .map_err(|e| StoreError::Rows { stream: source.name.clone(), why: e.to_string() })?;
+        writer.write(&batch).map_err(why)?;
+        // Row groups of bounded size, so that memory stays so.
+        if writer.in_progress_size() > 16 << 20 {
+            writer.flush().map_err(why)?;
+        }
+        Ok(())
+    })?;
+    writer.close().map_err(why)?;
+    made.problems.extend(problems.iter().map(ToString::to_string));
+    made.files.push(Exported { path: draft.finish()?, entries: rows });
+    Ok(())
+}

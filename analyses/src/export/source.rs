@@ -1,0 +1,127 @@
+//! What is exported: a stream, or the data set.
+
+use super::{ExportError, ExportOptions, Result};
+use crate::store::{DatasetRow, Record, RunDir, StoreError, read_dataset, stream_schemas, streams, visit_batches};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Columns with words that people or the model wrote.
+const TEXT: [(&str, &str); 3] = [("dataset", "question"), ("dataset", "answer"), ("predictions", "text")];
+
+/// One stream of one schema.
+pub(super) struct Source<'a> {
+    /// The stream, with `-2` and so on where its vectors changed their width.
+    pub name: String,
+    pub schema: SchemaRef,
+    pub rows: u64,
+    stream: String,
+    run: &'a RunDir,
+    dataset: Option<RecordBatch>,
+    /// The stream has parts of other schemas too: every column is read to tell them apart.
+    mixed: bool,
+}
+
+/// Everything that the options ask for.
+pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Vec<Source<'a>>> {
+    let mut found = Vec::new();
+    let mut names = Vec::new();
+    let wanted = |name: &str| options.streams.is_empty() || options.streams.iter().any(|s| s == name);
+    let dataset = read_dataset(run)?;
+    if !dataset.is_empty() {
+        names.push("dataset".to_owned());
+        if wanted("dataset") {
+            let batch = DatasetRow::batch(&dataset)?;
+            let schema = without_text("dataset", &batch.schema(), options);
+            let rows = batch.num_rows() as u64;
+            found.push(Source {
+                name: "dataset".into(),
+                stream: "dataset".into(),
+                schema,
+                rows,
+                run,
+                dataset: Some(batch),
+                mixed: false,
+            });
+        }
+    }
+    for stream in streams(run)? {
+        names.push(stream.clone());
+        if !wanted(&stream) {
+            continue;
+        }
+        let schemas = stream_schemas(run, &stream)?;
+        let mixed = schemas.len() > 1;
+        for (i, (schema, rows)) in schemas.into_iter().enumerate().filter(|(_, s)| s.1 > 0) {
+            let name = if i == 0 { stream.clone() } else { format!("{stream}-{}", i + 1) };
+            let schema = without_text(&stream, &schema, options);
+            found.push(Source { name, schema, rows, stream: stream.clone(), run, dataset: None, mixed });
+        }
+    }
+    if let Some(missing) = options.streams.iter().find(|s| !names.contains(s)) {
+        let path = run.path().to_owned();
+        return Err(ExportError::NoStream { stream: missing.clone(), known: names.join(", "), path });
+    }
+    if found.is_empty() {
+        return Err(ExportError::Nothing { path: run.path().to_owned() });
+    }
+    Ok(found)
+}
+
+fn without_text(stream: &str, schema: &SchemaRef, options: &ExportOptions) -> SchemaRef {
+    let left_out = |name: &str| options.no_text && TEXT.contains(&(stream, name));
+    let kept: Vec<_> = schema.fields().iter().filter(|f| !left_out(f.name())).cloned().collect();
+    Arc::new(arrow::datatypes::Schema::new(kept))
+}
+
+impl Source<'_> {
+    /// Hands over its tables; only `columns` of them if given, in the schema's order. Returns what is damaged.
+    pub(super) fn visit(
+        &self,
+        columns: Option<&[&str]>,
+        mut visit: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<Vec<StoreError>> {
+        let all: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let kept: Vec<&str> = all.iter().copied().filter(|n| columns.is_none_or(|c| c.contains(n))).collect();
+        let mut failed = None;
+        let mut each = |batch: &RecordBatch| {
+            let fits = |name: &&str| {
+                let field = self.schema.field_with_name(name).ok();
+                batch
+                    .schema()
+                    .field_with_name(name)
+                    .ok()
+                    .is_some_and(|f| Some(f.data_type()) == field.map(|f| f.data_type()))
+            };
+            let own = if self.mixed { all.iter().all(fits) } else { kept.iter().all(fits) };
+            if failed.is_some() || !own {
+                return;
+            }
+            let places: Vec<usize> = kept.iter().filter_map(|n| batch.schema().index_of(n).ok()).collect();
+            let done = match batch.project(&places) {
+                Ok(batch) => visit(batch),
+                Err(e) => Err(StoreError::Rows { stream: self.name.clone(), why: e.to_string() }.into()),
+            };
+            failed = done.err();
+        };
+        let problems = match &self.dataset {
+            Some(batch) => {
+                (0..batch.num_rows())
+                    .step_by(8192)
+                    .for_each(|at| each(&batch.slice(at, 8192.min(batch.num_rows() - at))));
+                Vec::new()
+            }
+            None => visit_batches(
+                self.run,
+                &self.stream,
+                Some(if self.mixed { &all } else { &kept }),
+                |_: &Path, batch| {
+                    each(&batch);
+                    Ok(())
+                },
+            )?,
+        };
+        failed.map_or(Ok(problems), Err)
+    }
+}
