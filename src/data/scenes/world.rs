@@ -19,9 +19,10 @@ const CELL_ROWS: u32 = 3;
 pub(super) const LATTICE: u32 = 4;
 const OBJECTS: std::ops::RangeInclusive<usize> = 2..=3;
 
-/// Colours: a word and its RGB value.
+/// Colours: a word and its RGB value. Each lifts one or two channels above the background and leaves the others: the sum over
+/// channels then shows the shape whatever the colour, so that a small tower from nothing finds it soon.
 pub(super) const COLOURS: [(&str, [u8; 3]); 4] =
-    [("red", [214, 39, 40]), ("green", [44, 150, 60]), ("blue", [40, 80, 210]), ("yellow", [236, 196, 20])];
+    [("red", [255, 116, 104]), ("green", [122, 250, 104]), ("blue", [122, 116, 250]), ("yellow", [255, 250, 104])];
 /// Shapes.
 pub(super) const SHAPES: [&str; 4] = ["circle", "square", "triangle", "cross"];
 /// Sizes: a word and the side in pixels.

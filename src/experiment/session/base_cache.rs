@@ -3,7 +3,9 @@
 
 use super::error::SessionError;
 use crate::config::Recipe;
+use crate::config::data::{ScenesConfig, is_builtin_scenes};
 use crate::config::train::{EvalAtEnd, SpikeConfig, Stage, StageConfig};
+use crate::data::{Split, scenes};
 use crate::models::checkpoint::{Safetensors, write_safetensors};
 use crate::nn::{MapSource, ParamStore};
 use candle_core::Tensor;
@@ -54,14 +56,49 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
         "stages": stages,
     });
     hash.update(parts.to_string());
-    // An edited instruction file is another set.
-    if let Ok(meta) = std::fs::metadata(&recipe.data.train) {
+    // An edited instruction file is another set, other files are other weights, and so is a set that is drawn otherwise.
+    hash_state(&mut hash, &recipe.data.train);
+    let model = &recipe.model;
+    for weights in [&model.vision.weights, &model.language.weights, &model.text.weights].into_iter().flatten() {
+        hash_files(&mut hash, weights);
+    }
+    if is_builtin_scenes(&recipe.data.train) {
+        hash_scenes(&mut hash, &recipe.data.scenes);
+    }
+    let digest = u64::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
+    recipe.out.join(".stages").join(format!("{}-{digest:016x}.safetensors", recipe.stages[index].name))
+}
+
+/// Length and date of a file, as far as there is one.
+fn hash_state(hash: &mut Sha256, path: &Path) {
+    if let Ok(meta) = std::fs::metadata(path) {
         hash.update(meta.len().to_le_bytes());
         let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
         hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
     }
-    let digest = u64::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
-    recipe.out.join(".stages").join(format!("{}-{digest:016x}.safetensors", recipe.stages[index].name))
+}
+
+/// Names, lengths and dates of the files in a folder.
+fn hash_files(hash: &mut Sha256, folder: &Path) {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for file in files {
+        hash.update(file.as_os_str().as_encoded_bytes());
+        hash_state(hash, &file);
+    }
+}
+
+/// What the first scenes of the built-in set look like and ask.
+fn hash_scenes(hash: &mut Sha256, config: &ScenesConfig) {
+    let few = ScenesConfig { train: config.train.min(8), ..config.clone() };
+    let set = scenes::generate(&few, Split::Train);
+    for turn in set.entries.iter().flat_map(|entry| &entry.turns) {
+        hash.update(turn.text.as_bytes());
+    }
+    for (_, picture) in &set.pictures {
+        hash.update(picture.as_raw());
+    }
 }
 
 /// The stage without what only looks at it: evaluations, checkpoints, warnings.
