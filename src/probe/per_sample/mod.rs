@@ -74,6 +74,8 @@ pub(super) struct PerSample {
     expected: Vec<String>,
     blocks: usize,
     checked: bool,
+    /// A step that was due and is left out.
+    skipped: Option<u64>,
     current: Option<Current>,
 }
 
@@ -106,12 +108,18 @@ impl PerSample {
         let projections = Arc::new(Mutex::new(Projections::new(SEED, plan.k)));
         let exact_steps = config.exact_steps.iter().copied().collect();
         let (every, sketches) = (config.samples_every.clone(), config.sample_sketches);
-        Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked: false, current: None })
+        let (checked, skipped, current) = (false, None, None);
+        Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked, skipped, current })
     }
 
     /// Whether a step is sketched, and whether it is computed exactly.
     fn due(&self, step: u64) -> (bool, bool) {
         (self.sketches && self.every.has(step), self.exact_steps.contains(&step))
+    }
+
+    /// Leaves a step out, though it may be due.
+    pub(super) fn skip(&mut self, step: u64) {
+        self.skipped = Some(step);
     }
 
     /// Who watches a micro-batch, at the steps that are measured.
@@ -138,7 +146,7 @@ impl PerSample {
     /// A trained parameter was not seen, or not for every sample.
     pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<(Rows, Duration)>> {
         let (sketched, exact) = self.due(at.step);
-        if !sketched && !exact {
+        if !(sketched || exact) || self.skipped == Some(at.step) {
             return Ok(None);
         }
         let Some(current) = self.current.take().filter(|current| current.step == at.step) else {
