@@ -336,8 +336,10 @@ impl Hook for Recorder {
             observers.0.push(unseen.observer());
         }
         let measured = self.samples_allowed(step);
-        if let Some(samples) = self.stage.samples.as_mut().filter(|_| measured) {
-            observers.0.extend(samples.observer(view));
+        match &mut self.stage.samples {
+            Some(samples) if measured => observers.0.extend(samples.observer(view)),
+            Some(samples) => samples.skip(step),
+            None => {}
         }
         observers.joined()
     }

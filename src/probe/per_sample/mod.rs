@@ -75,6 +75,8 @@ pub(super) struct PerSample {
     expected: Vec<String>,
     blocks: usize,
     checked: bool,
+    /// A step that was due and is left out.
+    skipped: Option<u64>,
     current: Option<Current>,
 }
 
@@ -117,6 +119,7 @@ impl PerSample {
             expected,
             blocks,
             checked: false,
+            skipped: None,
             current: None,
         })
     }
@@ -131,6 +134,11 @@ impl PerSample {
     /// Whether a step is sketched, and whether it is computed exactly.
     fn due(&self, step: u64) -> (bool, bool) {
         (self.sketches && self.every.has(step), self.exact_steps.contains(&step))
+    }
+
+    /// Leaves a step out, though it may be due.
+    pub(super) fn skip(&mut self, step: u64) {
+        self.skipped = Some(step);
     }
 
     /// Who watches a micro-batch, at the steps that are measured.
@@ -157,7 +165,7 @@ impl PerSample {
     /// A trained parameter was not seen, or not for every sample.
     pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<(Rows, Duration)>> {
         let (sketched, exact) = self.due(at.step);
-        if !sketched && !exact {
+        if !(sketched || exact) || self.skipped == Some(at.step) {
             return Ok(None);
         }
         let Some(current) = self.current.take().filter(|current| current.step == at.step) else {

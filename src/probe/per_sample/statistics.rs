@@ -157,7 +157,8 @@ impl<'u> Cell<'u> {
             let [along, own, rest] = whole[i];
             let variances = self.sketched.iter().zip(&units).map(|(unit, s2)| s2 * share(unit, i).powi(2));
             // The squared norm of a sum of nothing but rounding may come out below zero.
-            (own != 0.0 && !(rest <= 0.0)).then(|| estimate(along / (own.sqrt() * rest.sqrt()), variances))
+            (own != 0.0 && (rest > 0.0 || rest.is_nan()))
+                .then(|| estimate(along / (own.sqrt() * rest.sqrt()), variances))
         };
         (0..n).map(one).collect()
     }
