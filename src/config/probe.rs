@@ -121,6 +121,17 @@ pub enum Space {
     Shared,
 }
 
+impl Space {
+    /// `trainable` or `shared`, as records name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trainable => "trainable",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
