@@ -1,15 +1,18 @@
 //! The command line: one file a command. The only place that prints, draws progress bars or names `anyhow`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
+mod analyze;
 mod bench;
 mod data;
 mod drift;
+mod export;
 mod generate;
 mod init;
 mod inspect;
 mod plot;
 mod progress;
 mod recipe;
+mod steps;
 mod summary;
 mod table;
 mod train;
@@ -27,6 +30,8 @@ Examples:
   covft-probe train --log-grads                  the built-in set, from nothing, on the CPU
   covft-probe view                               look at the runs made so far
   covft-probe plot runs/scenes                   paper figures of a run
+  covft-probe analyze runs/scenes                clusters of context vectors, tasks, routing
+  covft-probe export runs/scenes --format csv --out tables
   covft-probe init real-mini                     a commented recipe to start from
   covft-probe inspect configs/real-mini.toml     what trains, what is frozen, memory and time
   covft-probe verify tests/fixtures/covft-tiny   every number of the published implementation")]
@@ -55,6 +60,10 @@ enum Command {
     Bench(bench::Args),
     /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
+    /// Cluster a run's context vectors, and compare them with tasks and routing.
+    Analyze(analyze::Args),
+    /// Write a run's records as parquet, CSV, NumPy archives, TensorBoard events or safetensors.
+    Export(export::Args),
     /// Open the explorer on runs, live or finished.
     #[cfg(feature = "viewer")]
     View(view::Args),
@@ -79,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Export(args) => export::run(&args),
         #[cfg(feature = "viewer")]
         Command::View(args) => view::run(&args),
     };
