@@ -1,17 +1,20 @@
 //! The command line: one file a command. The only place that prints, draws progress bars or names `anyhow`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
+mod analyze;
 mod bench;
 mod compare;
 mod data;
 mod drift;
 mod experiment;
+mod export;
 mod generate;
 mod init;
 mod inspect;
 mod plot;
 mod progress;
 mod recipe;
+mod steps;
 mod summary;
 mod table;
 mod train;
@@ -30,6 +33,8 @@ Examples:
   covft-probe train --log-grads                  the built-in set, from nothing, on the CPU
   covft-probe view                               look at the runs made so far
   covft-probe plot runs/scenes                   paper figures of a run
+  covft-probe analyze runs/scenes                clusters of context vectors, tasks, routing
+  covft-probe export runs/scenes --format csv --out tables
   covft-probe init real-mini                     a commented recipe to start from
   covft-probe inspect configs/real-mini.toml     what trains, what is frozen, memory and time
   covft-probe verify tests/fixtures/covft-tiny   every number of the published implementation")]
@@ -62,6 +67,10 @@ enum Command {
     Bench(bench::Args),
     /// Draw figures of runs and studies as SVG, PDF and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
+    /// Cluster a run's context vectors, and compare them with tasks and routing.
+    Analyze(analyze::Args),
+    /// Write a run's records as parquet, CSV, NumPy archives, TensorBoard events or safetensors.
+    Export(export::Args),
     /// Open the explorer on runs, live or finished.
     #[cfg(feature = "viewer")]
     View(view::Args),
@@ -88,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Export(args) => export::run(&args),
         #[cfg(feature = "viewer")]
         Command::View(args) => view::run(&args),
     };

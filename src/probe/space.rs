@@ -7,15 +7,6 @@ impl Space {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Trainable, Self::Shared];
 
-    /// As records name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trainable => "trainable",
-            Self::Shared => "shared",
-        }
-    }
-
     /// The module that a weight at `place` counts under; `None` if it is not in this space.
     #[must_use]
     pub fn module(self, place: Place, trains: bool) -> Option<&'static str> {

@@ -12,6 +12,8 @@ mod history;
 mod labels;
 mod routing;
 mod routing_context;
+#[cfg(test)]
+mod tests;
 mod view_file;
 
 pub use contexts::{ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};

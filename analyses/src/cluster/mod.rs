@@ -5,6 +5,8 @@ mod hungarian;
 mod kmeans;
 mod lloyd;
 mod minibatch;
+#[cfg(test)]
+mod parity_tests;
 mod seeding;
 mod silhouette;
 

@@ -9,6 +9,8 @@ mod parquet;
 mod protobuf;
 mod safetensors;
 mod source;
+#[cfg(test)]
+pub(crate) use protobuf::records;
 pub(crate) mod table;
 mod zip;
 

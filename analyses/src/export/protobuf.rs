@@ -80,6 +80,22 @@ pub(super) fn record(to: &mut Vec<u8>, data: &[u8]) {
     to.extend(masked(data).to_le_bytes());
 }
 
+/// The records of a file, their checksums verified.
+#[cfg(test)]
+pub(crate) fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let number = |b: &[u8]| u32::from_le_bytes(b.try_into().unwrap());
+    while !bytes.is_empty() {
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        assert_eq!(number(&bytes[8..12]), masked(&bytes[..8]));
+        let data = &bytes[12..12 + length];
+        assert_eq!(number(&bytes[12 + length..16 + length]), masked(data));
+        found.push(data.to_vec());
+        bytes = &bytes[16 + length..];
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,270 @@
+//! `covft-probe analyze RUN`.
+
+use super::steps;
+use super::table::Table;
+use anyhow::Context;
+use covft_analyses::analysis::{
+    AnalysisError, ClusterHistory, ContextAnalysis, ContextData, ContextParams, RoutingContext, RoutingStats,
+    Selection, Steps, ViewFile, Written, cluster_history, context_layers, routing_context, routing_stats, write,
+};
+use covft_analyses::stats::Interval;
+use covft_analyses::store::RunDir;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Writes into RUN/analysis: contexts, clusters, cluster_tasks, cluster_samples, components, routing_context,
+routing_context_pairs, routing_steps, routing_tasks, and where they apply sweep and cluster_history (parquet), and
+analysis.json with every parameter, seed and result.
+
+Clusters are found in the original space, not on the components. They are numbered from the largest.
+
+Examples:
+  covft-probe analyze runs/scenes                             deepest layer, later half of the stage, 10 clusters
+  covft-probe analyze runs/scenes --sweep 2..20               the number of clusters with the best silhouette
+  covft-probe analyze runs/scenes --layer 3 --k 8 --seed 1
+  covft-probe analyze runs/scenes --steps 100..149 --out early
+  covft-probe analyze --from view.json                        repeat what the explorer saved")]
+pub(super) struct Args {
+    /// Run directory; with --from, the file's own if left out.
+    #[arg(required_unless_present = "from")]
+    run: Option<PathBuf>,
+    /// Stage; the last with context vectors if left out.
+    #[arg(long)]
+    stage: Option<String>,
+    /// Layer; the deepest with context vectors if left out.
+    #[arg(long)]
+    layer: Option<String>,
+    /// One step. Without --step and --steps: the last one with tracked samples, else the later half of the stage.
+    #[arg(long, conflicts_with = "steps")]
+    step: Option<u64>,
+    /// Steps A..B, both included; a sample that occurs at several counts once, with its last vector.
+    #[arg(long, value_parser = steps::range::<u64>)]
+    steps: Option<(u64, u64)>,
+    /// Clusters; with --sweep the best of it if left out, else 10.
+    #[arg(long = "k")]
+    clusters: Option<usize>,
+    /// Numbers of clusters to try, A..B, both included.
+    #[arg(long, value_parser = steps::range::<usize>)]
+    sweep: Option<(usize, usize)>,
+    /// Seed of everything that is drawn.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Beginnings of k-means.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    restarts: Option<u64>,
+    /// Samples at most; a seeded draw of them, said so, where there are more.
+    #[arg(long, default_value_t = 100_000)]
+    samples: usize,
+    /// Where to write; RUN/analysis if left out.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// An analysis file saved by the explorer; flags that are given override it.
+    #[arg(long)]
+    from: Option<PathBuf>,
+}
+
+impl Args {
+    /// What the file says, overridden by the flags.
+    fn asked(&self) -> anyhow::Result<(PathBuf, Selection, ContextParams, Option<ViewFile>)> {
+        let view = self.from.as_deref().map(ViewFile::read).transpose()?;
+        let run = self.run.clone().or_else(|| view.as_ref().map(|v| PathBuf::from(&v.run)));
+        let run = run.context("name a run directory")?;
+        let mut selection = view.as_ref().map(ViewFile::selection).unwrap_or_default();
+        let mut params = view.as_ref().map(ViewFile::params).unwrap_or_default();
+        if self.stage.is_some() {
+            selection.stage.clone_from(&self.stage);
+        }
+        if self.layer.is_some() {
+            selection.layer.clone_from(&self.layer);
+        }
+        if let Some((from, to)) = self.steps.or(self.step.map(|s| (s, s))) {
+            selection.steps = Steps::Between(from, to);
+        }
+        selection.most = self.samples.max(3);
+        params.clusters = self.clusters.or(params.clusters);
+        params.sweep = self.sweep.or(params.sweep);
+        params.seed = self.seed.unwrap_or(params.seed);
+        params.restarts = self.restarts.map_or(params.restarts, |r| r as usize);
+        selection.seed = params.seed;
+        Ok((run, selection, params, view))
+    }
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (path, selection, params, view) = args.asked()?;
+    let run = RunDir::open(path)?;
+    let progress = steps::Steps::new();
+    let mut on = |what: &str, done: usize, all: usize| {
+        progress.show(what, done, all);
+        true
+    };
+    on("reading context vectors", 0, 1);
+    let data = ContextData::load(&run, &selection)?;
+    let analysis = ContextAnalysis::run(&params, &data, &mut on)?;
+    let k = analysis.clusters.centroids().nrows();
+    let history = cluster_history(&run, &data, k, params.restarts, params.seed, &mut on)?;
+    let layers = by_layer(&run, &selection, &params, &data, &analysis, &mut on)?;
+    on("routing", 0, 1);
+    let routing = match routing_stats(&run) {
+        Ok(stats) => Some(stats),
+        Err(AnalysisError::NoRecords { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let out = args.out.clone().unwrap_or_else(|| run.analysis());
+    let command: Vec<String> = std::env::args().collect();
+    let written = Written {
+        run: &run,
+        command: &command,
+        selection: &selection,
+        data: &data,
+        analysis: &analysis,
+        layers: &layers,
+        history: &history,
+        routing: routing.as_ref(),
+        view: view.as_ref(),
+    };
+    let files = write(&out, &written)?;
+    drop(progress);
+    summary(&data, &analysis, view.as_ref());
+    tell_routing(&layers, routing.as_ref(), &data.stage);
+    tell_history(&history);
+    for problem in data.problems.iter().chain(routing.iter().flat_map(|r| &r.problems)) {
+        eprintln!("warning: {problem}");
+    }
+    println!("\n{} files in {}", files.len(), out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Routing against contexts in every layer that has both.
+fn by_layer(
+    run: &RunDir,
+    selection: &Selection,
+    params: &ContextParams,
+    data: &ContextData,
+    analysis: &ContextAnalysis,
+    on: &mut dyn FnMut(&str, usize, usize) -> bool,
+) -> anyhow::Result<Vec<(String, RoutingContext)>> {
+    let mut found = Vec::new();
+    let layers = context_layers(run, Some(&data.stage))?;
+    for (i, layer) in layers.iter().enumerate() {
+        on("routing against contexts, by layer", i, layers.len());
+        if *layer == data.layer {
+            found.extend(analysis.routing.clone().map(|r| (layer.clone(), r)));
+            continue;
+        }
+        let other = Selection { layer: Some(layer.clone()), stage: Some(data.stage.clone()), ..selection.clone() };
+        match ContextData::load(run, &other) {
+            Ok(data) => {
+                let compared = routing_context(&data, params.pairs, params.resamples, params.seed);
+                found.extend(compared.map(|r| (layer.clone(), r)));
+            }
+            // Other layers are logged at fewer steps, so that these steps may hold too few of theirs.
+            Err(AnalysisError::TooFew { .. } | AnalysisError::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+fn interval(of: Option<Interval>) -> String {
+    of.map_or_else(|| "-".to_owned(), |i| format!("{:.3} [{:.3}, {:.3}]", i.estimate, i.low, i.high))
+}
+
+fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>) {
+    let (from, to) = data.steps;
+    let tracked = if data.tracked { "tracked samples" } else { "samples" };
+    print!("stage {}, layer {}, steps {from} to {to}: {} {tracked}", data.stage, data.layer, data.samples.len());
+    if data.of > data.samples.len() {
+        print!(" drawn from {}", data.of);
+    }
+    println!(", vectors of {} numbers", data.vectors.ncols());
+    if data.not_finite > 0 {
+        println!("{} samples left out: their vectors are not finite", data.not_finite);
+    }
+    let ratios: Vec<String> =
+        found.pca.variance_ratio().iter().take(5).map(|r| format!("{:.1} %", 100.0 * r)).collect();
+    println!("share of the variance on the first components: {}", ratios.join(", "));
+    if !found.sweep.is_empty() {
+        println!();
+        let mut table = Table::new(&["clusters", "inertia", "silhouette"]);
+        for point in &found.sweep {
+            let silhouette = point.silhouette.map_or_else(|| "-".to_owned(), |s| format!("{:.4}", s.mean));
+            table.row([point.clusters.to_string(), format!("{:.4}", point.inertia), silhouette]);
+        }
+        table.print();
+    }
+    println!();
+    let mut table = Table::new(&["cluster", "samples", "task", "share", "name", "nearest"]);
+    for cluster in &found.summaries {
+        let given = view.and_then(|v| v.cluster_names.get(&cluster.cluster)).cloned();
+        let words = cluster.words.iter().take(3).map(|w| w.word.as_str()).collect::<Vec<_>>().join(", ");
+        table.row([
+            cluster.cluster.to_string(),
+            cluster.size.to_string(),
+            cluster.task.clone(),
+            format!("{:.0} %", 100.0 * cluster.task_share),
+            given.unwrap_or(words),
+            cluster.nearest.first().map_or_else(String::new, |(i, _)| data.samples[*i].sample.clone()),
+        ]);
+    }
+    table.print();
+    println!();
+    println!("clusters and tasks: purity {:.3}, NMI {:.3}, ARI {:.3}", found.purity, found.nmi, found.ari);
+    if let Some(s) = found.silhouette {
+        println!("silhouette {:.4} over {} of {} samples", s.mean, s.samples, s.of);
+    }
+    if let Some(s) = found.stability.as_ref().filter(|s| !s.ari.is_empty()) {
+        let mean = s.ari.iter().sum::<f64>() / s.ari.len() as f64;
+        let least = s.ari.iter().copied().fold(f64::INFINITY, f64::min);
+        println!("the same clusters under {} other seeds: ARI {mean:.3} on average, {least:.3} at least", s.ari.len());
+    }
+}
+
+fn tell_routing(layers: &[(String, RoutingContext)], routing: Option<&RoutingStats>, stage: &str) {
+    if layers.is_empty() {
+        println!("routing against contexts: the run logs no routing weights for these samples");
+    } else {
+        println!("\nrouting similarity against context similarity, Pearson's r with its 95 % interval over samples:");
+        let mut table = Table::new(&["layer", "samples", "pairs", "all pairs", "within a task", "between tasks"]);
+        for (layer, r) in layers {
+            let counts = [layer.clone(), r.samples.to_string(), r.pairs.len().to_string()];
+            table.row(counts.into_iter().chain([interval(r.r), interval(r.within_tasks), interval(r.between_tasks)]));
+        }
+        table.print();
+    }
+    let Some(routing) = routing else { return };
+    if routing.not_finite > 0 {
+        println!("{} routing rows left out: their weights are not finite", routing.not_finite);
+    }
+    let last = routing.steps.iter().filter(|s| s.stage == stage).map(|s| s.step).max();
+    let mut table = Table::new(&["layer", "experts in use by a sample", "by all", "dead", "gate mass", "hard load"]);
+    let list = |v: &[f64]| v.iter().map(|v| format!("{v:.2}")).collect::<Vec<_>>().join(" ");
+    for step in routing.steps.iter().filter(|s| s.stage == stage && Some(s.step) == last) {
+        table.row([
+            step.layer.clone(),
+            format!("{:.2}", step.effective_experts),
+            format!("{:.2}", step.effective_mass),
+            step.dead_experts.to_string(),
+            list(&step.gate_mass),
+            list(&step.hard_load),
+        ]);
+    }
+    if let Some(last) = last {
+        println!("\nrouting at step {last}:");
+        table.print();
+    }
+}
+
+fn tell_history(history: &ClusterHistory) {
+    let (Some(first), Some(last)) = (history.steps.first(), history.steps.last()) else { return };
+    println!(
+        "\nclusters of {} tracked samples over {} steps: ARI of step {} against step {} {}",
+        history.samples.len(),
+        history.steps.len(),
+        first.step,
+        last.step,
+        first.ari_last.map_or_else(|| "-".to_owned(), |a| format!("{a:.3}"))
+    );
+}
