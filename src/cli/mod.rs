@@ -60,7 +60,7 @@ enum Command {
     Verify(verify::Args),
     /// Time a training step, phase by phase.
     Bench(bench::Args),
-    /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
+    /// Draw figures of runs and studies as SVG, PDF and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
     /// Open the explorer on runs, live or finished.
     #[cfg(feature = "viewer")]

@@ -375,6 +375,7 @@ fn eval_row(view: &EvalView<'_>, row: &crate::train::hook::EvalRow) -> EvalRow {
         score: row.score,
         scorer: row.scorer.map(str::to_owned),
         scored: row.scored as u64,
+        chance: row.chance,
     }
 }
 

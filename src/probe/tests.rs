@@ -370,6 +370,7 @@ fn evaluations_and_checkpoints() {
         score,
         scorer: Some("exact"),
         scored: 2,
+        chance: score.map(|s: f64| s / 2.0),
     };
     rig.recorder
         .evaluated(&EvalView {
@@ -385,5 +386,6 @@ fn evaluations_and_checkpoints() {
     drop(RecordWriter::resume(&dir, 103, store::WriterOptions::default()).unwrap());
     let evals = store::read_records::<store::EvalRow>(&dir).unwrap().rows;
     assert_eq!((evals[0].loss, evals[1].loss, evals[1].score), (None, Some(0.5), Some(0.25)));
+    assert_eq!((evals[0].chance, evals[1].chance), (None, Some(0.125)));
     assert_eq!(store::read_records::<store::PredictionRow>(&dir).unwrap().rows[0].text, "two");
 }

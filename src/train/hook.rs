@@ -198,6 +198,8 @@ pub struct EvalRow {
     pub scorer: Option<&'static str>,
     /// Samples the score is over.
     pub scored: usize,
+    /// Score of the best constant answer to the same samples: what a model reaches that does not look.
+    pub chance: Option<f64>,
 }
 
 /// A generated answer.

@@ -1,90 +1,172 @@
-//! The window: runs at the left, views in the middle.
+//! The window: runs at the left, tiles in the middle, the selection at the right, the steps at the bottom.
 
-use crate::panels;
+#[cfg(test)]
+use crate::actions::Action;
+use crate::actions::{self, View};
+use crate::data::RunData;
+use crate::layout::Layout;
+use crate::panels::{self, Cx};
 use crate::source::Source;
+use crate::state::State;
 use crate::tokens;
-use egui::{CentralPanel, Panel, ScrollArea, ThemePreference, Ui};
-
-/// A view of the selected run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum View {
-    #[default]
-    Loss,
-    Drift,
-    Routing,
-    Samples,
-}
-
-impl View {
-    const ALL: [(Self, &str); 4] =
-        [(Self::Loss, "Loss"), (Self::Drift, "Drift"), (Self::Routing, "Routing"), (Self::Samples, "Samples")];
-}
-
-/// What the window itself remembers.
-#[derive(Debug, Default)]
-pub(crate) struct Choices {
-    pub view: View,
-    /// Stage of the drift map; the last that trains the encoder if none is chosen.
-    pub stage: Option<String>,
-    pub samples: panels::samples::Order,
-}
+use crate::tools::Tools;
+use egui::{CentralPanel, Panel, Ui};
 
 /// Everything but the window system.
 #[derive(Debug)]
 pub(crate) struct Explorer {
     pub source: Source,
-    pub choices: Choices,
+    pub state: State,
+    pub layout: Layout,
+    pub tools: Tools,
+    pub dialogs: panels::dialogs::Dialogs,
+    /// Every row of a run is a point at first, whatever its notes say; nothing is written. For measuring.
+    pub every_row: bool,
+    dressed: Option<(bool, egui::ThemePreference)>,
+}
+
+/// The tiles' way into the panels.
+struct Tiles<'a, 'b> {
+    cx: &'a mut Cx<'b>,
+}
+
+impl egui_tiles::Behavior<View> for Tiles<'_, '_> {
+    fn pane_ui(&mut self, ui: &mut Ui, _: egui_tiles::TileId, view: &mut View) -> egui_tiles::UiResponse {
+        egui::Frame::new().inner_margin(6).show(ui, |ui| panels::show(ui, *view, self.cx));
+        egui_tiles::UiResponse::None
+    }
+
+    fn tab_title_for_pane(&mut self, view: &View) -> egui::WidgetText {
+        view.name().into()
+    }
+
+    fn simplification_options(&self) -> egui_tiles::SimplificationOptions {
+        // A lone view keeps its tab, so that it has a name and can be moved.
+        egui_tiles::SimplificationOptions { all_panes_must_have_tabs: true, ..Default::default() }
+    }
 }
 
 impl Explorer {
-    pub(crate) fn new(source: Source) -> Self {
-        Self { source, choices: Choices::default() }
+    pub(crate) fn new(source: Source, layout: Layout, tools: Tools) -> Self {
+        Self {
+            source,
+            state: State::default(),
+            layout,
+            tools,
+            dialogs: Default::default(),
+            every_row: false,
+            dressed: None,
+        }
     }
 
     pub(crate) fn show(&mut self, ui: &mut Ui) {
-        Panel::top("views").show(ui, |ui| {
-            ui.horizontal(|ui| {
-                for (view, name) in View::ALL {
-                    ui.selectable_value(&mut self.choices.view, view, name);
-                }
-                ui.separator();
-                theme(ui);
+        self.dress(ui.ctx());
+        self.tools.thumbs.receive(ui.ctx());
+        self.receive(ui.ctx());
+        self.state.pointed = self.state.hovered.take();
+        let mut guard = self.source.look();
+        let shared = &mut *guard;
+        let path = shared.main.path.clone();
+        if path != self.state.run {
+            self.state.turn_to(path.as_deref());
+            if self.every_row {
+                self.state.notes.population = crate::core::scatter::Population::All;
+                self.state.unwritten();
+            }
+        }
+        self.tools.commands.extend(actions::pressed(ui.ctx()));
+        if shared.main.ready {
+            self.state.refresh(&shared.main.data, &self.tools.spawner);
+            panels::timeline::advance(ui.ctx(), &mut self.state, &shared.main.data);
+        }
+        let chosen = Panel::left("runs")
+            .default_size(tokens::LEFT)
+            .show(ui, |ui| panels::runs::show(ui, shared, &mut self.layout, &mut self.tools))
+            .inner;
+        let beside = shared.beside.ready.then_some(());
+        let name = shared.beside.path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+        let (data, other): (&RunData, &RunData) = (&shared.main.data, &shared.beside.data);
+        let mut cx = Cx {
+            data,
+            beside: beside.and(name.as_deref()).map(|n| (n, other)),
+            runs: &shared.runs,
+            state: &mut self.state,
+            tools: &mut self.tools,
+            turned_to: None,
+        };
+        let ready = shared.main.ready;
+        if ready {
+            Panel::bottom("steps").default_size(tokens::TIMELINE).resizable(true).show(ui, |ui| {
+                panels::timeline::show(ui, &mut cx);
             });
-        });
-        Panel::left("runs").default_size(tokens::SIDE).show(ui, |ui| panels::runs::show(ui, &self.source));
+            Panel::right("selection").default_size(tokens::RIGHT).show(ui, |ui| panels::selection::show(ui, &mut cx));
+        }
         CentralPanel::default().show(ui, |ui| {
-            let shared = self.source.look();
-            if let Some(error) = &shared.error {
-                ui.colored_label(ui.visuals().error_fg_color, error);
+            panels::trouble::show(ui, shared.error.as_deref(), shared.main.error.as_deref(), cx.data, cx.state);
+            if ready {
+                self.layout.tree.ui(&mut Tiles { cx: &mut cx }, ui);
+            } else {
+                panels::trouble::empty(ui, shared.listed, shared.main.path.as_deref(), cx.tools);
             }
-            for problem in &shared.data.problems {
-                ui.colored_label(ui.visuals().warn_fg_color, problem);
-            }
-            if shared.selected.is_none() {
-                ui.label("No run here yet. Start one with `covft-probe train`; it appears by itself.");
-                return;
-            }
-            ScrollArea::both().auto_shrink(false).show(ui, |ui| match self.choices.view {
-                View::Loss => panels::loss::show(ui, &shared.data),
-                View::Drift => panels::drift::show(ui, &shared.data, &mut self.choices.stage),
-                View::Routing => panels::routing::show(ui, &shared.data),
-                View::Samples => panels::samples::show(ui, &shared.data, &mut self.choices.samples),
-            });
         });
+        let beside = cx.turned_to.take();
+        self.dialogs.show(ui.ctx(), cx.tools);
+        self.state.save();
+        let commands = std::mem::take(&mut self.tools.commands);
+        let seen = self.layout.seen();
+        for action in commands {
+            panels::commands::run(
+                action,
+                ui.ctx(),
+                &mut panels::commands::Parts {
+                    data: &shared.main.data,
+                    state: &mut self.state,
+                    layout: &mut self.layout,
+                    tools: &mut self.tools,
+                    dialogs: &mut self.dialogs,
+                    seen: &seen,
+                },
+            );
+        }
+        self.layout.save();
+        drop(guard);
+        if let Some(path) = chosen {
+            self.source.select(&path);
+        }
+        if let Some(path) = beside {
+            self.source.compare(path.as_deref());
+        }
     }
-}
 
-/// The system's theme unless another is chosen. Words, since the font brings no pictograms.
-fn theme(ui: &mut Ui) {
-    let mut chosen = ui.ctx().options(|o| o.theme_preference);
-    let before = chosen;
-    for (theme, name) in
-        [(ThemePreference::System, "System"), (ThemePreference::Light, "Light"), (ThemePreference::Dark, "Dark")]
-    {
-        ui.selectable_value(&mut chosen, theme, name);
+    /// Folders that were dropped on the window or chosen in a dialog, and work that is done.
+    fn receive(&mut self, ctx: &egui::Context) {
+        let dropped = ctx.input(|i| i.raw.dropped_files.iter().map(|f| f.path().to_owned()).collect::<Vec<_>>());
+        let chosen = self.tools.dialog.poll();
+        let typed = self.dialogs.typed.take();
+        for path in dropped.into_iter().chain(chosen).chain(typed) {
+            // A manifest or another file of a run stands for its run.
+            let path = if path.is_file() { path.parent().map(ToOwned::to_owned).unwrap_or(path) } else { path };
+            self.tools.say(format!("Opened {}", path.display()));
+            self.source.add(&path);
+        }
+        if let Some(done) = self.tools.export.poll() {
+            self.tools.say(done);
+        }
     }
-    if chosen != before {
-        ui.ctx().set_theme(chosen);
+
+    fn dress(&mut self, ctx: &egui::Context) {
+        let wanted = (self.layout.contrast, self.layout.theme);
+        if self.dressed != Some(wanted) {
+            tokens::dress(ctx, self.layout.contrast);
+            ctx.set_theme(self.layout.theme);
+            self.dressed = Some(wanted);
+        }
+    }
+
+    /// Gives a command, as its key or button would.
+    #[cfg(test)]
+    pub(crate) fn act(&mut self, action: Action) {
+        self.tools.commands.push(action);
     }
 }
 
@@ -95,8 +177,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(source: Source) -> Self {
-        Self { explorer: Explorer::new(source) }
+    pub(crate) fn new(explorer: Explorer) -> Self {
+        Self { explorer }
     }
 }
 

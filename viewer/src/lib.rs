@@ -2,13 +2,24 @@
 //!
 //! It reads records and never a tensor, so that "watch it train" and "open last month's run" are one path.
 
+mod actions;
 mod app;
+mod core;
 mod data;
+mod jobs;
+mod layout;
+mod measure;
+mod notes;
 mod panels;
 mod source;
+mod state;
 #[cfg(test)]
 mod tests;
+mod thumbs;
 mod tokens;
+mod tools;
+
+pub use measure::{Measured, measure};
 
 use std::path::PathBuf;
 
@@ -35,12 +46,22 @@ pub enum ViewerError {
 /// No window can be opened.
 pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
     let viewport = egui::ViewportBuilder::default().with_title("covft-probe").with_inner_size(tokens::WINDOW);
-    let options = eframe::NativeOptions { viewport, ..Default::default() };
+    let options = eframe::NativeOptions { viewport, renderer: renderer(), ..Default::default() };
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();
         let source = source::Source::follow(runs, move || ctx.request_repaint())?;
-        Ok(Box::new(app::App::new(source)) as Box<dyn eframe::App>)
+        let tools = tools::Tools::new(jobs::Spawner::Threads(context.egui_ctx.clone()));
+        let layout = layout::Layout::open(layout::Layout::place());
+        Ok(Box::new(app::App::new(app::Explorer::new(source, layout, tools))) as Box<dyn eframe::App>)
     };
     let shown = eframe::run_native("covft-probe", options, Box::new(create));
     shown.map_err(|e| ViewerError::Window { why: e.to_string() })
+}
+
+/// OpenGL, unless this was built to draw through wgpu.
+fn renderer() -> eframe::Renderer {
+    #[cfg(feature = "wgpu")]
+    return eframe::Renderer::Wgpu;
+    #[cfg(not(feature = "wgpu"))]
+    eframe::Renderer::Glow
 }

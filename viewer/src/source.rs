@@ -1,14 +1,15 @@
-//! Reads runs behind the window's back: lists them, and follows the one that is looked at.
+//! Reads runs behind the window's back: lists them, and follows the one that is looked at and the one beside it.
 
 use crate::ViewerError;
 use crate::data::RunData;
 use covft_analyses::store::{Manifest, RunDir, RunFollower, Status};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often a live run is looked at.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(400);
 
 /// One run of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +21,31 @@ pub(crate) struct Entry {
     pub state: String,
 }
 
+/// A run that is read.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub path: Option<PathBuf>,
+    pub data: RunData,
+    /// Whether `data` is of `path` already.
+    pub ready: bool,
+    /// Why it cannot be read.
+    pub error: Option<String>,
+}
+
 /// What window and reader share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     /// Newest first.
     pub runs: Vec<Entry>,
-    pub selected: Option<PathBuf>,
-    pub data: RunData,
-    /// Why the selected run, or the folder, cannot be read.
+    /// The run that is looked at.
+    pub main: Slot,
+    /// The run beside it, if any.
+    pub beside: Slot,
+    /// What is wrong with the folders.
     pub error: Option<String>,
+    /// Whether the folders were looked at.
+    pub listed: bool,
+    paths: Vec<PathBuf>,
     closed: bool,
 }
 
@@ -48,15 +65,19 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Reader {
     shared: Lock,
-    paths: Vec<PathBuf>,
-    follower: Option<RunFollower>,
+    main: Option<RunFollower>,
+    beside: Option<RunFollower>,
+    /// Manifests that were read, by when they were written.
+    entries: BTreeMap<PathBuf, (SystemTime, Entry)>,
 }
 
 impl Source {
     /// A source and the reader that fills it.
     pub(crate) fn new(paths: Vec<PathBuf>) -> (Self, Reader) {
         let shared = Lock::default();
-        (Self { shared: Arc::clone(&shared) }, Reader { shared, paths, follower: None })
+        lock(&shared).paths = paths;
+        let reader = Reader { shared: Arc::clone(&shared), main: None, beside: None, entries: BTreeMap::new() };
+        (Self { shared }, reader)
     }
 
     /// A source that is kept up to date by a thread, which calls `changed` when there is something new.
@@ -84,7 +105,26 @@ impl Source {
 
     /// Looks at another run from now on.
     pub(crate) fn select(&self, path: &Path) {
-        lock(&self.shared).selected = Some(path.to_owned());
+        lock(&self.shared).main.path = Some(path.to_owned());
+        self.shared.1.notify_all();
+    }
+
+    /// Shows another run beside it, or none.
+    pub(crate) fn compare(&self, path: Option<&Path>) {
+        lock(&self.shared).beside.path = path.map(Path::to_owned);
+        self.shared.1.notify_all();
+    }
+
+    /// Adds a run, or a folder of runs, and turns to it where it is a run.
+    pub(crate) fn add(&self, path: &Path) {
+        let mut shared = lock(&self.shared);
+        if !shared.paths.iter().any(|p| p == path) {
+            shared.paths.push(path.to_owned());
+        }
+        if RunDir::open(path).is_ok() {
+            shared.main.path = Some(path.to_owned());
+        }
+        drop(shared);
         self.shared.1.notify_all();
     }
 }
@@ -99,58 +139,101 @@ impl Drop for Source {
 impl Reader {
     /// Looks once; whether anything changed.
     pub(crate) fn tick(&mut self) -> bool {
-        let (runs, unreadable) = list(&self.paths);
-        let selected = {
-            let mut shared = lock(&self.shared);
-            if shared.selected.is_none() {
-                shared.selected = runs.first().map(|r| r.path.clone());
-            }
-            shared.selected.clone()
-        };
-        let mut changed = self.turn_to(selected);
-        let polled = self.follower.as_mut().map(RunFollower::poll);
+        let paths = lock(&self.shared).paths.clone();
+        let (runs, error) = self.list(&paths);
         let mut shared = lock(&self.shared);
-        changed |= shared.runs != runs;
-        shared.runs = runs;
-        let error = match polled {
-            Some(Ok(poll)) => {
-                changed |= poll.manifest.is_some() || !poll.batches.is_empty() || !poll.problems.is_empty();
-                shared.data.absorb(poll);
-                unreadable
-            }
-            Some(Err(error)) => Some(error.to_string()),
-            None => unreadable,
-        };
-        changed |= shared.error != error;
-        shared.error = error;
+        if shared.main.path.is_none() {
+            shared.main.path = runs.first().map(|r| r.path.clone());
+        }
+        let mut changed = shared.runs != runs || shared.error != error || !shared.listed;
+        (shared.runs, shared.error, shared.listed) = (runs, error, true);
+        drop(shared);
+        changed |= step(&self.shared, &mut self.main, |s| &mut s.main);
+        changed |= step(&self.shared, &mut self.beside, |s| &mut s.beside);
         changed
     }
 
-    /// Begins to follow another run, if another is selected.
-    fn turn_to(&mut self, selected: Option<PathBuf>) -> bool {
-        let followed = self.follower.as_ref().map(|f| f.dir().path());
-        if followed == selected.as_deref() {
-            return false;
+    /// Runs at `paths` or directly below them, newest first, and what is wrong with the paths.
+    fn list(&mut self, paths: &[PathBuf]) -> (Vec<Entry>, Option<String>) {
+        let mut found = Vec::new();
+        let mut error = None;
+        for path in paths {
+            match RunDir::open(path).map(|run| vec![run]).or_else(|_| RunDir::list(path)) {
+                Ok(runs) => found.extend(runs),
+                Err(e) => error = Some(e.to_string()),
+            }
+            if !path.exists() {
+                error = Some(format!("there is no such folder: {}", path.display()));
+            }
         }
-        self.follower = selected.and_then(|path| RunDir::open(path).ok()).map(RunFollower::new);
-        lock(&self.shared).data = RunData::default();
-        true
+        let mut entries: Vec<Entry> = found.iter().map(|run| self.entry(run)).collect();
+        entries.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.path.cmp(&b.path)));
+        entries.dedup_by(|a, b| a.path == b.path);
+        (entries, error)
+    }
+
+    fn entry(&mut self, run: &RunDir) -> Entry {
+        let written = std::fs::metadata(run.manifest()).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        if let Some((at, entry)) = self.entries.get(run.path())
+            && *at == written
+        {
+            return entry.clone();
+        }
+        let entry = entry(run);
+        self.entries.insert(run.path().to_owned(), (written, entry.clone()));
+        entry
     }
 }
 
-/// Runs at `paths` or directly below them, newest first, and what is wrong with the paths.
-fn list(paths: &[PathBuf]) -> (Vec<Entry>, Option<String>) {
-    let mut entries = Vec::new();
-    let mut error = None;
-    for path in paths {
-        match RunDir::open(path).map(|run| vec![run]).or_else(|_| RunDir::list(path)) {
-            Ok(runs) => entries.extend(runs.iter().map(entry)),
-            Err(e) => error = Some(e.to_string()),
-        }
+/// Follows the run that a slot asks for. Reading is done before the slot is locked.
+fn step(shared: &Lock, follower: &mut Option<RunFollower>, of: fn(&mut Shared) -> &mut Slot) -> bool {
+    let wanted = of(&mut lock(shared)).path.clone();
+    let turned = follower.as_ref().map(|f| f.dir().path()) != wanted.as_deref();
+    let mut failed = None;
+    if turned {
+        *follower = match wanted.map(RunDir::open) {
+            Some(Ok(dir)) => Some(RunFollower::new(dir)),
+            Some(Err(error)) => {
+                failed = Some(error.to_string());
+                None
+            }
+            None => None,
+        };
+        let mut guard = lock(shared);
+        let slot = of(&mut guard);
+        (slot.data, slot.ready) = (RunData::default(), false);
     }
-    entries.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.name.cmp(&b.name)));
-    entries.dedup_by(|a, b| a.path == b.path);
-    (entries, error)
+    let polled = follower.as_mut().map(|f| (f.dir().clone(), f.poll()));
+    // The first look may be a million rows: taken in before anybody waits for the lock.
+    let mut first = None;
+    let mut news = None;
+    match polled {
+        Some((dir, Ok(poll))) if turned => {
+            let mut data = RunData::default();
+            data.absorb(&dir, poll);
+            first = Some(data);
+        }
+        Some((dir, Ok(poll))) => news = Some((dir, poll)),
+        Some((_, Err(error))) => failed = Some(error.to_string()),
+        None => {}
+    }
+    let mut guard = lock(shared);
+    let slot = of(&mut guard);
+    let mut changed = turned;
+    if let Some(data) = first {
+        (slot.data, slot.ready) = (data, true);
+    }
+    if let Some((dir, poll)) = news {
+        let fresh = poll.reset || poll.manifest.is_some() || !poll.batches.is_empty() || !poll.problems.is_empty();
+        if fresh {
+            slot.data.absorb(&dir, poll);
+            slot.ready = true;
+        }
+        changed |= fresh;
+    }
+    changed |= slot.error != failed;
+    slot.error = failed;
+    changed
 }
 
 fn entry(run: &RunDir) -> Entry {

@@ -120,6 +120,7 @@ fn other_labels_and_samples_without_one() {
         step,
         sample: sample.into(),
         layer: "3".into(),
+        tracked: false,
         depth: Some(3),
         logits: vec![0.0; 2],
         weights: weights.to_vec(),

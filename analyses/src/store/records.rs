@@ -278,6 +278,8 @@ record! {
         scorer: Option<String>,
         /// Samples that the score is over.
         scored: u64,
+        /// Score of the best constant answer to the same samples; null where nothing was scored.
+        chance: Option<f64>,
     }
 }
 

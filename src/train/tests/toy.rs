@@ -346,7 +346,16 @@ pub(super) struct Script(pub(super) Vec<f64>);
 impl Evaluator<Toy> for Script {
     fn evaluate(&mut self, _: &Toy, scope: Scope) -> std::result::Result<Evaluation, BoxError> {
         let loss = if self.0.is_empty() { return Err("no loss left".into()) } else { self.0.remove(0) };
-        let row = EvalRow { task: "all".into(), loss, tokens: 1, samples: 1, score: None, scorer: None, scored: 0 };
+        let row = EvalRow {
+            task: "all".into(),
+            loss,
+            tokens: 1,
+            samples: 1,
+            score: None,
+            scorer: None,
+            scored: 0,
+            chance: None,
+        };
         let split = if scope == Scope::Whole { "val" } else { "val-subset" };
         Ok(Evaluation { split: split.into(), rows: vec![row], predictions: Vec::new() })
     }

@@ -1,59 +1,220 @@
-//! How far each layer of the vision encoder went, over the steps of a stage.
+//! How far each layer of the vision encoder went, alone or beside another run.
 
-use super::heat::Heat;
-use crate::data::RunData;
+use super::heat::{Heat, Scale};
+use super::plots::{choose, line, over_steps};
+use super::{Cx, missing};
+use crate::core::scatter::category;
+use crate::data::{LayerKey, Measure, RunData};
 use crate::tokens;
-use egui::{ComboBox, Ui};
-use std::collections::BTreeMap;
+use covft_analyses::store::ALL;
+use egui::{ScrollArea, Ui};
+use egui_plot::{Line, LineStyle, VLine};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Columns drawn at most; each shows its last step.
-const COLUMNS: usize = 300;
+const COLUMNS: usize = 240;
 
-pub(crate) fn show(ui: &mut Ui, data: &RunData, chosen: &mut Option<String>) {
-    ui.heading("Drift");
-    let last = data.stages.iter().rev().map(|(name, _)| name).find(|name| data.moving.contains(*name));
-    let stage = chosen.clone().filter(|s| data.drift.contains_key(s)).or_else(|| last.cloned());
-    let Some((stage, layers)) = stage.and_then(|s| Some((s.clone(), data.drift.get(&s)?))) else {
-        ui.label("No stage of this run trains the vision encoder, or drift was not logged (`[probe] drift = true`).");
+/// What the panel keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Keep {
+    stage: Option<u16>,
+    measure: Measure,
+    layer: Option<String>,
+}
+
+/// A map of layers (deepest first) by steps of the stage.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Map {
+    pub layers: Vec<LayerKey>,
+    pub steps: Vec<u32>,
+    pub values: Vec<Vec<Option<f64>>>,
+}
+
+impl Map {
+    /// `stage` by name, up to `until` steps of the stage.
+    pub(crate) fn new(data: &RunData, stage: &str, measure: Measure, until: u32) -> Self {
+        let number = data.stages.find(stage).map(|s| s as u16);
+        let Some(layers) = number.and_then(|s| data.layers.stages.get(&s)) else { return Self::default() };
+        let wanted = || layers.iter().filter(|((layer, module), _)| layer.1 != ALL && module == ALL);
+        let steps: BTreeSet<u32> =
+            wanted().flat_map(|(_, s)| s.steps.iter().copied()).filter(|s| *s <= until).collect();
+        let steps: Vec<u32> = steps.into_iter().collect();
+        let every = steps.len().div_ceil(COLUMNS).max(1);
+        let steps: Vec<u32> = steps.chunks(every).filter_map(|c| c.last().copied()).collect();
+        let row = |series: &crate::data::Series| {
+            let at: BTreeMap<u32, f32> =
+                series.steps.iter().copied().zip(series.values(measure).iter().copied()).collect();
+            steps.iter().map(|s| at.get(s).map(|v| f64::from(*v)).filter(|v| v.is_finite())).collect()
+        };
+        let mut rows: Vec<(LayerKey, Vec<Option<f64>>)> = wanted().map(|((l, _), s)| (l.clone(), row(s))).collect();
+        rows.sort_by(|a, b| b.0.cmp(&a.0));
+        let (layers, values) = rows.into_iter().unzip();
+        Self { layers, steps, values }
+    }
+
+    /// This less `other`, where both have the layer and the step.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let value = |layer: &LayerKey, step: u32| {
+            let row = other.layers.iter().position(|l| l == layer)?;
+            other.values[row][other.steps.iter().position(|s| *s == step)?]
+        };
+        let row = |(layer, row): (&LayerKey, &Vec<Option<f64>>)| {
+            row.iter().zip(&self.steps).map(|(v, s)| Some((*v)? - value(layer, *s)?)).collect()
+        };
+        Self {
+            layers: self.layers.clone(),
+            steps: self.steps.clone(),
+            values: self.layers.iter().zip(&self.values).map(row).collect(),
+        }
+    }
+
+    fn extreme(&self) -> f64 {
+        self.values.iter().flatten().flatten().fold(0.0, |a: f64, v| a.max(v.abs()))
+    }
+
+    fn show(&self, ui: &mut Ui, label: &str, scale: Scale) {
+        if self.steps.is_empty() {
+            ui.label(format!("{label}: nothing was recorded in this stage."));
+            return;
+        }
+        let names: Vec<String> = self.layers.iter().map(|(_, l)| l.clone()).collect();
+        ui.label(format!("{label}, steps {} to {}, left to right", self.steps[0], self.steps[self.steps.len() - 1]));
+        let map = Heat {
+            label,
+            rows: &names,
+            columns: &[],
+            values: &self.values,
+            scale,
+            numbers: false,
+            width: Heat::room(ui),
+        };
+        let text = map.show(ui).and_then(|(row, column, _)| {
+            let value = self.values[row][column]?;
+            Some(format!("layer {} at step {}: {value:.5}", names[row], self.steps[column]))
+        });
+        ui.label(text.unwrap_or_else(|| "Point at the map to read a value.".to_owned()));
+    }
+}
+
+pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
+    let Some(last) = cx.data.layers.last_trained() else {
+        missing(ui, "drift of the vision encoder", "layers");
         return;
     };
-    let mut now = stage.clone();
-    ComboBox::from_label("Stage").selected_text(&now).show_ui(ui, |ui| {
-        for name in data.drift.keys() {
-            ui.selectable_value(&mut now, name.clone(), name);
+    let mut stage = cx.state.local.drift.stage.filter(|s| cx.data.layers.stages.contains_key(s)).unwrap_or(last);
+    ui.horizontal_wrapped(|ui| {
+        let all: Vec<(u16, String)> =
+            cx.data.layers.stages.keys().map(|s| (*s, cx.data.stages.name(u32::from(*s)).to_owned())).collect();
+        if choose(ui, "Stage", &mut stage, &all) {
+            cx.state.local.drift.stage = Some(stage);
+        }
+        let all = Measure::ALL.map(|(m, name)| (m, name.to_owned()));
+        choose(ui, "Measure", &mut cx.state.local.drift.measure, &all);
+        beside(ui, cx);
+    });
+    let measure = cx.state.local.drift.measure;
+    let name = cx.data.stages.name(u32::from(stage)).to_owned();
+    let start = cx.data.stage_starts()[stage as usize];
+    let until = cx.state.at.map_or(u32::MAX, |at| at.saturating_sub(start));
+    let map = Map::new(cx.data, &name, measure, until);
+    let other = cx.beside.map(|(n, data)| (n, Map::new(data, &name, measure, until)));
+    let words = Measure::ALL.iter().find(|(m, _)| *m == measure).map_or("", |(_, n)| n);
+    // Both runs have one scale, so that they can be compared by eye.
+    let far = other.as_ref().map_or(0.0, |(_, o)| o.extreme()).max(map.extreme());
+    let scale = if measure == Measure::Momentum { Scale::Around(far) } else { Scale::From(0.0, far) };
+    ScrollArea::vertical().id_salt("drift").auto_shrink(false).show(ui, |ui| {
+        match &other {
+            None => map.show(ui, &format!("Map of {words} by layer and step"), scale),
+            Some((other_name, other)) => {
+                map.show(ui, &format!("Map of {words}, this run"), scale);
+                other.show(ui, &format!("Map of {words}, {other_name}"), scale);
+                let less = map.minus(other);
+                less.show(ui, &format!("This run less {other_name}"), Scale::Around(less.extreme()));
+            }
+        }
+        ui.separator();
+        modules(ui, cx, stage, measure, words);
+    });
+}
+
+/// The choice of the run beside this one.
+fn beside(ui: &mut Ui, cx: &mut Cx<'_>) {
+    let now = cx.beside.map_or("none", |(name, _)| name).to_owned();
+    let named = ui.label("Beside");
+    let combo = egui::ComboBox::from_id_salt("Beside").selected_text(&now);
+    let combo = combo.show_ui(ui, |ui| {
+        if ui.selectable_label(cx.beside.is_none(), "none").clicked() {
+            cx.turned_to = Some(None);
+        }
+        for run in cx.runs.iter().filter(|r| Some(&r.path) != cx.state.run.as_ref()) {
+            if ui.selectable_label(now == run.name, &run.name).clicked() {
+                cx.turned_to = Some(Some(run.path.clone()));
+            }
         }
     });
-    if now != stage {
-        *chosen = Some(now);
+    combo.response.labelled_by(named.id);
+}
+
+/// One line a module of a layer.
+fn modules(ui: &mut Ui, cx: &mut Cx<'_>, stage: u16, measure: Measure, words: &str) {
+    let Some(layers) = cx.data.layers.stages.get(&stage) else { return };
+    let mut names: Vec<LayerKey> = layers.keys().map(|(l, _)| l.clone()).collect();
+    names.dedup();
+    // Unless one is chosen: the layer with most to tell, which is one with several modules that train.
+    let told = |name: &LayerKey| layers.iter().filter(|((l, _), s)| l == name && s.trained).count();
+    let usual = names.iter().max_by_key(|n| told(n)).map_or(ALL, |n| n.1.as_str()).to_owned();
+    let keep = &mut cx.state.local.drift;
+    let mut layer = keep.layer.clone().filter(|l| names.iter().any(|n| n.1 == *l)).unwrap_or(usual);
+    if choose(
+        ui,
+        "Layer of the lines",
+        &mut layer,
+        &names.iter().map(|(_, l)| (l.clone(), l.clone())).collect::<Vec<_>>(),
+    ) {
+        keep.layer = Some(layer.clone());
     }
-    let steps: Vec<u64> = layers.values().next().into_iter().flatten().map(|(step, _)| *step).collect();
-    let every = steps.len().div_ceil(COLUMNS).max(1);
-    let steps: Vec<u64> = steps.chunks(every).filter_map(|c| c.last().copied()).collect();
-    let names: Vec<String> = layers.keys().rev().map(|(_, name)| name.clone()).collect();
-    let values: Vec<Vec<Option<f64>>> = layers
-        .values()
-        .rev()
-        .map(|points| {
-            let at: BTreeMap<u64, f64> = points.iter().copied().collect();
-            steps.iter().map(|s| at.get(s).copied()).collect()
-        })
-        .collect();
-    let high = values.iter().flatten().flatten().copied().filter(|v| v.is_finite()).fold(0.0, f64::max);
-    ui.label("L2 distance of each layer's trained tensors from the stage's start; deepest layer at the top.");
-    let map = Heat {
-        label: "Drift by layer and step",
-        rows: &names,
-        values: &values,
-        range: (0.0, high),
-        numbers: false,
-        width: (ui.available_width() - tokens::MAP_LEFT - 100.0).clamp(200.0, tokens::MAP_WIDTH),
-    };
-    let under = map.show(ui);
-    let (first, last) = (steps.first().copied().unwrap_or(0), steps.last().copied().unwrap_or(0));
-    ui.label(format!("steps {first} to {last}, left to right"));
-    let text = under.and_then(|(row, column)| {
-        let drift = values[row][column]?;
-        Some(format!("layer {} at step {}: {drift:.5}", names[row], steps[column]))
+    let at = cx.state.at;
+    let start = cx.data.stage_starts()[stage as usize];
+    over_steps("modules", words, 220.0).show(ui, |plot| {
+        let draw = |plot: &mut egui_plot::PlotUi<'_>, data: &RunData, of: &str, prefix: &str, style: LineStyle| {
+            let stage = data.stages.find(of).map(|s| s as u16);
+            let Some(layers) = stage.and_then(|s| data.layers.stages.get(&s)) else { return };
+            let series = layers.iter().filter(|((l, _), s)| l.1 == layer && s.trained);
+            for (i, ((_, module), series)) in series.enumerate() {
+                let points = line(
+                    series.steps.iter().map(|s| f64::from(*s)),
+                    series.values(measure).iter().map(|v| f64::from(*v)),
+                );
+                let width = if module == ALL { 2.5 } else { 1.5 };
+                let line = Line::new(format!("{prefix}{module}"), points).color(tokens::rgb(category(i)));
+                plot.line(line.width(width).style(style));
+            }
+        };
+        let name = cx.data.stages.name(u32::from(stage));
+        draw(plot, cx.data, name, "", LineStyle::Solid);
+        if let Some((other, data)) = cx.beside {
+            draw(plot, data, name, &format!("{other}: "), LineStyle::dashed_dense());
+        }
+        if let Some(at) = at.and_then(|at| at.checked_sub(start)) {
+            plot.vline(VLine::new("step shown", f64::from(at)).color(tokens::NO_VALUE).width(2.0));
+        }
     });
-    ui.label(text.unwrap_or_else(|| "Point at the map to read a value.".to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_where_both_have_a_number() {
+        let layer = |n: i32| (Some(n), n.to_string());
+        let a = Map {
+            layers: vec![layer(1), layer(0)],
+            steps: vec![0, 5],
+            values: vec![vec![Some(3.0), None], vec![Some(1.0), Some(2.0)]],
+        };
+        let b = Map { layers: vec![layer(0)], steps: vec![5], values: vec![vec![Some(0.5)]] };
+        assert_eq!(a.minus(&b).values, [[None, None], [None, Some(1.5)]]);
+        assert_eq!(a.minus(&a).extreme(), 0.0);
+    }
 }

@@ -1,8 +1,87 @@
-//! One panel a file. A panel draws; what it draws was gathered by the reader.
+//! One panel a file. A panel draws what was gathered; it gives commands and changes the selection.
 
+pub(crate) mod card;
+pub(crate) mod clusters;
+pub(crate) mod commands;
+pub(crate) mod conflict;
+pub(crate) mod dialogs;
 pub(crate) mod drift;
 pub(crate) mod heat;
 pub(crate) mod loss;
+pub(crate) mod mixture;
+pub(crate) mod plots;
 pub(crate) mod routing;
 pub(crate) mod runs;
 pub(crate) mod samples;
+pub(crate) mod selection;
+pub(crate) mod timeline;
+pub(crate) mod trouble;
+
+use crate::actions::View;
+use crate::core::memo::Memo;
+use crate::core::scatter::Population;
+use crate::data::{LayerKey, RunData};
+use crate::source::Entry;
+use crate::state::State;
+use crate::tools::Tools;
+use egui::Ui;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a panel is given.
+pub(crate) struct Cx<'a> {
+    pub data: &'a RunData,
+    /// The run beside it: its name and its records.
+    pub beside: Option<(&'a str, &'a RunData)>,
+    pub runs: &'a [Entry],
+    pub state: &'a mut State,
+    pub tools: &'a mut Tools,
+    /// Another run to set beside, or none, if that was chosen.
+    pub turned_to: Option<Option<PathBuf>>,
+}
+
+/// A number for each sample that has one.
+type BySample = Arc<Vec<Option<u16>>>;
+
+/// What panels keep between frames.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// Rows of the shown layer when the last work on them began.
+    pub rows: usize,
+    pub clusters: Memo<(u64, Option<(Population, u32)>, usize), BySample>,
+    pub experts: Memo<(u64, Option<LayerKey>), BySample>,
+    pub scatter: clusters::Keep,
+    pub mixture: mixture::Keep,
+    pub routing: routing::Keep,
+    pub conflict: conflict::Keep,
+    pub drift: drift::Keep,
+    pub samples: samples::Keep,
+    pub selection: selection::Keep,
+    pub timeline: timeline::Keep,
+}
+
+/// Draws a view.
+pub(crate) fn show(ui: &mut Ui, view: View, cx: &mut Cx<'_>) {
+    match view {
+        View::Clusters => clusters::show(ui, cx),
+        View::Mixture => mixture::show(ui, cx),
+        View::Routing => routing::show(ui, cx),
+        View::Conflict => conflict::show(ui, cx),
+        View::Drift => drift::show(ui, cx),
+        View::Loss => loss::show(ui, cx),
+        View::Samples => samples::show(ui, cx),
+    }
+}
+
+/// What is said where a stream was not recorded.
+pub(crate) fn missing(ui: &mut Ui, what: &str, stream: &str) {
+    let option = covft_analyses::store::option_that_logs(stream);
+    ui.label(format!("This run has no {what} yet. It is logged by {option}."));
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+    groups.join(",")
+}

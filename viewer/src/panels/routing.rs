@@ -1,32 +1,204 @@
-//! Mean routing weights by task and expert, layer by layer.
+//! Routing: tasks by experts, load and entropy over steps, one sample's way through the layers, likeness of contexts.
 
-use super::heat::Heat;
-use crate::data::RunData;
-use egui::Ui;
+use super::heat::{Heat, Scale};
+use super::plots::{choose, line, over_steps};
+use super::{Cx, card};
+use crate::core::bits::Bits;
+use crate::core::memo::Memo;
+use crate::core::routes::{Similarity, StepRouting, TaskRouting, by_step, by_task, similarity};
+use crate::core::scatter::category;
+use crate::core::selection::Combine;
+use crate::data::LayerKey;
+use crate::tokens;
+use egui::{ScrollArea, Ui};
+use egui_plot::{Line, LineStyle, Plot, Points};
+use std::collections::BTreeMap;
 
 /// Width of an expert's column.
-const CELL: f32 = 64.0;
+const CELL: f32 = 72.0;
+/// Pairs of samples whose likeness is shown.
+const PAIRS: usize = 2000;
 
-pub(crate) fn show(ui: &mut Ui, data: &RunData) {
-    ui.heading("Routing");
-    let layers = data.routing_layers();
-    if layers.is_empty() {
-        ui.label(
-            "This run has no routing: no stage trains the vision encoder with `covft`, or `[probe] routing` is off.",
-        );
+/// Records, step, selection if only that counts.
+type MapKey = (u64, u32, Option<u64>);
+
+/// What the panel keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Keep {
+    layer: Option<String>,
+    only_selected: bool,
+    maps: Memo<MapKey, Vec<(LayerKey, BTreeMap<String, TaskRouting>)>>,
+    steps: Memo<(u64, LayerKey), BTreeMap<u32, StepRouting>>,
+    like: Memo<(u64, u32, LayerKey), Option<Similarity>>,
+    way: Memo<(u64, u32, u32), Vec<(String, Vec<f32>)>>,
+}
+
+pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
+    if cx.data.routing.is_empty() {
+        super::missing(ui, "routing", "routing");
         return;
     }
-    ui.label("Mean weight of each expert (columns, from 0) for the samples of each task, over the whole run.");
-    for layer in &layers {
-        let by_task = data.routing_by_task(layer);
-        let names: Vec<String> = by_task.keys().cloned().collect();
-        let values: Vec<Vec<Option<f64>>> = by_task.values().map(|w| w.iter().copied().map(Some).collect()).collect();
-        let experts = values.iter().map(Vec::len).max().unwrap_or(0);
+    let layers: Vec<LayerKey> = cx.data.routing.keys().cloned().collect();
+    let named = |l: &&LayerKey| Some(&l.1) == cx.state.local.routing.layer.as_ref();
+    let Some(layer) = layers.iter().find(named).or(layers.last()).cloned() else { return };
+    ui.horizontal_wrapped(|ui| {
+        let mut now = layer.1.clone();
+        let all: Vec<(String, String)> = layers.iter().map(|l| (l.1.clone(), l.1.clone())).collect();
+        if choose(ui, "Layer of the lines", &mut now, &all) {
+            cx.state.local.routing.layer = Some(now);
+        }
+        ui.checkbox(&mut cx.state.local.routing.only_selected, "Only selected samples");
+        if let Some(at) = cx.state.at {
+            ui.label(format!("up to step {at}"));
+        }
+    });
+    ScrollArea::vertical().id_salt("routing").auto_shrink(false).show(ui, |ui| {
+        maps(ui, cx);
+        ui.separator();
+        lines(ui, cx, &layer);
+        ui.separator();
+        way(ui, cx);
+        ui.separator();
+        alike(ui, cx, &layer);
+    });
+}
+
+/// Mean weight by task and expert, one map a layer.
+fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
+    let until = cx.state.until();
+    let only = cx.state.local.routing.only_selected.then(|| cx.state.selection.now().clone());
+    let key = (cx.data.version, until.min(cx.data.last_step()), only.as_ref().map(|_| cx.state.selection.changes()));
+    let data = cx.data;
+    let make = || data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref()))).collect();
+    let all: &Vec<(LayerKey, BTreeMap<String, TaskRouting>)> = cx.state.local.routing.maps.get(key, make);
+    ui.label("Mean weight of each expert (columns) for the samples of each task. Click a cell to select the samples of the task that go to the expert.");
+    let mut chosen = None;
+    for (layer, tasks) in all {
+        let experts = data.routing[layer].experts;
+        let names: Vec<String> = tasks.keys().cloned().collect();
+        let values: Vec<Vec<Option<f64>>> =
+            tasks.values().map(|t| (0..experts).map(|e| Some(t.mean(e))).collect()).collect();
         let high = values.iter().flatten().flatten().copied().fold(0.0, f64::max);
-        ui.add_space(6.0);
+        let columns: Vec<String> = (0..experts).map(|e| format!("expert {e}")).collect();
         ui.strong(format!("Layer {}", layer.1));
         let label = format!("Routing of layer {}", layer.1);
-        let width = CELL * experts as f32;
-        Heat { label: &label, rows: &names, values: &values, range: (0.0, high), numbers: true, width }.show(ui);
+        let width = (CELL * experts as f32).min(Heat::room(ui));
+        let map = Heat {
+            label: &label,
+            rows: &names,
+            columns: &columns,
+            values: &values,
+            scale: Scale::From(0.0, high),
+            numbers: true,
+            width,
+        };
+        if let Some((row, expert, true)) = map.show(ui) {
+            chosen = Some((layer.clone(), names[row].clone(), expert));
+        }
     }
+    if let Some((layer, task, expert)) = chosen {
+        let routing = &data.routing[&layer];
+        let starts = data.stage_starts();
+        // The latest row of each sample decides.
+        let mut last: BTreeMap<u32, usize> = BTreeMap::new();
+        let rows = &routing.rows;
+        for i in (0..rows.len()).filter(|i| starts[rows.stage[*i] as usize] + rows.step[*i] <= until) {
+            last.insert(rows.sample[i], i);
+        }
+        let goes = |(s, i): &(&u32, &usize)| routing.expert(**i) == expert && data.samples.task(**s) == task;
+        let samples = Bits::of(last.iter().filter(goes).map(|(s, _)| *s));
+        cx.tools.say(format!("{} samples of {task} go to expert {expert} in layer {}", samples.len(), layer.1));
+        cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
+    }
+}
+
+/// Gate mass, load and entropy over steps.
+fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
+    let Some(routing) = cx.data.routing.get(layer) else { return };
+    let data = cx.data;
+    let steps = cx.state.local.routing.steps.get((data.version, layer.clone()), || by_step(data, routing));
+    let at = cx.state.at;
+    let over = |of: &dyn Fn(&StepRouting) -> f64| line(steps.keys().map(|s| f64::from(*s)), steps.values().map(of));
+    ui.label(format!("Layer {}: gate mass (full lines) and share of samples (dashed) by expert", layer.1));
+    over_steps("gate mass and load", "share", 190.0).show(ui, |plot| {
+        for expert in 0..routing.experts {
+            let color = tokens::rgb(category(expert));
+            plot.line(Line::new(format!("expert {expert}"), over(&|s| s.mass(expert))).color(color).width(2.0));
+            let load = Line::new(format!("expert {expert}, load"), over(&|s| s.load(expert)));
+            plot.line(load.color(color).style(LineStyle::dashed_dense()).width(1.0));
+        }
+        mark(plot, at);
+    });
+    let most = (routing.experts as f64).ln();
+    ui.label(format!("Layer {}: mean entropy of the routing weights; even routing has {most:.3} nats", layer.1));
+    over_steps("entropy", "nats", 130.0).show(ui, |plot| {
+        plot.line(Line::new("entropy", over(&StepRouting::entropy)).color(tokens::SMOOTH).width(2.0));
+        mark(plot, at);
+    });
+}
+
+fn mark(plot: &mut egui_plot::PlotUi<'_>, at: Option<u32>) {
+    if let Some(at) = at {
+        plot.vline(egui_plot::VLine::new("step shown", f64::from(at)).color(tokens::NO_VALUE).width(2.0));
+    }
+}
+
+/// One sample's way through the layers.
+fn way(ui: &mut Ui, cx: &mut Cx<'_>) {
+    let Some(sample) = cx.state.focus.or_else(|| cx.state.selection.now().iter().next()) else {
+        ui.label("Click a sample to see its way through the layers.");
+        return;
+    };
+    let (data, until) = (cx.data, cx.state.until());
+    let way = cx.state.local.routing.way.get((data.version, until, sample), || card::path(data, sample, until));
+    ui.label(format!("The way of {} through the layers", data.samples.id(sample)));
+    if way.is_empty() {
+        ui.label("It was not routed up to this step.");
+        return;
+    }
+    let names: Vec<String> = way.iter().map(|(l, _)| format!("layer {l}")).collect();
+    let values: Vec<Vec<Option<f64>>> =
+        way.iter().map(|(_, w)| w.iter().map(|v| Some(f64::from(*v))).collect()).collect();
+    let experts = values.iter().map(Vec::len).max().unwrap_or(0);
+    let columns: Vec<String> = (0..experts).map(|e| format!("expert {e}")).collect();
+    Heat {
+        label: "Routing of the sample by layer",
+        rows: &names,
+        columns: &columns,
+        values: &values,
+        scale: Scale::From(0.0, 1.0),
+        numbers: true,
+        width: (CELL * experts as f32).min(Heat::room(ui)),
+    }
+    .show(ui);
+}
+
+/// Routing similarity against context similarity.
+fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
+    if !cx.data.contexts.contains_key(layer) {
+        super::missing(ui, "contexts in this layer", "contexts");
+        return;
+    }
+    let data = cx.data;
+    let until = cx.state.until().min(data.last_step());
+    let key = (data.version, until, layer.clone());
+    let like = cx.state.local.routing.like.get(key, || similarity(data, layer, until, PAIRS));
+    let Some(like) = like.as_ref().filter(|l| !l.pairs.is_empty()) else {
+        ui.label("No pair of samples was recorded with both context and routing yet.");
+        return;
+    };
+    let text = like
+        .correlation
+        .as_ref()
+        .map_or_else(String::new, |r| format!(", r = {:.2} (95 % interval {:.2} to {:.2})", r.estimate, r.low, r.high));
+    ui.label(format!(
+        "Layer {}: likeness of routing against likeness of contexts, {} pairs{text}",
+        layer.1,
+        like.pairs.len()
+    ));
+    let plot = Plot::new("likeness").height(220.0).allow_scroll(false).y_axis_min_width(48.0);
+    plot.x_axis_label("cosine of centred contexts").y_axis_label("cosine of routing").show(ui, |plot| {
+        let points = Points::new("pairs", like.pairs.clone()).radius(1.5).color(tokens::SMOOTH);
+        plot.points(points.allow_hover(false));
+    });
 }

@@ -1,0 +1,13 @@
+//! What is computed and never drawn: sets of samples, the grid index, search, rasters, exports.
+
+pub(crate) mod bits;
+pub(crate) mod boxes;
+pub(crate) mod embed;
+pub(crate) mod export;
+pub(crate) mod grid;
+pub(crate) mod memo;
+pub(crate) mod query;
+pub(crate) mod raster;
+pub(crate) mod routes;
+pub(crate) mod scatter;
+pub(crate) mod selection;

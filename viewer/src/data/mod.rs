@@ -1,0 +1,201 @@
+//! What is shown of one run, kept in columns as the records come in.
+
+mod contexts;
+mod layers;
+mod names;
+mod pairs;
+mod samples;
+mod table;
+
+pub(crate) use contexts::{Chunk, Contexts, Routing};
+pub(crate) use layers::{Measure, Series};
+pub(crate) use names::Names;
+pub(crate) use pairs::{Cell as PairCell, Place};
+pub(crate) use samples::{NO_TASK, Samples};
+
+use covft_analyses::store::{
+    ALL, ContextRow, EvalRow, LayerRow, Manifest, PairRow, Poll, PredictionRow, Record, RoutingRow, RunDir, SampleRow,
+    StepRow, read_dataset,
+};
+use std::collections::BTreeMap;
+use table::Table;
+
+/// A layer in order of depth: the key, then its name.
+pub(crate) type LayerKey = (Option<i32>, String);
+
+/// The run's step and the loss.
+#[derive(Debug, Default)]
+pub(crate) struct Curves {
+    pub train: Vec<[f64; 2]>,
+    pub held_out: Vec<[f64; 2]>,
+}
+
+/// Who and when, row by row.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub sample: Vec<u32>,
+    /// Number of the stage.
+    pub stage: Vec<u16>,
+    /// Step in the stage.
+    pub step: Vec<u32>,
+}
+
+impl Rows {
+    pub(crate) fn len(&self) -> usize {
+        self.sample.len()
+    }
+
+    fn take(&mut self, samples: &[u32], stage: u16, steps: &[u64]) {
+        self.sample.extend_from_slice(samples);
+        self.stage.extend(std::iter::repeat_n(stage, samples.len()));
+        self.step.extend(steps.iter().map(|s| *s as u32));
+    }
+}
+
+/// Everything read of a run so far.
+#[derive(Debug, Default)]
+pub(crate) struct RunData {
+    /// Grows with everything that is taken in.
+    pub version: u64,
+    pub manifest: Option<Manifest>,
+    /// Names of the stages, in order of their beginning in the manifest.
+    pub stages: Names,
+    /// By number of the stage.
+    pub curves: Vec<Curves>,
+    pub samples: Samples,
+    pub contexts: BTreeMap<LayerKey, Contexts>,
+    pub routing: BTreeMap<LayerKey, Routing>,
+    pub layers: layers::Layers,
+    pub pairs: pairs::Pairs,
+    pub problems: Vec<String>,
+    pub steps: u64,
+    /// First step of the run in each stage, where records tell.
+    first: Vec<Option<u64>>,
+    dataset_read: bool,
+}
+
+impl RunData {
+    /// Takes in what is new.
+    pub(crate) fn absorb(&mut self, dir: &RunDir, poll: Poll) {
+        if poll.reset {
+            *self = Self { manifest: self.manifest.take(), version: self.version, ..Self::default() };
+            self.number_stages();
+        }
+        if poll.manifest.is_some() {
+            self.manifest = poll.manifest;
+            self.number_stages();
+        }
+        if !self.dataset_read && dir.dataset().exists() {
+            match read_dataset(dir) {
+                Ok(rows) => self.samples.set_dataset(rows),
+                Err(problem) => self.problems.push(problem.to_string()),
+            }
+            self.dataset_read = true;
+        }
+        self.problems.extend(poll.problems.iter().map(ToString::to_string));
+        for (stream, path, batch) in poll.batches {
+            let table = Table { batch: &batch, path: &path };
+            if let Err(problem) = self.take(&stream, table) {
+                self.problems.push(problem);
+            }
+        }
+        self.version += 1;
+    }
+
+    fn number_stages(&mut self) {
+        for stage in self.manifest.iter().flat_map(|m| &m.stages) {
+            self.stages.number(&stage.name);
+        }
+    }
+
+    fn take(&mut self, stream: &str, table: Table<'_>) -> table::Result<()> {
+        let words = |e: covft_analyses::store::StoreError| e.to_string();
+        let keys = &mut contexts::Keys { samples: &mut self.samples.names, stages: &mut self.stages };
+        match stream {
+            ContextRow::STREAM => contexts::take_contexts(&mut self.contexts, table, keys)?,
+            RoutingRow::STREAM => contexts::take_routing(&mut self.routing, table, keys)?,
+            SampleRow::STREAM => self.samples.take(table)?,
+            StepRow::STREAM => {
+                StepRow::rows(table.batch, table.path).map_err(words)?.iter().for_each(|r| self.step(r));
+            }
+            EvalRow::STREAM => EvalRow::rows(table.batch, table.path).map_err(words)?.iter().for_each(|r| self.eval(r)),
+            LayerRow::STREAM => {
+                for row in LayerRow::rows(table.batch, table.path).map_err(words)? {
+                    let stage = self.stages.number(&row.stage) as u16;
+                    self.layers.take(stage, row);
+                }
+            }
+            PredictionRow::STREAM => {
+                let rows = PredictionRow::rows(table.batch, table.path).map_err(words)?;
+                rows.into_iter().for_each(|r| self.samples.predict(r));
+            }
+            PairRow::STREAM => {
+                for row in PairRow::rows(table.batch, table.path).map_err(words)? {
+                    let stage = self.stages.number(&row.stage) as u16;
+                    let (names, tasks) = (&mut self.samples.names, &mut self.samples.tasks);
+                    let samples = (names.number(&row.sample_a), names.number(&row.sample_b));
+                    let mut task = |t: &Option<String>| tasks.number(t.as_deref().unwrap_or(NO_TASK));
+                    let tasks = (task(&row.task_a), task(&row.task_b));
+                    self.pairs.take(stage, samples, tasks, row);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn curves(&mut self, stage: &str) -> &mut Curves {
+        let at = self.stages.number(stage) as usize;
+        if self.curves.len() <= at {
+            self.curves.resize_with(at + 1, Curves::default);
+        }
+        &mut self.curves[at]
+    }
+
+    fn step(&mut self, row: &StepRow) {
+        self.steps += 1;
+        self.curves(&row.stage).train.push([row.global_step as f64, row.loss]);
+        let at = self.stages.number(&row.stage) as usize;
+        if self.first.len() <= at {
+            self.first.resize(at + 1, None);
+        }
+        self.first[at] = Some(row.global_step.saturating_sub(row.step));
+    }
+
+    fn eval(&mut self, row: &EvalRow) {
+        if let Some(loss) = row.loss.filter(|_| row.task == ALL) {
+            self.curves(&row.stage).held_out.push([row.global_step as f64, loss]);
+        }
+    }
+
+    /// First step of the run in each stage: recorded, or else as planned.
+    pub(crate) fn stage_starts(&self) -> Vec<u32> {
+        let mut planned = 0;
+        let mut starts = Vec::new();
+        for stage in 0..self.stages.len() {
+            let recorded = self.first.get(stage).copied().flatten();
+            let start = recorded.unwrap_or(planned);
+            starts.push(start as u32);
+            let steps = self.manifest.as_ref().and_then(|m| m.stages.get(stage)).map_or(0, |s| s.steps);
+            planned = start + steps;
+        }
+        starts
+    }
+
+    /// The last step of the run that is recorded.
+    pub(crate) fn last_step(&self) -> u32 {
+        self.curves.iter().filter_map(|c| c.train.last()).map(|p| p[0] as u32).max().unwrap_or(0)
+    }
+
+    /// The layers that have context vectors, with how many rows.
+    pub(crate) fn context_layers(&self) -> Vec<(LayerKey, usize)> {
+        self.contexts.iter().map(|(layer, c)| (layer.clone(), c.rows.len())).collect()
+    }
+}
+
+/// At most `most` points: each is the mean of equally many neighbours.
+pub(crate) fn thin(points: &[[f64; 2]], most: usize) -> Vec<[f64; 2]> {
+    let every = points.len().div_ceil(most.max(1)).max(1);
+    let mean = |chunk: &[[f64; 2]], k: usize| chunk.iter().map(|p| p[k]).sum::<f64>() / chunk.len() as f64;
+    points.chunks(every).map(|chunk| [mean(chunk, 0), mean(chunk, 1)]).collect()
+}

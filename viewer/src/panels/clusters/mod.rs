@@ -1,0 +1,254 @@
+//! The scatter of context vectors.
+
+mod controls;
+mod gesture;
+mod picture;
+
+use super::Cx;
+use crate::actions::Tool;
+use crate::core::bits::Bits;
+use crate::core::memo::Memo;
+use crate::core::raster::Mode;
+use crate::core::scatter::{ColorBy, cluster_name};
+use crate::core::selection::Combine;
+use crate::jobs::Work;
+use crate::panels::thousands;
+use crate::tokens;
+use egui::{Align2, Color32, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use egui_plot::{Plot, PlotBounds, PlotPoint, Points, Polygon, Text};
+
+/// Width of the legend.
+const LEGEND: f32 = 170.0;
+/// Names of clusters drawn in the scatter at most.
+const NAMES: usize = 40;
+
+/// What the scatter keeps between frames.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub tool: Tool,
+    pub density: bool,
+    /// Show all points at the next frame.
+    pub fit: bool,
+    /// Go nearer (above 1) or farther at the next frame.
+    pub zoom: Option<f32>,
+    /// The serial and axes for which all points were shown once.
+    fitted: Option<(u64, [usize; 2])>,
+    picture: picture::Picture,
+    gesture: gesture::Gesture,
+    centres: Memo<u64, Vec<(u16, [f64; 2])>>,
+    /// Milliseconds that the last rectangle or lasso took to find its points.
+    pub gesture_ms: f64,
+    pub neighbors: Work<Vec<u32>>,
+    /// Draw no points. For measuring.
+    pub bare: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            tool: Tool::default(),
+            density: false,
+            fit: true,
+            zoom: None,
+            fitted: None,
+            picture: picture::Picture::default(),
+            gesture: gesture::Gesture::default(),
+            centres: Memo::default(),
+            gesture_ms: 0.0,
+            neighbors: Work::default(),
+            bare: false,
+        }
+    }
+}
+
+impl Keep {
+    /// Whether the points are drawn as they are to be.
+    pub(crate) fn drawn(&self) -> bool {
+        self.picture.drawn()
+    }
+}
+
+pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
+    if cx.data.contexts.is_empty() {
+        super::missing(ui, "context vectors", "contexts");
+        return;
+    }
+    controls::show(ui, cx);
+    if let Some(error) = &cx.state.embedding_error {
+        ui.colored_label(ui.visuals().error_fg_color, error);
+    }
+    if cx.state.embedding.is_none() {
+        return;
+    }
+    let wide = ui.available_width() > 2.4 * LEGEND;
+    ui.horizontal_top(|ui| {
+        let width = ui.available_width() - if wide { LEGEND + 8.0 } else { 0.0 };
+        let height = ui.available_height();
+        ui.vertical(|ui| {
+            ui.set_width(width);
+            plot(ui, cx, height);
+        });
+        if wide {
+            ui.vertical(|ui| legend(ui, cx));
+        }
+    });
+}
+
+fn bounds(low: [f64; 2], high: [f64; 2]) -> PlotBounds {
+    let room = |k: usize| ((high[k] - low[k]) * 0.04).max(1e-9);
+    PlotBounds::from_min_max([low[0] - room(0), low[1] - room(1)], [high[0] + room(0), high[1] + room(1)])
+}
+
+fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
+    let shown = std::sync::Arc::clone(&cx.state.shown);
+    let Some(found) = cx.state.embedding.clone() else { return };
+    let axes = cx.state.notes.axes;
+    let of = |k: usize| {
+        let share = found.ratios.get(axes[k]).copied().unwrap_or(0.0);
+        format!("component {} ({:.1} % of the variance)", axes[k] + 1, share * 100.0)
+    };
+    let keep = &mut cx.state.local.scatter;
+    let fitted = Some((cx.state.serial, axes));
+    let fit = std::mem::take(&mut keep.fit) || keep.fitted.map(|f| f.1) != Some(axes) || keep.fitted.is_none();
+    keep.fitted = fitted;
+    let zoom = keep.zoom.take();
+    let moving = keep.tool == Tool::Move;
+    let texture = if keep.bare { None } else { keep.picture.image() };
+    let outline = keep.gesture.outline();
+    let marks = marks(cx);
+    let names = names(cx);
+    let ink = ui.visuals().strong_text_color();
+    let selected = cx.state.selection.now().len();
+    let plot = Plot::new("clusters")
+        .height(height)
+        .show_x(false)
+        .show_y(false)
+        .x_axis_label(of(0))
+        .y_axis_label(of(1))
+        .y_axis_min_width(44.0)
+        .allow_drag(moving)
+        .allow_boxed_zoom(moving)
+        .allow_scroll(false)
+        .auto_bounds(false)
+        .label_formatter(|_| None);
+    let response = plot.show(ui, |plot| {
+        if fit && let Some((low, high)) = shown.grid.bounds() {
+            plot.set_plot_bounds(bounds(low, high));
+        }
+        if let Some(zoom) = zoom {
+            let centre = plot.plot_bounds().center();
+            plot.zoom_bounds(egui::Vec2::splat(zoom), centre);
+        }
+        // The wheel goes nearer and farther, as on a map.
+        let wheel = plot.ctx().input(|i| i.smooth_scroll_delta().y);
+        if wheel != 0.0 && plot.response().hovered() {
+            plot.zoom_bounds_around_hovered(egui::Vec2::splat((wheel / 300.0).exp()));
+        }
+        if let Some(image) = texture {
+            plot.image(image);
+        }
+        for (place, name) in names {
+            let text = RichText::new(name)
+                .strong()
+                .size(13.0)
+                .background_color(Color32::from_black_alpha(110))
+                .color(Color32::WHITE);
+            plot.text(Text::new("", PlotPoint::new(place[0], place[1]), text).anchor(Align2::CENTER_CENTER));
+        }
+        for (places, radius, filled) in marks {
+            plot.points(Points::new("", places).radius(radius).filled(filled).color(ink).allow_hover(false));
+        }
+        if outline.len() > 1 {
+            let fill = tokens::SMOOTH.gamma_multiply(0.2);
+            plot.polygon(Polygon::new("", outline).fill_color(fill).stroke((1.5, tokens::SMOOTH)).allow_hover(false));
+        }
+    });
+    let clusters = found.asked.clusters;
+    let summary = format!(
+        "Clusters: {} points in {clusters} clusters, {} samples selected",
+        thousands(shown.rows.len()),
+        thousands(selected)
+    );
+    response.response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &summary));
+    picture::update(ui, cx, &response.transform);
+    gesture::handle(ui, cx, &response.response, &response.transform);
+}
+
+/// Rings around the sample under the pointer, the one in focus, and the selected ones where they are few.
+fn marks(cx: &Cx<'_>) -> Vec<(Vec<[f64; 2]>, f32, bool)> {
+    let shown = &cx.state.shown;
+    let place = |sample: u32| {
+        let at = shown.samples.iter().rposition(|s| *s == sample)?;
+        Some([f64::from(shown.xs[at]), f64::from(shown.ys[at])])
+    };
+    let mut marks = Vec::new();
+    if let Some(at) = cx.state.focus.and_then(place) {
+        marks.push((vec![at], 8.0, false));
+    }
+    if let Some(at) = cx.state.pointed.and_then(place) {
+        marks.push((vec![at], 6.0, false));
+    }
+    marks
+}
+
+/// Names of clusters where their points are, if colours mean clusters.
+fn names(cx: &mut Cx<'_>) -> Vec<([f64; 2], String)> {
+    if cx.state.notes.color != ColorBy::Cluster || cx.state.local.scatter.density {
+        return Vec::new();
+    }
+    let (shown, colors) = (std::sync::Arc::clone(&cx.state.shown), std::sync::Arc::clone(&cx.state.colors));
+    let of = || {
+        let mut sums = vec![[0.0_f64; 3]; colors.palette.len()];
+        for (i, c) in colors.index.iter().enumerate() {
+            let sum = &mut sums[*c as usize];
+            sum[0] += f64::from(shown.xs[i]);
+            sum[1] += f64::from(shown.ys[i]);
+            sum[2] += 1.0;
+        }
+        let some = sums.iter().enumerate().filter(|(_, s)| s[2] > 0.0).take(NAMES);
+        some.map(|(c, s)| (c as u16, [s[0] / s[2], s[1] / s[2]])).collect::<Vec<_>>()
+    };
+    let centres = cx.state.local.scatter.centres.get(cx.state.colors_serial, of);
+    let names = &cx.state.notes.names;
+    centres
+        .iter()
+        .map(|(c, at)| {
+            (*at, names.get(c).filter(|n| !n.is_empty()).map_or_else(|| c.to_string(), |_| cluster_name(names, *c)))
+        })
+        .collect()
+}
+
+/// The legend; a click selects.
+fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
+    ui.set_width(LEGEND);
+    ui.strong(cx.state.notes.color.name());
+    let colors = std::sync::Arc::clone(&cx.state.colors);
+    if cx.state.local.scatter.density {
+        ui.label("Density: lighter is denser, on a logarithmic scale.");
+        return;
+    }
+    ScrollArea::vertical().id_salt("legend").auto_shrink(false).show(ui, |ui| {
+        for key in &colors.keys {
+            ui.horizontal(|ui| {
+                let (at, _) = ui.allocate_exact_size(egui::Vec2::splat(11.0), egui::Sense::hover());
+                ui.painter().rect_filled(at, 2.0, tokens::rgb(key.color));
+                let Some(value) = key.value else {
+                    ui.label(&key.name);
+                    return;
+                };
+                let name = format!("{} ({})", key.name, thousands(key.points));
+                let label = ui.add(egui::Button::new(name).frame(false).truncate());
+                if label.on_hover_text("Select these; with shift add, with control take away").clicked() {
+                    let points = colors.index.iter().zip(&cx.state.shown.samples).filter(|(i, _)| **i == value);
+                    let samples = Bits::of(points.map(|(_, s)| *s));
+                    cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
+                }
+            });
+        }
+    });
+}
+
+/// How points are painted.
+fn mode(keep: &Keep) -> Mode {
+    if keep.density { Mode::Density } else { Mode::Points }
+}

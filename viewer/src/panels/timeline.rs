@@ -1,0 +1,123 @@
+//! The bottom: loss, cosine and drift over the run's steps, and the step that is shown.
+
+use super::Cx;
+use crate::actions::Action;
+use crate::data::{Measure, RunData, thin};
+use crate::panels::runs::button;
+use crate::state::State;
+use crate::tokens;
+use covft_analyses::stats::smooth;
+use covft_analyses::store::ALL;
+use egui::{Color32, Context, Slider, Ui};
+use egui_plot::{Legend, Line, Plot, VLine};
+
+/// Points a line has at most.
+const MOST: usize = 400;
+/// Time that a whole run takes to play, in seconds.
+const WHOLE: f64 = 20.0;
+
+/// What the panel keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Keep {
+    /// Where playing is, with fractions of steps.
+    played: f64,
+    lines: crate::core::memo::Memo<u64, Vec<(&'static str, Color32, Vec<[f64; 2]>)>>,
+}
+
+/// Moves on while the steps are played.
+pub(crate) fn advance(ctx: &Context, state: &mut State, data: &RunData) {
+    if !state.playing {
+        return;
+    }
+    let last = data.last_step();
+    let played = &mut state.local.timeline.played;
+    if state.at.is_none_or(|at| at >= last) || *played as u32 != state.at.unwrap_or(0) {
+        *played = f64::from(state.at.filter(|at| *at < last).unwrap_or(0));
+    }
+    *played += f64::from(ctx.input(|i| i.stable_dt).min(0.2)) * f64::from(last.max(1)) / WHOLE;
+    if *played >= f64::from(last) {
+        (state.at, state.playing) = (None, false);
+    } else {
+        state.at = Some(*played as u32);
+        ctx.request_repaint_after(std::time::Duration::from_millis(33));
+    }
+}
+
+/// Each line between 0 and 1, since they share the axis.
+fn scaled(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    let points: Vec<[f64; 2]> = thin(&points, MOST).into_iter().filter(|p| p[1].is_finite()).collect();
+    let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p[1]), h.max(p[1])));
+    points.into_iter().map(|p| [p[0], if high > low { (p[1] - low) / (high - low) } else { 0.5 }]).collect()
+}
+
+fn lines(data: &RunData) -> Vec<(&'static str, Color32, Vec<[f64; 2]>)> {
+    let losses: Vec<[f64; 2]> = data.curves.iter().flat_map(|c| c.train.iter().copied()).collect();
+    let smoothed = smooth(&losses.iter().map(|p| p[1]).collect::<Vec<_>>(), 0.9);
+    let losses = losses.iter().zip(smoothed).map(|(p, l)| [p[0], l]).collect();
+    let starts = data.stage_starts();
+    let of = |measure: Measure| -> Vec<[f64; 2]> {
+        let stages = data.layers.stages.iter();
+        let whole = stages.flat_map(|(stage, layers)| {
+            let series = layers.iter().filter(|((l, m), _)| l.1 == ALL && m == ALL);
+            series
+                .flat_map(|(_, s)| s.steps.iter().zip(s.values(measure)))
+                .map(|(s, v)| [f64::from(starts[*stage as usize] + s), f64::from(*v)])
+        });
+        whole.filter(|p| p[1].is_finite()).collect()
+    };
+    vec![
+        ("loss", tokens::HELD_OUT, scaled(losses)),
+        ("gradient cosine", tokens::COSINE, scaled(of(Measure::Momentum))),
+        ("drift", tokens::DRIFT, scaled(of(Measure::Drift))),
+    ]
+}
+
+pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
+    let last = cx.data.last_step();
+    ui.horizontal(|ui| {
+        button(ui, cx.tools, Action::First, "First");
+        button(ui, cx.tools, Action::StepBack, "Back");
+        button(ui, cx.tools, Action::Play, if cx.state.playing { "Stop" } else { "Play" });
+        button(ui, cx.tools, Action::StepOn, "On");
+        button(ui, cx.tools, Action::Latest, "Latest");
+        let mut at = cx.state.at.unwrap_or(last);
+        let label = ui.label("Step");
+        ui.spacing_mut().slider_width = (ui.available_width() - 190.0).clamp(80.0, 1200.0);
+        if ui.add(Slider::new(&mut at, 0..=last.max(1))).labelled_by(label.id).changed() {
+            cx.state.at = (at < last).then_some(at);
+        }
+        ui.label(if cx.state.at.is_none() { format!("latest of {last}") } else { format!("of {last}") });
+    });
+    let data = cx.data;
+    let lines = cx.state.local.timeline.lines.get(data.version, || lines(data));
+    let plot = Plot::new("timeline")
+        .height(ui.available_height().max(40.0))
+        .legend(Legend::default())
+        .show_axes([true, false])
+        .show_grid([true, false])
+        .allow_drag(false)
+        .allow_zoom(false)
+        .allow_scroll(false)
+        .allow_boxed_zoom(false)
+        .label_formatter(|_| None)
+        .set_margin_fraction(egui::vec2(0.01, 0.08));
+    let at = cx.state.at;
+    let shown = plot.show(ui, |plot| {
+        for (name, color, points) in lines {
+            plot.line(Line::new(*name, points.clone()).color(*color).width(1.5).allow_hover(false));
+        }
+        for start in data.stage_starts() {
+            plot.vline(VLine::new("", f64::from(start)).color(tokens::NO_VALUE).width(1.0).allow_hover(false));
+        }
+        if let Some(at) = at {
+            plot.vline(VLine::new("", f64::from(at)).color(tokens::SMOOTH).width(2.5).allow_hover(false));
+        }
+    });
+    if (shown.response.clicked() || shown.response.dragged())
+        && let Some(at) = shown.response.interact_pointer_pos()
+    {
+        let step = shown.transform.value_from_position(at).x.round().clamp(0.0, f64::from(last)) as u32;
+        cx.state.at = (step < last).then_some(step);
+        cx.state.playing = false;
+    }
+}

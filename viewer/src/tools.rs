@@ -1,0 +1,38 @@
+//! What every panel may use: work behind the window, pictures, commands, a word at the bottom.
+
+use crate::actions::Action;
+use crate::jobs::{Spawner, Work};
+use crate::thumbs::Thumbs;
+use std::path::PathBuf;
+
+/// Shared by all panels.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub spawner: Spawner,
+    pub thumbs: Thumbs,
+    /// Commands that panels gave; run at the end of the frame.
+    pub commands: Vec<Action>,
+    /// The last thing that happened.
+    pub status: Option<String>,
+    /// A folder that was chosen in the dialog.
+    pub dialog: Work<PathBuf>,
+    /// Figures that are being drawn, or rows that are being written: what to say when it is done.
+    pub export: Work<String>,
+}
+
+impl Tools {
+    pub(crate) fn new(spawner: Spawner) -> Self {
+        Self {
+            thumbs: Thumbs::new(spawner.clone()),
+            spawner,
+            commands: Vec::new(),
+            status: None,
+            dialog: Work::default(),
+            export: Work::default(),
+        }
+    }
+
+    pub(crate) fn say(&mut self, text: impl Into<String>) {
+        self.status = Some(text.into());
+    }
+}
