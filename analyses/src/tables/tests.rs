@@ -135,6 +135,7 @@ fn eval(task: &str, score: f64, split: &str) -> EvalRow {
         score: Some(score),
         scorer: Some("exact".into()),
         scored: 4,
+        chance: None,
     }
 }
 
