@@ -93,8 +93,11 @@ pub(crate) fn records(run: &Path) -> Vec<String> {
     all.extend(debug(steps));
     all.extend(debug(rows::<LayerRow>(&run)));
     all.extend(debug(rows::<SampleRow>(&run)));
-    all.extend(debug(rows::<ContextRow>(&run)));
-    all.extend(debug(rows::<RoutingRow>(&run)));
+    // Of methods with routing alone.
+    if run.stream("routing").exists() {
+        all.extend(debug(rows::<ContextRow>(&run)));
+        all.extend(debug(rows::<RoutingRow>(&run)));
+    }
     all.extend(debug(rows::<EvalRow>(&run)));
     all.extend(debug(rows::<PredictionRow>(&run)));
     all

@@ -3,7 +3,10 @@
 //! This crate knows neither tensors nor windows: trainer and viewer both stand on it.
 
 pub mod cluster;
+pub mod conflict;
+pub mod direction;
 pub mod figures;
 pub mod reduce;
 pub mod stats;
 pub mod store;
+pub mod tables;

@@ -1,5 +1,6 @@
 //! `covft-probe init NAME`.
 
+use crate::config::Recipe;
 use anyhow::Context;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,11 +23,23 @@ pub(super) const RECIPES: &[(&str, &str, &str)] = &[
         include_str!("../../configs/llava-1.5-7b/covft.toml"),
         "the paper's recipe: CLIP-L/336 and Vicuna-7B",
     ),
+    (
+        "conflict-scenes",
+        include_str!("../../configs/conflict-scenes.toml"),
+        "a study: grounding against region captioning over the same pictures",
+    ),
+    ("conflict-real", include_str!("../../configs/conflict-real.toml"), "the same study on real photographs"),
+    (
+        "methods-scenes",
+        include_str!("../../configs/methods-scenes.toml"),
+        "a study: every tuning method upon one base, over seeds",
+    ),
 ];
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Recipes: scenes, real-mini, real-mini-112, llava-1.5-7b
+Studies: conflict-scenes, conflict-real, methods-scenes
 
 Examples:
   covft-probe init scenes                      writes scenes.toml
@@ -42,7 +55,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some((name, text, _)) = RECIPES.iter().find(|(name, ..)| *name == args.name) else {
-        let known: Vec<String> = RECIPES.iter().map(|(name, _, what)| format!("  {name:14} {what}")).collect();
+        let known: Vec<String> = RECIPES.iter().map(|(name, _, what)| format!("  {name:15} {what}")).collect();
         anyhow::bail!("there is no recipe called {}; there are\n{}", args.name, known.join("\n"));
     };
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
@@ -50,6 +63,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut file = file.with_context(|| format!("cannot create {}", path.display()))?;
     std::io::Write::write_all(&mut file, text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {}; train it with: covft-probe train --config {}", path.display(), path.display());
+    let study = Recipe::parse(text, &path, &[])?.study;
+    let command = study.map_or("covft-probe train", |study| study.command());
+    println!("wrote {}; run it with: {command} --config {}", path.display(), path.display());
     Ok(ExitCode::SUCCESS)
 }

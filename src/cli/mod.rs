@@ -2,8 +2,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
 mod bench;
+mod compare;
 mod data;
 mod drift;
+mod experiment;
 mod generate;
 mod init;
 mod inspect;
@@ -16,6 +18,7 @@ mod train;
 mod verify;
 #[cfg(feature = "viewer")]
 mod view;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     /// Train a recipe and record what happens to the vision encoder.
     Train(train::Args),
+    /// Studies of several runs: `conflict` of instructions, `methods` of tuning.
+    Experiment(experiment::Args),
     /// Write a commented recipe to start from.
     Init(init::Args),
     /// Parameter table, memory and time of a recipe; refuses what cannot fit.
@@ -49,11 +54,13 @@ enum Command {
     Generate(generate::Args),
     /// Per-layer distance of two checkpoints.
     Drift(drift::Args),
+    /// Tables of runs and studies: losses, scores beside chance, gradient direction, drift, cost.
+    Compare(compare::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
     /// Time a training step, phase by phase.
     Bench(bench::Args),
-    /// Draw a run's figures as SVG and PNG, with the plotted numbers beside them.
+    /// Draw figures of runs and studies as SVG, PDF and PNG, with the plotted numbers beside them.
     Plot(plot::Args),
     /// Open the explorer on runs, live or finished.
     #[cfg(feature = "viewer")]
@@ -71,11 +78,13 @@ pub fn main() -> ExitCode {
     // Building and dropping a graph of thousands of nodes recurses: give it room.
     let work = move || match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Experiment(args) => experiment::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Drift(args) => drift::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),

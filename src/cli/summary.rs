@@ -52,17 +52,24 @@ fn stages(steps: &[StepRow], evals: &[EvalRow]) {
 fn scores(evals: &[EvalRow], stage: &str) {
     let own: Vec<&EvalRow> = evals.iter().filter(|e| e.stage == stage).collect();
     let Some(last) = own.last().map(|e| (e.split.clone(), e.step)) else { return };
-    let mut table = Table::new(&["held-out task", "samples", "loss", "score", "scorer"]);
+    let mut table = Table::new(&["held-out task", "samples", "loss", "score", "chance", "scorer"]);
     for row in own.iter().filter(|e| (&e.split, e.step) == (&last.0, last.1)) {
         table.row([
             row.task.clone(),
             row.samples.to_string(),
             row.loss.map_or_else(|| "-".into(), |l| format!("{l:.3}")),
-            row.score.map_or_else(|| "-".into(), |s| format!("{:.1} % of {}", 100.0 * s, row.scored)),
+            row.score.map_or_else(|| "-".into(), |s| score(s, row.scored)),
+            row.chance.map_or_else(|| "-".into(), |c| format!("{:.1} %", 100.0 * c)),
             row.scorer.clone().unwrap_or_default(),
         ]);
     }
     table.print();
+}
+
+/// A score with its binomial standard error.
+fn score(score: f64, samples: u64) -> String {
+    let error = (score * (1.0 - score) / samples.max(1) as f64).sqrt();
+    format!("{:.1} ± {:.1} % of {samples}", 100.0 * score, 100.0 * error)
 }
 
 fn drift(layers: &[LayerRow], stage: &str) {

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Session::create(recipe, path, command)?
     };
     println!("run directory: {}", session.dir().path().display());
-    stop_on_ctrl_c(&session.stop)?;
+    stop_on_ctrl_c(&session.stop, true)?;
     let mut progress = Progress::new();
     let ended = session.run(&mut [&mut progress]);
     drop(progress);
@@ -105,19 +105,22 @@ fn resolve(args: &Args) -> anyhow::Result<Recipe> {
 }
 
 /// `path`, or `path-2`, `path-3`, ... where it is taken.
-fn free_name(path: &Path) -> PathBuf {
+pub(super) fn free_name(path: &Path) -> PathBuf {
     let numbered = (2..).map(|n| PathBuf::from(format!("{}-{n}", path.display())));
     std::iter::once(path.to_path_buf()).chain(numbered).find(|p| !p.exists()).unwrap_or_else(|| path.to_path_buf())
 }
 
-fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+/// Ctrl-C sets `stop`, once more ends the program; `aloud` says so.
+pub(super) fn stop_on_ctrl_c(stop: &Arc<AtomicBool>, aloud: bool) -> anyhow::Result<()> {
     let stop = Arc::clone(stop);
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::SeqCst) {
             // The second time they mean it; the last checkpoint is whole.
             quit(130);
         }
-        eprintln!("\nstopping after this step; once more stops at once");
+        if aloud {
+            eprintln!("\nstopping after this step; once more stops at once");
+        }
     })
     .context("cannot listen for Ctrl-C")
 }

@@ -87,11 +87,11 @@ impl Walk<'_> {
         }
         self.object(target, path, found);
         for variant in target.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
-            let tag = variant.pointer("/properties/type/const").and_then(Value::as_str);
+            let tag = tag(variant).map(|(_, tag)| tag);
             let (Some(tag), Some(Value::Object(properties))) = (tag, variant.get("properties")) else { continue };
             let mut fields = variant.clone();
             if let Some(map) = fields.get_mut("properties").and_then(Value::as_object_mut) {
-                map.retain(|name, _| name != "type");
+                map.retain(|name, _| !TAGS.contains(&name.as_str()));
             }
             if properties.len() > 1 {
                 let mut own = Vec::new();
@@ -108,11 +108,10 @@ impl Walk<'_> {
         if let Some(variants) = target.get("oneOf").or_else(|| target.get("anyOf")).and_then(Value::as_array) {
             let mut names = Vec::new();
             for variant in variants {
-                let tag = variant.get("const").or_else(|| variant.pointer("/properties/type/const"));
-                match tag.and_then(Value::as_str) {
-                    Some(tag) if variant.get("const").is_some() => names.push(format!("`\"{tag}\"`")),
-                    Some(tag) => names.push(format!("`{{ type = \"{tag}\" }}`")),
-                    None => names.push(self.kind(self.resolve(variant))),
+                match (variant.get("const").and_then(Value::as_str), tag(variant)) {
+                    (Some(word), _) => names.push(format!("`\"{word}\"`")),
+                    (None, Some((key, tag))) => names.push(format!("`{{ {key} = \"{tag}\" }}`")),
+                    (None, None) => names.push(self.kind(self.resolve(variant))),
                 }
             }
             return names.join(", ");
@@ -138,6 +137,15 @@ impl Walk<'_> {
             other => other.to_owned(),
         }
     }
+}
+
+/// Keys that say which of several tables a table is.
+const TAGS: [&str; 2] = ["type", "kind"];
+
+/// Key and value of a table's tag.
+fn tag(variant: &Value) -> Option<(&'static str, &str)> {
+    let value = |key: &str| variant.get("properties")?.get(key)?.get("const")?.as_str();
+    TAGS.into_iter().find_map(|key| Some((key, value(key)?)))
 }
 
 /// The other half of a union with `null`.

@@ -66,12 +66,14 @@ impl Recipe {
                 reason: e.message().to_owned(),
             })?;
         }
-        let violations = recipe.violations();
-        if violations.is_empty() {
-            Ok(recipe)
-        } else {
-            Err(ConfigError::Invalid { path: path.to_path_buf(), violations })
-        }
+        recipe.check(path)?;
+        Ok(recipe)
+    }
+
+    /// Whether it can be run, for a recipe that was made from another; `path` is for messages.
+    pub fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let violations = self.violations();
+        if violations.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { path: path.to_path_buf(), violations }) }
     }
 
     /// The resolved recipe as TOML; training from it repeats the run.
@@ -117,9 +119,16 @@ impl Recipe {
         if let Err(mut wrong) = super::train::check_stages(&self.stages) {
             found.append(&mut wrong);
         }
+        if let Some(study) = &self.study {
+            found.append(&mut study.violations(&self.stages));
+        }
+        if self.data.group_by_modality_length && self.stages.iter().any(|s| s.paired_with.is_some()) {
+            found.push("data.group_by_modality_length: orders partners (paired_with) differently; leave it out".into());
+        }
         if let Err(wrong) = self.data.check() {
             found.push(wrong.to_string());
         }
+        found.append(&mut self.probe.violations());
         if self.device != "cpu" && !self.device.starts_with("cuda:") {
             found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
         }

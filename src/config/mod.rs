@@ -1,10 +1,12 @@
-//! One TOML is one run. Raw serde types become checked ones; unknown keys are refused with line and column.
+//! One TOML is one run, or with a `[study]` one study. Raw serde types become checked ones; unknown keys are refused with line and column.
 
 pub mod data;
 pub mod keys;
 mod load;
 pub mod model;
 pub mod probe;
+pub mod schedule;
+pub mod study;
 pub mod train;
 
 pub use load::ConfigError;
@@ -38,6 +40,9 @@ pub struct Recipe {
     /// What is recorded.
     #[serde(default)]
     pub probe: probe::ProbeConfig,
+    /// What makes the recipe a study of several runs (`covft-probe experiment`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub study: Option<study::StudyConfig>,
     /// Stages in order.
     #[serde(rename = "stage")]
     pub stages: Vec<train::StageConfig>,

@@ -275,6 +275,42 @@ pub enum VisionMethod {
     },
 }
 
+impl VisionMethod {
+    /// Its name in TOML.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Full => "full",
+            Self::Lora { .. } => "lora",
+            Self::BitFit => "bitfit",
+            Self::Vpt { .. } => "vpt",
+            Self::Covft { .. } => "covft",
+        }
+    }
+
+    /// The method called `name`, with its usual settings.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "freeze" => Self::Freeze,
+            "full" => Self::Full,
+            "lora" => {
+                Self::Lora { rank: default_lora_rank(), alpha: default_lora_alpha(), dropout: default_lora_dropout() }
+            }
+            "bitfit" => Self::BitFit,
+            "vpt" => Self::Vpt { prompts: default_prompts() },
+            "covft" => Self::Covft {
+                experts: default_experts(),
+                start_layer: None,
+                end_layer: None,
+                router: Router::default(),
+            },
+            _ => return None,
+        })
+    }
+}
+
 fn default_lora_rank() -> usize {
     8
 }

@@ -55,6 +55,16 @@ pub struct StageConfig {
     /// Only samples of these tasks; all samples where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<String>>,
+    /// Only those of them that have a partner: the sample of the same picture and object whose task stands at the same
+    /// place in this list. Partners come at the same step in a run whose two lists are swapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paired_with: Option<Vec<String>>,
+    /// Seed of this stage's data order, new parameters and dropout; the run's if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Seed of this stage's data order alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_seed: Option<u64>,
     /// Steps between evaluations on the fixed subset; only the one at the end where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,

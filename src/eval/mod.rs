@@ -1,6 +1,7 @@
 //! Evaluation on held-out samples: losses by task, generated answers and their scores.
 
 mod boxes;
+mod chance;
 mod examiner;
 mod scorer;
 mod tally;

@@ -1,5 +1,6 @@
 //! From losses and answers of samples to one row a task and one over all.
 
+use super::chance::Constants;
 use super::scorer::Scorer;
 use crate::train::hook::{EvalRow, Prediction, SampleLoss};
 use std::collections::BTreeMap;
@@ -16,13 +17,15 @@ pub struct Tally {
     predictions: Vec<Prediction>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
     loss: f64,
     tokens: usize,
     samples: usize,
     score: f64,
     scored: usize,
+    /// Accepted answers of what was scored.
+    references: Constants,
 }
 
 impl Tally {
@@ -41,16 +44,18 @@ impl Tally {
             let sums = self.task(task);
             sums.score += score;
             sums.scored += 1;
+            sums.references.add(references);
         }
         let (sample, task) = (sample.to_owned(), task.map(str::to_owned));
         self.predictions.push(Prediction { sample, task, text: text.to_owned(), correct });
     }
 
     /// One row a task, by name, then `all`: its loss is over all labelled tokens, its score the mean over all scored
-    /// answers. And the predictions in the order they came.
+    /// answers, its chance level the mean of the tasks' over the same answers. And the predictions in the order they came.
     #[must_use]
     pub fn finish(self) -> (Vec<EvalRow>, Vec<Prediction>) {
         let mut all = Sums::default();
+        let mut all_chance = 0.0;
         let mut rows = Vec::with_capacity(self.tasks.len() + 1);
         for (task, sums) in &self.tasks {
             all.loss += sums.loss;
@@ -58,9 +63,12 @@ impl Tally {
             all.samples += sums.samples;
             all.score += sums.score;
             all.scored += sums.scored;
-            rows.push(row(task, sums, Scorer::for_task(task)));
+            let scorer = Scorer::for_task(task);
+            let chance = scorer.map_or(0.0, |scorer| sums.references.best(scorer));
+            all_chance += chance * sums.scored as f64;
+            rows.push(row(task, sums, scorer, chance));
         }
-        rows.push(row(ALL, &all, None));
+        rows.push(row(ALL, &all, None, all_chance / all.scored.max(1) as f64));
         (rows, self.predictions)
     }
 
@@ -69,7 +77,7 @@ impl Tally {
     }
 }
 
-fn row(task: &str, sums: &Sums, scorer: Option<Scorer>) -> EvalRow {
+fn row(task: &str, sums: &Sums, scorer: Option<Scorer>, chance: f64) -> EvalRow {
     let mean = |sum: f64, n: usize| if n == 0 { 0.0 } else { sum / n as f64 };
     EvalRow {
         task: task.to_owned(),
@@ -79,6 +87,7 @@ fn row(task: &str, sums: &Sums, scorer: Option<Scorer>) -> EvalRow {
         score: (sums.scored > 0).then(|| mean(sums.score, sums.scored)),
         scorer: scorer.filter(|_| sums.scored > 0).map(Scorer::name),
         scored: sums.scored,
+        chance: (sums.scored > 0).then_some(chance),
     }
 }
 
@@ -107,7 +116,9 @@ mod tests {
         let ocr = &rows[3];
         assert_eq!((ocr.loss, ocr.tokens, ocr.samples), (1.75, 4, 2));
         assert_eq!((ocr.score, ocr.scorer, ocr.scored), (Some(0.5), Some("exact"), 2));
-        assert_eq!((rows[0].score, rows[0].scorer), (None, None), "captions are not scored");
+        assert_eq!((rows[0].score, rows[0].scorer, rows[0].chance), (None, None, None), "captions are not scored");
+        // Always STOP is right twice, always 3 once.
+        assert_eq!((ocr.chance, rows[1].chance, rows[4].chance), (Some(1.0), Some(1.0), Some(1.0)));
         let all = &rows[4];
         assert_eq!((all.loss, all.tokens, all.samples, all.scored), (2.0, 6, 4, 3));
         assert!((all.score.unwrap() - 2.0 / 3.0).abs() < 1e-15);

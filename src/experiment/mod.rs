@@ -4,3 +4,4 @@ pub mod checkpoint_drift;
 pub mod estimate;
 pub mod session;
 pub mod step_bench;
+pub mod study;

@@ -14,6 +14,7 @@ mod buffer;
 mod cross_entropy;
 mod dispatch;
 mod dropout;
+mod kronecker;
 mod linear;
 mod math;
 mod matmul;
@@ -23,22 +24,27 @@ mod parallel;
 mod reduce;
 mod rope;
 mod rows;
+mod sketch;
 mod threads;
 
 pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_backward};
-pub use adamw::{AdamWStep, adamw_update};
+pub use adamw::{AdamWStep, Moved, adamw_update, adamw_update_measured};
 pub use alloc::PoolAllocator;
 pub use attention::{AttentionShape, attention, attention_backward};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use dispatch::dispatch_level;
 pub use dropout::{DropoutKey, dropout};
+pub use kronecker::{SKETCH_LANES, SketchShape, kronecker_sketch};
 pub use linear::{LinearShape, linear, linear_backward_input, linear_backward_weight};
 pub use matmul::{Matrix, matmul_into};
 pub use mixture::{mixture, mixture_backward_weights, scale_samples};
-pub use norm::{NormKind, norm, norm_backward};
-pub use reduce::{accumulate, all_finite, column_sums_into, dot, fill, scale_in_place, squared_distance, squared_norm};
+pub use norm::{NormKind, norm, norm_backward, norm_backward_samples};
+pub use reduce::{
+    accumulate, all_finite, column_sums_into, dot, fill, sample_sums, scale_in_place, squared_distance, squared_norm,
+};
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
+pub use sketch::{SKETCH_RUN, sketch_add, sketch_fold};
 pub use threads::quiet_tensor_threads;
 
 #[cfg(test)]

@@ -179,6 +179,32 @@ pub fn norm_backward(
     (dx, total, shift)
 }
 
+/// Gradients of scale and shift, each `[samples, d]`, from each sample's own rows of `x` and `grad` (`samples` blocks).
+///
+/// # Panics
+/// If the lengths do not fit.
+#[must_use]
+pub fn norm_backward_samples(
+    x: &[f32],
+    w: &[f32],
+    grad: &[f32],
+    centre: bool,
+    eps: f32,
+    samples: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    check(x, w);
+    assert!(samples > 0 && x.len().is_multiple_of(samples * w.len()), "{} numbers of {samples} samples", x.len());
+    assert_eq!(x.len(), grad.len(), "rows and their gradient");
+    let (level, d, size) = (level(), w.len(), x.len() / samples);
+    let sums = map(samples, |sample| {
+        let mut sums = vec![0.0; 2 * d];
+        backward(level, part(x, sample, size), w, part(grad, sample, size), centre, eps, &mut [], &mut sums);
+        sums
+    });
+    let half = |from: usize| sums.iter().flat_map(|s| &s[from..from + d]).copied().collect();
+    (half(0), half(d))
+}
+
 fn check(x: &[f32], w: &[f32]) {
     assert!(!w.is_empty() && x.len().is_multiple_of(w.len()), "{} numbers in rows of {}", x.len(), w.len());
 }

@@ -170,6 +170,22 @@ pub fn column_sums_into(sums: &mut [f32], x: &[f32], add: bool) {
     }
 }
 
+/// Sums over each sample's rows of `x` (`samples` blocks of rows of width `d`): `[samples, d]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[must_use]
+pub fn sample_sums(x: &[f32], samples: usize, d: usize) -> Vec<f32> {
+    assert!(samples > 0 && d > 0 && x.len().is_multiple_of(samples * d), "{} numbers of {samples} samples", x.len());
+    let (level, size) = (level(), x.len() / samples);
+    let sums = map(samples, |sample| {
+        let mut sums = vec![0.0; d];
+        columns_piece(level, part(x, sample, size), &mut sums);
+        sums
+    });
+    sums.concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

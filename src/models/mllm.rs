@@ -260,7 +260,7 @@ impl Mllm {
 
     fn see(&self, ctx: &Ctx, pixels: &Tensor, text: Option<&Tensor>) -> Result<VisionOutput> {
         let pixels = pixels.to_dtype(self.compute)?;
-        if self.vision_trains {
+        if self.vision_trains || ctx.watches_frozen_encoder() {
             self.tower.forward(ctx, &pixels, text)
         } else {
             self.tower.forward(&ctx.without_recording(), &pixels, text)

@@ -103,10 +103,16 @@ impl Ctx {
         self.anchor.as_ref()
     }
 
-    /// Observer and place, when both are set.
+    /// Observer and place, when both are set and gradients are recorded.
+    pub(super) fn watched(&self) -> Option<(Arc<dyn BackwardObserver>, Place)> {
+        let observer = self.observer.as_ref().filter(|_| self.is_recording())?;
+        Some((observer.clone(), self.place?))
+    }
+
+    /// Whether an observer wants a vision encoder to run backward of which nothing trains.
     #[must_use]
-    pub fn watched(&self) -> Option<(Arc<dyn BackwardObserver>, Place)> {
-        Some((self.observer.clone()?, self.place?))
+    pub fn watches_frozen_encoder(&self) -> bool {
+        self.observer.as_ref().is_some_and(|observer| observer.wants_frozen_encoder())
     }
 
     /// The slot of `weight` if this pass records and the weight trains.

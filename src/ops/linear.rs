@@ -2,8 +2,8 @@
 
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
-use super::observer::{BackwardObserver, LinearBackward, Place};
 use super::precision::{add_bias, matmul};
+use super::watch::{self, Watch};
 use super::weight::{GradSlot, Weight, lend, read_all_f32, read_numbers};
 use crate::kernels::{self, LinearShape};
 use candle_core::{D, Result, Tensor, bail};
@@ -44,7 +44,7 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     operands.extend(bias.map(Weight::tensor));
     operands.extend(residual);
     if !fits(&operands) || x.elem_count() == 0 {
-        let y = watch(ctx, x, weight, composed(ctx, x, weight, bias)?)?;
+        let y = watched(ctx, x, (weight, bias), composed(ctx, x, weight, bias)?)?;
         return residual.map_or(Ok(y.clone()), |r| y + r);
     }
     let back = Back::new(ctx, x, weight, bias)?;
@@ -54,7 +54,7 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     }
     let Some(residual) = residual else {
         let y = back.forward(bias, None)?;
-        let input = anchored(ctx, x, back.trains());
+        let input = anchored(ctx, x, back.is_wanted());
         return graph::record("linear", [&input], y, &dims, move |_, grad| Ok([back.run(grad)?]));
     };
     if residual.dims() != dims {
@@ -62,25 +62,27 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     }
     let residual = residual.contiguous()?;
     let y = back.forward(bias, Some(&residual))?;
-    let input = anchored(ctx, x, back.trains());
+    let input = anchored(ctx, x, back.is_wanted());
     graph::record("linear-add", [&input, &residual], y, &dims, move |_, grad| Ok([back.run(grad)?, Some(grad.clone())]))
 }
 
 /// Lets the observer of a composed form see what that of a fused one sees: `y`, with copies of both factors shown to it
 /// on the way back.
-fn watch(ctx: &Ctx, x: &Tensor, weight: &Weight, y: Tensor) -> Result<Tensor> {
-    let Some((observer, place)) = ctx.watched().filter(|_| y.track_op()) else { return Ok(y) };
-    let (d_in, d_out) = (x.dim(D::Minus1)?, y.dim(D::Minus1)?);
-    let samples = if x.rank() > 1 { x.dim(0)? } else { 1 };
-    let (x, name) = (x.detach(), weight.name().to_owned());
-    graph::carry("watched", &y, y.detach(), move |grad| {
-        read_numbers(&x, |input| {
-            read_numbers(grad, |output_grad| {
-                let weight = name.as_str();
-                observer.linear(&LinearBackward { place, weight, input, output_grad, samples, d_in, d_out });
-            })
-        })??;
-        Ok(Some(grad.clone()))
+fn watched(ctx: &Ctx, x: &Tensor, (weight, bias): (&Weight, Option<&Weight>), y: Tensor) -> Result<Tensor> {
+    let (weight, bias) = (Watch::of(ctx, weight), bias.and_then(|b| Watch::of(ctx, b)));
+    if weight.is_none() && bias.is_none() {
+        return Ok(y);
+    }
+    let widths = (x.dim(D::Minus1)?, y.dim(D::Minus1)?);
+    let (samples, x) = (watch::samples(x), x.detach());
+    watch::shown(ctx, y, move |grad| {
+        if let Some(weight) = &weight {
+            read_numbers(&x, |input| weight.linear(input, grad, samples, widths))?;
+        }
+        if let Some(bias) = &bias {
+            bias.added(0, grad, samples, widths.1);
+        }
+        Ok(())
     })
 }
 
@@ -92,7 +94,7 @@ struct Back {
     weight: Weight,
     weight_slot: Option<Arc<GradSlot>>,
     bias_slot: Option<Arc<GradSlot>>,
-    watched: Option<(Arc<dyn BackwardObserver>, Place)>,
+    watched: [Option<Watch>; 2],
     shape: LinearShape,
     samples: usize,
 }
@@ -115,9 +117,9 @@ impl Back {
             weight: weight.clone(),
             weight_slot: ctx.slot(weight).cloned(),
             bias_slot: bias.and_then(|b| ctx.slot(b)).cloned(),
-            watched: ctx.watched(),
+            watched: [Watch::of(ctx, weight), bias.and_then(|b| Watch::of(ctx, b))],
             shape: LinearShape { rows: x.elem_count() / d_in, d_in, d_out },
-            samples: if x.rank() > 1 { x.dim(0)? } else { 1 },
+            samples: watch::samples(x),
         })
     }
 
@@ -132,23 +134,19 @@ impl Back {
         })
     }
 
-    fn trains(&self) -> bool {
-        self.weight_slot.is_some() || self.bias_slot.is_some()
+    /// Whether the backward pass must come here, even if nothing before it is tracked.
+    fn is_wanted(&self) -> bool {
+        self.weight_slot.is_some() || self.bias_slot.is_some() || self.watched.iter().any(Option::is_some)
     }
 
     fn run(&self, grad: &Tensor) -> Result<Option<Tensor>> {
         let shape = self.shape;
         lend([grad, &self.x], |[dy, x]| {
-            if let Some((observer, place)) = &self.watched {
-                observer.linear(&LinearBackward {
-                    place: *place,
-                    weight: self.weight.name(),
-                    input: x,
-                    output_grad: dy,
-                    samples: self.samples,
-                    d_in: shape.d_in,
-                    d_out: shape.d_out,
-                });
+            if let Some(weight) = &self.watched[0] {
+                weight.linear(x, dy, self.samples, (shape.d_in, shape.d_out));
+            }
+            if let Some(bias) = &self.watched[1] {
+                bias.added(0, dy, self.samples, shape.d_out);
             }
             if let Some(slot) = &self.weight_slot {
                 slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
@@ -170,7 +168,7 @@ impl Back {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Case, random};
-    use super::super::{Ctx, LayerId, Weight};
+    use super::super::{BackwardObserver, Ctx, LayerId, LinearBackward, Place, Weight};
     use super::super::{Path, on_path};
     use super::*;
     use candle_core::{Device, Var};

@@ -28,6 +28,7 @@ mod rows;
 mod rows_tests;
 #[cfg(test)]
 mod testing;
+mod watch;
 mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
@@ -40,14 +41,15 @@ pub use embedding::embedding;
 pub use linear::{linear, linear_add};
 pub use mixture::mixture;
 pub use norm::{layer_norm, rms_norm};
-pub use observer::{BackwardObserver, LayerId, LinearBackward, Place};
+pub use observer::{BackwardObserver, LayerId, LinearBackward, Observers, Place, VectorBackward};
 pub use patch::unfold_patches;
 #[cfg(test)]
 pub(crate) use path::{Path, on_path};
 pub use precision::{add_bias, matmul, softmax, wide};
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
-pub use weight::{GradSlot, Weight, read_numbers};
+pub use watch::{observe, observe_bias};
+pub use weight::{GradSlot, LentGradient, Weight, read_numbers};
 
 // The optimiser's loops have no gradient of their own and work on host numbers.
-pub use crate::kernels::{AdamWStep, adamw_update, scale_in_place, squared_norm};
+pub use crate::kernels::{AdamWStep, Moved, adamw_update, adamw_update_measured, scale_in_place, squared_norm};

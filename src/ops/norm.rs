@@ -3,7 +3,8 @@
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
-use super::weight::{Weight, read_all_f32};
+use super::watch::{self, Watch};
+use super::weight::{Weight, read_all_f32, read_numbers};
 use crate::kernels::{self, NormKind};
 use candle_core::{D, Result, Tensor, bail};
 
@@ -13,7 +14,7 @@ use candle_core::{D, Result, Tensor, bail};
 /// `dx = (s - mean(s) - h mean(s h)) / sqrt(var + eps)`, `dw += sum_rows dy h`, `db += sum_rows dy`.
 pub fn layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
     if !fits(&[x, w.tensor(), b.tensor()]) || x.elem_count() == 0 {
-        return composed_layer_norm(ctx, x, w, b, eps);
+        return watched(ctx, x, (w, Some(b)), eps, composed_layer_norm(ctx, x, w, b, eps)?);
     }
     fused(ctx, x, w, Some(b), eps)
 }
@@ -24,7 +25,7 @@ pub fn layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Re
 /// `dw += sum_rows dy h`.
 pub fn rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
     if !fits(&[x, w.tensor()]) || x.elem_count() == 0 {
-        return composed_rms_norm(ctx, x, w, eps);
+        return watched(ctx, x, (w, None), eps, composed_rms_norm(ctx, x, w, eps)?);
     }
     fused(ctx, x, w, None, eps)
 }
@@ -38,14 +39,18 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
     let eps = eps as f32;
     let (kept, tracked) = (x.detach(), x.track_op());
     let (w_slot, b_slot) = (ctx.slot(w).cloned(), shift.and_then(|b| ctx.slot(b)).cloned());
+    let seen = Seen::of(ctx, x.dims(), (w, shift), eps);
     let weights: Vec<Tensor> = std::iter::once(w).chain(shift).map(|w| w.tensor().clone()).collect();
     let y = {
         let operands: Vec<&Tensor> = std::iter::once(&kept).chain(&weights).collect();
         read_all_f32(&operands, |of| kernels::norm(of[0], of[1], kind(of.get(2)), eps))?
     };
-    let input = anchored(ctx, &x, w_slot.is_some() || b_slot.is_some());
+    let input = anchored(ctx, &x, w_slot.is_some() || b_slot.is_some() || seen.is_some());
     graph::record("norm", [&input], y, x.dims(), move |_, grad| {
         let operands: Vec<&Tensor> = [grad, &kept].into_iter().chain(&weights).collect();
+        if let Some(seen) = &seen {
+            read_all_f32(&operands, |of| seen.show(of[1], of[2], of[0]))?;
+        }
         let (dx, dw, db) =
             read_all_f32(&operands, |of| kernels::norm_backward(of[1], of[2], of[0], kind(of.get(3)), eps, tracked))?;
         for (slot, sums) in [(&w_slot, &dw), (&b_slot, &db)] {
@@ -55,6 +60,41 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
         }
         Ok([if tracked { Some(host(dx, kept.dims())?) } else { None }])
     })
+}
+
+/// Shows an observer of a composed form what that of a fused one sees.
+fn watched(ctx: &Ctx, x: &Tensor, weights: (&Weight, Option<&Weight>), eps: f64, y: Tensor) -> Result<Tensor> {
+    let Some(seen) = Seen::of(ctx, x.dims(), weights, eps as f32) else { return Ok(y) };
+    let (x, w) = (x.detach(), weights.0.clone());
+    watch::shown(ctx, y, move |grad| read_numbers(&x, |x| read_numbers(w.tensor(), |w| seen.show(x, w, grad)))?)
+}
+
+/// Scale and shift that an observer wants to see.
+struct Seen {
+    scale: Option<Watch>,
+    shift: Option<Watch>,
+    centres: bool,
+    eps: f32,
+    samples: usize,
+}
+
+impl Seen {
+    fn of(ctx: &Ctx, dims: &[usize], (scale, shift): (&Weight, Option<&Weight>), eps: f32) -> Option<Self> {
+        let samples = if dims.len() > 1 { dims[0] } else { 1 };
+        let centres = shift.is_some();
+        let (scale, shift) = (Watch::of(ctx, scale), shift.and_then(|shift| Watch::of(ctx, shift)));
+        (scale.is_some() || shift.is_some()).then_some(Self { scale, shift, centres, eps, samples })
+    }
+
+    /// `x`, `grad [rows, d]`, `w [d]`.
+    fn show(&self, x: &[f32], w: &[f32], grad: &[f32]) {
+        let (dw, db) = kernels::norm_backward_samples(x, w, grad, self.centres, self.eps, self.samples);
+        for (watch, gradients) in [(&self.scale, &dw), (&self.shift, &db)] {
+            if let Some(watch) = watch {
+                watch.vectors(0, gradients, self.samples);
+            }
+        }
+    }
 }
 
 fn kind<'a>(shift: Option<&&'a [f32]>) -> NormKind<'a> {

@@ -1,6 +1,7 @@
 //! What a probe may see of a backward pass, handed down through each forward's [`Ctx`](super::Ctx), never a global.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A layer of the vision encoder, counted as in the checkpoint's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +33,31 @@ pub struct Place {
     pub module: &'static str,
 }
 
-/// Sees both factors of every linear layer's weight gradient while the backward pass has them in hand.
+/// Sees what a backward pass says of each weight of the vision encoder, sample by sample.
 ///
-/// `dW = sum over rows r of d_r a_r^T`; rows are `[sample, token]` flattened, sample-major, so a per-sample gradient is
-/// the sum over one sample's `tokens_per_sample` rows.
+/// A linear layer's gradient is `dW = sum over rows r of d_r a_r^T`; rows are `[sample, token]` flattened, sample-major,
+/// so a sample's gradient is the sum over its own rows. The gradients of everything else are small and handed over as
+/// they are. A layer that runs again in the backward pass (checkpointing) is seen once.
 pub trait BackwardObserver: Send + Sync {
-    /// Called once per linear layer and backward pass, before the factors are dropped.
-    ///
-    /// `input` is `[rows, d_in]`, `output_grad` is `[rows, d_out]`, both row-major.
+    /// Called once per linear layer and backward pass, while both factors of its weight's gradient are at hand.
     fn linear(&self, seen: &LinearBackward<'_>);
+
+    /// The samples' gradients of a bias, a norm's scale or shift, a layer scale, rows of embeddings or prompts.
+    fn vectors(&self, seen: &VectorBackward<'_>) {
+        let _ = seen;
+    }
+
+    /// Whether it wants to see a weight that stands at `place`; `trains` is false for frozen ones. The backward pass is
+    /// extended to every weight that is wanted (a *virtual* gradient: nothing is updated).
+    fn wants(&self, place: Place, trains: bool) -> bool {
+        let _ = place;
+        trains
+    }
+
+    /// Whether a vision encoder of which nothing trains runs backward for this observer all the same.
+    fn wants_frozen_encoder(&self) -> bool {
+        false
+    }
 }
 
 /// The arguments of [`BackwardObserver::linear`].
@@ -50,6 +67,8 @@ pub struct LinearBackward<'a> {
     pub place: Place,
     /// Name of the weight, as in the checkpoint.
     pub weight: &'a str,
+    /// Whether the weight trains.
+    pub trains: bool,
     /// `[rows, d_in]`.
     pub input: &'a [f32],
     /// `[rows, d_out]`.
@@ -60,4 +79,57 @@ pub struct LinearBackward<'a> {
     pub d_in: usize,
     /// Output width.
     pub d_out: usize,
+}
+
+/// The arguments of [`BackwardObserver::vectors`].
+#[derive(Debug)]
+pub struct VectorBackward<'a> {
+    /// Layer and module.
+    pub place: Place,
+    /// Name of the parameter, as in the checkpoint.
+    pub weight: &'a str,
+    /// Whether it trains.
+    pub trains: bool,
+    /// Where in the flattened parameter these numbers begin: one parameter may be seen in several parts.
+    pub offset: usize,
+    /// `[samples, gradients.len() / samples]`.
+    pub gradients: &'a [f32],
+    /// Samples in the batch.
+    pub samples: usize,
+}
+
+/// Several observers of one pass, told in order.
+#[derive(Clone, Default)]
+pub struct Observers(pub Vec<Arc<dyn BackwardObserver>>);
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Observers({})", self.0.len())
+    }
+}
+
+impl Observers {
+    /// The only observer of the list, a list of several, or `None` for an empty one.
+    #[must_use]
+    pub fn joined(mut self) -> Option<Arc<dyn BackwardObserver>> {
+        if self.0.len() > 1 { Some(Arc::new(self)) } else { self.0.pop() }
+    }
+}
+
+impl BackwardObserver for Observers {
+    fn linear(&self, seen: &LinearBackward<'_>) {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).for_each(|o| o.linear(seen));
+    }
+
+    fn vectors(&self, seen: &VectorBackward<'_>) {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).for_each(|o| o.vectors(seen));
+    }
+
+    fn wants(&self, place: Place, trains: bool) -> bool {
+        self.0.iter().any(|o| o.wants(place, trains))
+    }
+
+    fn wants_frozen_encoder(&self) -> bool {
+        self.0.iter().any(|o| o.wants_frozen_encoder())
+    }
 }

@@ -3,7 +3,8 @@
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
-use super::weight::{Weight, lend, read_f32};
+use super::watch::{self, Watch};
+use super::weight::{Weight, lend, read_f32, read_numbers};
 use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// `x [B, N, D] + rows [N, D]` for every sample (position embeddings). `rows` may have more leading ones.
 pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
     if !fits(&[x, rows.tensor()]) || x.elem_count() == 0 {
-        return composed::add_rows(ctx, x, rows);
+        return watch::observe(ctx, composed::add_rows(ctx, x, rows)?, rows, 0, |grad, _| grad.to_vec());
     }
     let (_, n, d) = x.dims3()?;
     if rows.tensor().elem_count() != n * d {
@@ -20,8 +21,12 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
     let x = x.contiguous()?;
     let y = lend([&x, rows.tensor()], |[x, r]| kernels::add_rows(x, r))?;
     let (slot, tracked) = (ctx.slot(rows).cloned(), x.track_op());
-    let input = anchored(ctx, &x, slot.is_some());
+    let (watched, samples) = (Watch::of(ctx, rows), x.dims()[0]);
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
     graph::record("add-rows", [&input], y, x.dims(), move |_, grad| {
+        if let Some(watch) = &watched {
+            read_f32(grad, |g| watch.vectors(0, g, samples))?;
+        }
         if let Some(slot) = &slot {
             read_f32(grad, |g| slot.accumulate_host(n * d, |sum, add| kernels::column_sums_into(sum, g, add)))?;
         }
@@ -32,7 +37,10 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
 /// `x [.., D] * scale [D]` (layer scale).
 pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     if !fits(&[x, scale.tensor()]) || x.elem_count() == 0 {
-        return composed::scale_channels(ctx, x, scale);
+        let y = composed::scale_channels(ctx, x, scale)?;
+        let Some(watch) = Watch::of(ctx, scale) else { return Ok(y) };
+        let (kept, samples) = (x.detach(), watch::samples(x));
+        return watch::shown(ctx, y, move |grad| read_numbers(&kept, |x| show_scale(&watch, x, grad, samples)));
     }
     let d = x.dim(D::Minus1)?;
     if scale.dims() != [d] {
@@ -41,9 +49,13 @@ pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     let x = x.contiguous()?;
     let y = lend([&x, scale.tensor()], |[x, s]| kernels::scale_channels(x, s))?;
     let (slot, tracked) = (ctx.slot(scale).cloned(), x.track_op());
-    let input = anchored(ctx, &x, slot.is_some());
+    let (watched, samples) = (Watch::of(ctx, scale), watch::samples(&x));
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
     let (kept, scale) = (x.detach(), scale.clone());
     graph::record("scale-channels", [&input], y, x.dims(), move |_, grad| {
+        if let Some(watch) = &watched {
+            lend([&kept, grad], |[x, g]| show_scale(watch, x, g, samples))?;
+        }
         if let Some(slot) = &slot {
             let sums = lend([&kept, grad], |[x, g]| kernels::scale_channels_backward(x, g, d))?;
             slot.accumulate_host(d, |sum, add| kernels::accumulate(sum, &sums, add));
@@ -56,13 +68,23 @@ pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     })
 }
 
+/// Each sample's sum of `x g` over its rows.
+fn show_scale(watch: &Watch, x: &[f32], grad: &[f32], samples: usize) {
+    let (d, size) = (watch.weight().dims()[0], x.len() / samples);
+    let sums =
+        x.chunks_exact(size).zip(grad.chunks_exact(size)).map(|(x, g)| kernels::scale_channels_backward(x, g, d));
+    watch.vectors(0, &sums.collect::<Vec<_>>().concat(), samples);
+}
+
 /// A row of one of the sources.
 type Plan = Vec<Option<(usize, usize)>>;
 
 /// Puts `rows [P, D]` (leading ones allowed) into every sample of `x [B, N, D]` before token `at`: `[B, N + P, D]`.
 pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Tensor> {
     if !fits(&[x, rows.tensor()]) || x.elem_count() == 0 {
-        return composed::insert_rows(ctx, x, rows, at);
+        let (width, count) = (x.dim(2)?, rows.tensor().elem_count());
+        let y = composed::insert_rows(ctx, x, rows, at)?;
+        return watch::observe(ctx, y, rows, 0, move |g, samples| inserted(g, samples, at * width, count));
     }
     let (b, n, d) = x.dims3()?;
     let p = rows.tensor().elem_count() / d;
@@ -80,11 +102,14 @@ pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Te
     let plan: Plan = (0..b * (n + p)).map(|row| Some(place(row))).collect();
     let x = x.contiguous()?;
     let y = lend([&x, rows.tensor()], |from| kernels::copy_rows(&from, &plan, d))?;
-    let (slot, tracked) = (ctx.slot(rows).cloned(), x.track_op());
-    let input = anchored(ctx, &x, slot.is_some());
+    let (slot, tracked, watched) = (ctx.slot(rows).cloned(), x.track_op(), Watch::of(ctx, rows));
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
     let kept: Plan = (0..b * (n + p)).filter(|row| place(*row).0 == 0).map(|row| Some((0, row))).collect();
     graph::record("insert-rows", [&input], y, &[b, n + p, d], move |_, grad| {
         read_f32(grad, |g| {
+            if let Some(watch) = &watched {
+                watch.vectors(0, &inserted(g, b, at * d, p * d), b);
+            }
             if let Some(slot) = &slot {
                 slot.accumulate_host(p * d, |sum, add| {
                     for sample in 0..b {
@@ -96,6 +121,11 @@ pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Te
             tracked.then(|| host(kernels::copy_rows(&[g], &kept, d), &[b, n, d])).transpose().map(|dx| [dx])
         })?
     })
+}
+
+/// The `count` numbers from `from` on of each sample's block.
+fn inserted(x: &[f32], samples: usize, from: usize, count: usize) -> Vec<f32> {
+    x.chunks_exact(x.len() / samples).flat_map(|x| &x[from..from + count]).copied().collect()
 }
 
 /// Takes `count` tokens away from `x [B, N, D]`, from `at` on: `[B, N - count, D]`.

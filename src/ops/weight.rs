@@ -167,6 +167,23 @@ struct Slot {
     device: Option<Tensor>,
 }
 
+/// A gradient that a slot lends for reading.
+pub struct LentGradient<'s>(MutexGuard<'s, Slot>);
+
+impl std::ops::Deref for LentGradient<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0.host
+    }
+}
+
+impl fmt::Debug for LentGradient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LentGradient({})", self.0.host.len())
+    }
+}
+
 impl GradSlot {
     fn lock(&self) -> MutexGuard<'_, Slot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,6 +230,13 @@ impl GradSlot {
             None => grad.contiguous()?,
         });
         Ok(())
+    }
+
+    /// Lends the gradient on the CPU for as long as the result lives, in which nothing else may touch this slot; `None` if
+    /// nothing was added, or elsewhere.
+    pub fn lend(&self) -> Option<LentGradient<'_>> {
+        let slot = self.lock();
+        (slot.host_filled && slot.device.is_none()).then_some(LentGradient(slot))
     }
 
     /// Lends the gradient on the CPU, for reading or scaling; `None` if nothing was added, or elsewhere.

@@ -1,13 +1,19 @@
 //! Drift, update size, gradient norm and `momentum` cosine of the vision encoder, by layer and module.
 
+mod distance;
+
+pub use distance::Distances;
+
 use super::error::ProbeError;
 use super::lora::{self, Factors};
 use super::sums::{self, Direction, Shift};
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::{GradSlot, LayerId, read_numbers};
+use crate::ops::{GradSlot, LayerId, Moved, read_numbers};
 use crate::train::hook::{FirstMoments, StageView};
+use candle_core::{Device, Tensor};
 use covft_analyses::store::{ALL, LayerRow};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ProbeError>;
 type Key = (LayerId, &'static str);
@@ -17,16 +23,21 @@ const DOWN: &str = ".lora_down.weight";
 /// Module of the factors, which the rows over all modules leave out: their product counts with the weight it changes.
 const LORA: &str = "lora";
 
-/// One trained tensor: what it was at the stage's start and before this step.
+/// One trained tensor.
 #[derive(Debug)]
 struct Tracked {
     name: String,
     key: Key,
-    start: Vec<f32>,
-    before: Vec<f32>,
+    elements: usize,
+    /// At the stage's start, float32 on the host: shared with the trainer where it keeps the start.
+    start: Tensor,
+    /// Before this step, where the optimiser does not measure for us: on a device, or for the product of two factors.
+    before: Option<Vec<f32>>,
     start_norm2: f64,
     shift: Shift,
     direction: Option<Direction>,
+    /// Whether the optimiser measured it.
+    measured: bool,
 }
 
 /// A weight that two tracked factors change.
@@ -92,6 +103,10 @@ fn lend_gradient<R>(slot: &GradSlot, dims: &[usize], read: impl Fn(&[f32]) -> R)
     slot.tensor(dims)?.map(|g| read_numbers(&g, read)).transpose()
 }
 
+fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    read_numbers(tensor, <[f32]>::to_vec)
+}
+
 impl VisionTracker {
     /// Copies what trains. `lora_scale` is alpha / r of the stage's vision encoder.
     pub(super) fn new(view: &StageView<'_>, lora_scale: Option<f64>) -> Result<Self> {
@@ -101,8 +116,8 @@ impl VisionTracker {
         for param in vision.iter().filter(|p| p.weight.is_trainable()) {
             let before = read_numbers(param.weight.tensor(), <[f32]>::to_vec)?;
             let start = match view.start_values.get(param.weight.name())? {
-                Some(start) => read_numbers(&start, <[f32]>::to_vec)?,
-                None if view.start_step == 0 => before.clone(),
+                Some(start) => start,
+                None if view.start_step == 0 => Tensor::from_slice(&before, before.len(), &Device::Cpu)?,
                 None => {
                     return Err(ProbeError::NoStart {
                         stage: view.stage.to_owned(),
@@ -114,11 +129,13 @@ impl VisionTracker {
             tracked.push(Tracked {
                 name: param.weight.name().to_owned(),
                 key: (layer(param), param.role.module),
-                start_norm2: sums::square_norm(&start),
+                elements: before.len(),
+                start_norm2: read_numbers(&start, sums::square_norm)?,
                 start,
-                before,
+                before: Some(before),
                 shift: Shift::default(),
                 direction: None,
+                measured: false,
             });
         }
         let scale = lora_scale.unwrap_or_default();
@@ -138,9 +155,10 @@ impl VisionTracker {
             let Some(&down) = at.get(format!("{stem}{DOWN}").as_str()) else { continue };
             let Some(base) = params.get(&format!("{stem}.weight")) else { continue };
             let Some(&[rows, rank]) = params.get(&tracked.name).map(|p| p.weight.dims()) else { continue };
-            let start = Factors { up: &tracked.start, down: &self.tracked[down].start, rank };
+            let [up_start, down_start] = [&tracked.start, &self.tracked[down].start].map(numbers);
+            let start = Factors { up: &up_start?, down: &down_start?, rank };
             let start_norm2 = read_numbers(base.weight.tensor(), |w| lora::square_norm(w, start, self.lora_scale))?;
-            let elements = (rows * self.tracked[down].start.len() / rank) as u64;
+            let elements = (rows * self.tracked[down].elements / rank) as u64;
             let key = (layer(base), base.role.module);
             self.pairs.push(Pair { key, up, down, rank, elements, start_norm2, shift: Shift::default() });
         }
@@ -158,9 +176,9 @@ impl VisionTracker {
         if held { self.tracked.iter().filter(|t| t.direction.is_some()).count() } else { 0 }
     }
 
-    /// Measures the gradients of `step`.
+    /// Measures the gradients of `step`, those that the optimiser does not measure.
     pub(super) fn gradients(&mut self, step: u64, params: &ParamStore, moments: &dyn FirstMoments) -> Result<()> {
-        for tracked in &mut self.tracked {
+        for tracked in self.tracked.iter_mut().filter(|t| !t.measured) {
             let weight = params.get(&tracked.name).map(|p| &p.weight);
             let Some((weight, slot)) = weight.and_then(|w| Some((w, w.slot()?))) else { continue };
             let moment = moments.first_moment(&tracked.name)?.unwrap_or_default();
@@ -170,15 +188,44 @@ impl VisionTracker {
         Ok(())
     }
 
+    /// Takes what the optimiser measured at `step`, gradients only if `directions`. From then on nothing is remembered of
+    /// such a tensor, unless its product with another is wanted.
+    pub(super) fn take(&mut self, step: u64, moved: &[(Arc<str>, Moved)], directions: bool) {
+        let known: BTreeMap<&str, &Moved> = moved.iter().map(|(name, moved)| (&**name, moved)).collect();
+        for (i, tracked) in self.tracked.iter_mut().enumerate() {
+            let Some(moved) = known.get(tracked.name.as_str()) else { continue };
+            tracked.shift = Shift { drift: moved.drift, update: moved.update };
+            let Moved { gradient, moment, inner, .. } = **moved;
+            tracked.direction = directions.then_some(Direction { gradient, moment, inner });
+            tracked.measured = true;
+            if !self.pairs.iter().any(|pair| pair.up == i || pair.down == i) {
+                tracked.before = None;
+            }
+        }
+        if directions && !moved.is_empty() {
+            self.gradients_of = Some(step);
+        }
+    }
+
     /// Measures where the step led; `keep` remembers it as the next step's beginning.
     pub(super) fn measure(&mut self, params: &ParamStore, keep: bool) -> Result<()> {
         for i in 0..self.pairs.len() {
             self.pairs[i].shift = self.pair_shift(&self.pairs[i], params)?;
         }
         for tracked in &mut self.tracked {
-            let Some(param) = params.get(&tracked.name) else { continue };
-            let (start, before) = (&tracked.start, &mut tracked.before);
-            tracked.shift = read_numbers(param.weight.tensor(), |now| sums::shift(now, start, before, keep))?;
+            let (Some(param), Some(before)) = (params.get(&tracked.name), &mut tracked.before) else { continue };
+            let now = param.weight.tensor();
+            if tracked.measured {
+                // The optimiser's numbers are there already.
+                read_numbers(now, |now| {
+                    if keep {
+                        before.copy_from_slice(now)
+                    }
+                })?;
+                continue;
+            }
+            let start = numbers(&tracked.start)?;
+            tracked.shift = read_numbers(now, |now| sums::shift(now, &start, before, keep))?;
         }
         Ok(())
     }
@@ -186,22 +233,25 @@ impl VisionTracker {
     /// Remembers the parameters as the next step's beginning, measuring nothing.
     pub(super) fn keep(&mut self, params: &ParamStore) -> Result<()> {
         for tracked in &mut self.tracked {
-            let Some(param) = params.get(&tracked.name) else { continue };
-            read_numbers(param.weight.tensor(), |now| tracked.before.copy_from_slice(now))?;
+            let (Some(param), Some(before)) = (params.get(&tracked.name), &mut tracked.before) else { continue };
+            read_numbers(param.weight.tensor(), |now| before.copy_from_slice(now))?;
         }
         Ok(())
     }
 
     fn pair_shift(&self, pair: &Pair, params: &ParamStore) -> Result<Shift> {
         let (up, down) = (&self.tracked[pair.up], &self.tracked[pair.down]);
-        let now =
-            |t: &Tracked| params.get(&t.name).map(|p| read_numbers(p.weight.tensor(), <[f32]>::to_vec)).transpose();
+        let now = |t: &Tracked| params.get(&t.name).map(|p| numbers(p.weight.tensor())).transpose();
         let (Some(up_now), Some(down_now)) = (now(up)?, now(down)?) else { return Ok(Shift::default()) };
         let rank = pair.rank;
         let now = Factors { up: &up_now, down: &down_now, rank };
         let scale2 = self.lora_scale.powi(2);
-        let from = |up, down| scale2 * lora::square_distance(now, Factors { up, down, rank });
-        Ok(Shift { drift: from(&up.start, &down.start), update: from(&up.before, &down.before) })
+        let from = |up: &[f32], down: &[f32]| scale2 * lora::square_distance(now, Factors { up, down, rank });
+        let update = match (&up.before, &down.before) {
+            (Some(up), Some(down)) => from(up, down),
+            _ => 0.0,
+        };
+        Ok(Shift { drift: from(&numbers(&up.start)?, &numbers(&down.start)?), update })
     }
 
     /// Rows of the last measurement, in order of layer and module: every layer's own, and one a module that trains.
@@ -214,7 +264,7 @@ impl VisionTracker {
             let counts = if t.key.1 == LORA { 0.0 } else { 1.0 };
             let groups = [modules.entry(t.key).or_default(), whole.entry(t.key.0).or_default(), &mut total];
             for (group, weight) in groups.into_iter().zip([1.0, counts, counts]) {
-                let elements = if weight > 0.0 { t.start.len() as u64 } else { 0 };
+                let elements = if weight > 0.0 { t.elements as u64 } else { 0 };
                 group.add_shift(t.shift, elements, t.start_norm2, weight);
                 group.add_direction(t.direction.filter(|_| held));
             }

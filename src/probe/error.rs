@@ -24,6 +24,16 @@ pub enum ProbeError {
         /// Step.
         step: u64,
     },
+    /// The samples' gradients are not whole.
+    #[error("gradients of samples were not measured at step {step} of stage {stage}: {reason}")]
+    Samples {
+        /// What is missing.
+        reason: String,
+        /// Stage.
+        stage: String,
+        /// Step.
+        step: u64,
+    },
     /// The encoder has gates, and no routing came.
     #[error(
         "the vision encoder has CoMoE gates, but its forward passes handed back no contexts or routing at step {step} of \

@@ -1,16 +1,26 @@
 //! The hook that writes the record streams.
 
+use super::batch_sketch::{self, SketchPlan, VirtualGradients};
+use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
+use super::per_sample::{PerSample, Rows};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
-use crate::train::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use crate::ops::{BackwardObserver, Observers};
+use crate::train::hook::{
+    EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView,
+};
 use covft_analyses::store::{
-    EvalRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
+    EvalRow, GradientRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Name of the budget's state in checkpoints.
+const BUDGET: &str = "probe.budget";
 
 type Result<T> = std::result::Result<T, ProbeError>;
 
@@ -34,12 +44,21 @@ pub struct Recorder {
     stage: Stage,
     /// Spent on the step so far.
     cost: Duration,
+    /// Of it by probes that the budget is over.
+    sketch_cost: Duration,
+    /// Rows of the step's sketches.
+    gradients: Vec<GradientRow>,
+    budget: Option<Budget>,
 }
 
 /// What is remembered of a stage.
 #[derive(Debug, Default)]
 struct Stage {
     tracker: Option<VisionTracker>,
+    sketches: Vec<SketchPlan>,
+    /// Gradients of what the sketches are over and does not train.
+    unseen: Option<VirtualGradients>,
+    samples: Option<PerSample>,
     blocks: usize,
     gates: bool,
     checked: bool,
@@ -49,7 +68,9 @@ impl Recorder {
     /// A recorder that has seen nothing.
     #[must_use]
     pub fn new(setup: RecorderSetup) -> Self {
-        Self { setup, stage: Stage::default(), cost: Duration::ZERO }
+        let budget = setup.config.budget.map(Budget::new);
+        let (cost, sketch_cost) = (Duration::ZERO, Duration::ZERO);
+        Self { setup, stage: Stage::default(), cost, sketch_cost, gradients: Vec::new(), budget }
     }
 
     /// Closes the streams.
@@ -61,7 +82,26 @@ impl Recorder {
     }
 
     fn probes(&self, step: u64) -> bool {
-        step.is_multiple_of(self.setup.config.every.get())
+        self.setup.config.every.has(step)
+    }
+
+    /// Whether sketches are scheduled at `step`.
+    fn sketches_due(&self, step: u64) -> bool {
+        !self.stage.sketches.is_empty() && self.setup.config.sketches_every.has(step)
+    }
+
+    /// Whether sketches are taken at `step`.
+    fn sketches(&self, step: u64) -> bool {
+        self.sketches_due(step) && self.allowed()
+    }
+
+    /// Whether the budget lets gradients be measured now.
+    fn allowed(&self) -> bool {
+        self.budget.as_ref().is_none_or(Budget::allows)
+    }
+
+    fn trained(&self) -> usize {
+        self.stage.tracker.as_ref().map_or(0, VisionTracker::trained)
     }
 
     fn begin(&mut self, view: &StageView<'_>) -> Result<()> {
@@ -72,7 +112,15 @@ impl Recorder {
             tracing::info!("nothing in the vision encoder trains in stage {}: drift 0, no gradients", view.stage);
         }
         let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
-        self.stage = Stage { tracker, blocks: blocks(view.params), gates, checked: false };
+        let mut sketches =
+            if config.log_grads && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
+        let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
+        sketches.retain(|plan| (trains || config.virtual_frozen) && plan.tensors() > 0);
+        let frozen: Vec<_> = sketches.iter().flat_map(|plan| plan.frozen(view.params)).collect();
+        let unseen = (!frozen.is_empty()).then(|| VirtualGradients::new(frozen, !trains));
+        let blocks = blocks(view.params);
+        let samples = PerSample::new(config, view, blocks);
+        self.stage = Stage { tracker, sketches, unseen, samples, blocks, gates, checked: false };
         let mut manifest = Manifest::read(&self.setup.dir)?;
         let entry = StageEntry { name: view.stage.to_owned(), steps: view.steps, parameters: parameters(view.params) };
         match manifest.stages.iter_mut().find(|s| s.name == entry.name) {
@@ -118,8 +166,8 @@ impl Recorder {
 
     fn record_samples(&mut self, view: &StepView<'_>) -> Result<u64> {
         let config = &self.setup.config;
-        let all = view.at.step.is_multiple_of(config.contexts_all_every.get());
-        let contexts = config.contexts && (all || view.at.step.is_multiple_of(config.contexts_every.get()));
+        let all = config.contexts_all_every.has(view.at.step);
+        let contexts = config.contexts && (all || config.contexts_every.has(view.at.step));
         let mut rows = (Vec::new(), Vec::new(), Vec::new());
         for (number, micro) in view.micro_batches.iter().enumerate() {
             rows.0.extend(micro.samples.iter().map(|sample| SampleRow {
@@ -143,14 +191,35 @@ impl Recorder {
         Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
     }
 
+    fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
+        let Some(samples) = &mut self.stage.samples else { return Ok(0) };
+        let Some((Rows { pairs, samples, noise, gradients }, spent)) = samples.finish(at)? else { return Ok(0) };
+        self.cost += spent;
+        self.sketch_cost += spent;
+        let writer = &mut self.setup.writer;
+        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)? + writer.push(&gradients)?)
+    }
+
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
         let begun = Instant::now();
         self.check_fired(view)?;
-        let probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        let gradients = std::mem::take(&mut self.gradients);
+        let mut probe_bytes = self.record_layers(view)? + self.record_samples(view)?;
+        probe_bytes += self.setup.writer.push(&gradients)?;
+        probe_bytes += self.record_sample_gradients(view.at)?;
+        probe_bytes += self.record_budget(view)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
         self.setup.writer.push(&[row])?;
         Ok(())
+    }
+
+    fn record_budget(&mut self, view: &StepView<'_>) -> Result<u64> {
+        let samples = self.stage.samples.is_some() && self.setup.config.samples_every.has(view.at.step);
+        let scheduled = samples || self.sketches_due(view.at.step);
+        let cost = std::mem::take(&mut self.sketch_cost);
+        let row = self.budget.as_mut().and_then(|b| b.step(view.at, scheduled, cost, view.times.total));
+        Ok(self.setup.writer.push(&row.into_iter().collect::<Vec<_>>())?)
     }
 
     fn record_eval(&mut self, view: &EvalView<'_>) -> Result<()> {
@@ -171,8 +240,16 @@ impl Recorder {
 
     fn record_gradients(&mut self, view: &GradientView<'_>) -> Result<()> {
         let begun = Instant::now();
-        if let Some(tracker) = &mut self.stage.tracker {
+        if let Some(tracker) = self.stage.tracker.as_mut().filter(|_| self.setup.config.every.has(view.at.step)) {
             tracker.gradients(view.at.step, view.params, view.first_moments)?;
+        }
+        if self.sketches(view.at.step) {
+            let begun = Instant::now();
+            let (seen, spent) = self.stage.unseen.as_ref().map(VirtualGradients::take).unwrap_or_default();
+            let Stage { sketches, blocks, .. } = &self.stage;
+            self.gradients = batch_sketch::rows(sketches, view.params, &seen, view.at, *blocks)?;
+            self.cost += spent;
+            self.sketch_cost += begun.elapsed() + spent;
         }
         self.cost += begun.elapsed();
         Ok(())
@@ -185,12 +262,50 @@ impl Hook for Recorder {
     }
 
     fn wants_gradients(&self, at: StepId<'_>) -> bool {
-        let trained = self.stage.tracker.as_ref().map_or(0, VisionTracker::trained);
-        self.setup.config.log_grads && trained > 0 && self.probes(at.step)
+        let directions = self.setup.config.log_grads && self.trained() > 0 && self.probes(at.step);
+        directions || self.sketches(at.step)
+    }
+
+    fn wants_update(&self, at: StepId<'_>) -> bool {
+        self.trained() > 0 && self.probes(at.step)
+    }
+
+    fn updated(&mut self, view: &UpdateView<'_>) -> HookResult {
+        let begun = Instant::now();
+        if let Some(tracker) = &mut self.stage.tracker {
+            tracker.take(view.at.step, view.moved, self.setup.config.log_grads);
+        }
+        self.cost += begun.elapsed();
+        Ok(())
+    }
+
+    fn save_state(&self) -> Option<(&'static str, serde_json::Value)> {
+        let budget = self.budget.as_ref()?;
+        Some((BUDGET, serde_json::to_value(budget).ok()?))
+    }
+
+    fn load_state(&mut self, states: &BTreeMap<String, serde_json::Value>) -> HookResult {
+        if let (Some(budget), Some(saved)) = (&mut self.budget, states.get(BUDGET)) {
+            *budget = serde_json::from_value(saved.clone())?;
+        }
+        Ok(())
     }
 
     fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         Ok(self.record_gradients(view)?)
+    }
+
+    fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        let step = view.at.step;
+        let mut observers = Observers::default();
+        if let Some(unseen) = self.stage.unseen.as_ref().filter(|_| self.sketches(step)) {
+            observers.0.push(unseen.observer());
+        }
+        let measured = self.setup.config.exact_steps.contains(&step) || self.allowed();
+        if let Some(samples) = self.stage.samples.as_mut().filter(|_| measured) {
+            observers.0.extend(samples.observer(view));
+        }
+        observers.joined()
     }
 
     fn step(&mut self, view: &StepView<'_>) -> HookResult {
@@ -260,6 +375,7 @@ fn eval_row(view: &EvalView<'_>, row: &crate::train::hook::EvalRow) -> EvalRow {
         score: row.score,
         scorer: row.scorer.map(str::to_owned),
         scored: row.scored as u64,
+        chance: row.chance,
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn routing(micro: &MicroBatch, at: StepId<'_>, blocks: usize) -> Resu
             sample: sample.id.to_string(),
             layer: layer.layer.to_string(),
             depth: Some(depth(LayerId::Block(layer.layer), blocks)),
+            tracked: false,
             entropy: entropy(&weights),
             logits,
             weights,

@@ -104,6 +104,20 @@ pub(super) fn direction(gradient: &[f32], moment: &[f32]) -> Direction {
     }
 }
 
+/// `||a - b||^2`
+pub(super) fn square_distance(a: &[f32], b: &[f32]) -> f64 {
+    let chunk = |(a, b): (&[f32], &[f32])| {
+        let b = &b[..a.len()];
+        pair_sum(|i| (square(f64::from(a[i]) - f64::from(b[i])), 0.0), a.len()).0
+    };
+    let sums: Vec<f64> = if a.len() <= CHUNK {
+        vec![chunk((a, b))]
+    } else {
+        a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(chunk).collect()
+    };
+    sums.iter().sum()
+}
+
 /// `||x||^2`
 pub(super) fn square_norm(x: &[f32]) -> f64 {
     let chunk = |x: &[f32]| pair_sum(|i| (square(f64::from(x[i])), 0.0), x.len()).0;
@@ -132,6 +146,7 @@ mod tests {
             let got = shift(&now, &start, &mut before, false);
             close(got.drift, drift);
             close(got.update, update);
+            close(square_distance(&now, &start), drift);
             assert_ne!(now, before);
             shift(&now, &start, &mut before, true);
             assert_eq!(now, before);

@@ -2,6 +2,7 @@
 
 use super::{ProbeError, Recorder, RecorderSetup};
 use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};
@@ -15,7 +16,6 @@ use covft_analyses::store::{
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU64;
 
 #[derive(Debug, Default)]
 struct Moments(HashMap<String, Vec<f32>>);
@@ -80,7 +80,7 @@ fn rig(
 }
 
 fn log_grads() -> ProbeConfig {
-    ProbeConfig { log_grads: true, ..ProbeConfig::default() }
+    ProbeConfig { log_grads: true, sample_sketches: false, ..ProbeConfig::default() }
 }
 
 fn batch() -> MicroBatch {
@@ -245,7 +245,7 @@ fn lora_counts_with_the_weight_it_makes() {
 
 #[test]
 fn every_third_step_still_has_its_own_update() {
-    let config = ProbeConfig { every: NonZeroU64::new(3).unwrap(), ..log_grads() };
+    let config = ProbeConfig { every: Schedule::every(3), batch_sketches: false, ..log_grads() };
     let mut rig = rig(model(&covft), config, None).unwrap();
     for step in 0..4 {
         assert_eq!(rig.recorder.wants_gradients(at(step)), step % 3 == 0);
@@ -370,6 +370,7 @@ fn evaluations_and_checkpoints() {
         score,
         scorer: Some("exact"),
         scored: 2,
+        chance: score.map(|s: f64| s / 2.0),
     };
     rig.recorder
         .evaluated(&EvalView {
@@ -385,5 +386,6 @@ fn evaluations_and_checkpoints() {
     drop(RecordWriter::resume(&dir, 103, store::WriterOptions::default()).unwrap());
     let evals = store::read_records::<store::EvalRow>(&dir).unwrap().rows;
     assert_eq!((evals[0].loss, evals[1].loss, evals[1].score), (None, Some(0.5), Some(0.25)));
+    assert_eq!((evals[0].chance, evals[1].chance), (None, Some(0.125)));
     assert_eq!(store::read_records::<store::PredictionRow>(&dir).unwrap().rows[0].text, "two");
 }

@@ -6,11 +6,12 @@
 //! theta <- theta - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 //! ```
 
+use super::checkpoint::StartValues;
 use super::hook::FirstMoments;
 use super::moments::MomentPair;
 use crate::config::train::Stage;
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::{self, AdamWStep, Weight};
+use crate::ops::{self, AdamWStep, Moved, Weight};
 use candle_core::{Result, bail};
 use indexmap::IndexMap;
 use std::borrow::Cow;
@@ -119,6 +120,21 @@ impl AdamW {
     /// # Errors
     /// A tensor operation that fails; a gradient that is not where its parameter is.
     pub fn step(&mut self, share: f64, gradient_factor: f64) -> Result<()> {
+        self.step_measured(share, gradient_factor, None).map(drop)
+    }
+
+    /// The same, the same to the last bit, measured against `start` on the way: parameters that it has a copy of and that
+    /// moved on the host, in the store's order. Gradients are measured as they were before `gradient_factor`.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_measured(
+        &mut self,
+        share: f64,
+        gradient_factor: f64,
+        start: Option<&StartValues>,
+    ) -> Result<Vec<(Arc<str>, Moved)>> {
+        let mut measured = Vec::new();
         self.steps += 1;
         let [beta1, beta2] = self.settings.betas;
         for (name, entry) in &mut self.entries {
@@ -134,20 +150,28 @@ impl AdamW {
                 continue;
             }
             let mut seen = None;
+            let start = start.and_then(|start| start.copy_of(name));
             let (first, second) = MomentPair::on_host(moments, weight.tensor().elem_count())?;
             weight.update_host(|theta| {
                 seen = slot.with_host(|gradient| {
                     if gradient_factor < 1.0 {
                         ops::scale_in_place(gradient, gradient_factor as f32);
                     }
-                    ops::adamw_update(theta, gradient, first, second, &step);
+                    let Some(start) = start else {
+                        ops::adamw_update(theta, gradient, first, second, &step);
+                        return Ok(None);
+                    };
+                    let mut update =
+                        |start: &[f32]| ops::adamw_update_measured(theta, gradient, first, second, start, &step);
+                    ops::read_numbers(start, &mut update).map(Some)
                 });
             })?;
-            if seen.is_none() {
-                bail!("the gradient of {name} is not float32 on the CPU");
+            let Some(seen) = seen else { bail!("the gradient of {name} is not float32 on the CPU") };
+            if let Some(moved) = seen? {
+                measured.push((Arc::clone(name), unclipped(moved, gradient_factor)));
             }
         }
-        Ok(())
+        Ok(measured)
     }
 
     /// Moments of all parameters that have some, in the store's order.
@@ -177,6 +201,12 @@ impl AdamW {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// Of the gradient as it was before it was multiplied by `factor`.
+fn unclipped(moved: Moved, factor: f64) -> Moved {
+    let factor = factor.min(1.0);
+    Moved { gradient: moved.gradient / (factor * factor), inner: moved.inner / factor, ..moved }
 }
 
 impl FirstMoments for AdamW {

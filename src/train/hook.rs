@@ -2,6 +2,7 @@
 
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
+use crate::ops::{BackwardObserver, Moved};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,30 @@ pub struct SampleLoss {
     pub tokens: usize,
 }
 
+/// What is known of a sample before its forward pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleInfo {
+    /// Sample id.
+    pub id: Arc<str>,
+    /// Task, where the data names one.
+    pub task: Option<Arc<str>>,
+    /// Whether the sample has an image; one without has no gradient of the vision encoder.
+    pub has_image: bool,
+}
+
+/// A micro-batch before its forward pass.
+#[derive(Clone, Debug)]
+pub struct MicroView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// Number of the micro-batch within the step, from 0.
+    pub micro: u32,
+    /// Micro-batches of the step.
+    pub micro_batches: usize,
+    /// Samples in batch order.
+    pub samples: &'a [SampleInfo],
+}
+
 /// A micro-batch after its forward pass. `routing[i]` rows follow `samples`.
 #[derive(Clone, Debug)]
 pub struct MicroBatch {
@@ -43,6 +68,16 @@ pub struct GradientView<'a> {
     pub params: &'a ParamStore,
     /// The optimiser's first moments of the steps before this one, by parameter name; empty at a stage's first step.
     pub first_moments: &'a dyn FirstMoments,
+}
+
+/// The optimiser has moved, measured while it did: what needs no pass of its own over the parameters.
+#[derive(Debug)]
+pub struct UpdateView<'a> {
+    /// Where in the run.
+    pub at: StepId<'a>,
+    /// By name, in the store's order: the vision encoder's tensors that the optimiser moved on the host. The gradient is the
+    /// one before clipping; the first moment that of the steps before.
+    pub moved: &'a [(Arc<str>, Moved)],
 }
 
 /// Read access to AdamW's first moment.
@@ -163,6 +198,8 @@ pub struct EvalRow {
     pub scorer: Option<&'static str>,
     /// Samples the score is over.
     pub scored: usize,
+    /// Score of the best constant answer to the same samples: what a model reaches that does not look.
+    pub chance: Option<f64>,
 }
 
 /// A generated answer.
@@ -191,6 +228,20 @@ pub trait Hook {
     /// Whether [`gradients`](Self::gradients) should be called for this step.
     fn wants_gradients(&self, _: StepId<'_>) -> bool {
         false
+    }
+    /// Who watches the backward pass of a micro-batch, called before its forward pass; the step's micro-batches come in
+    /// order. Gradients that are seen are of each sample's share of the step's mean loss, before clipping.
+    fn observer(&mut self, _: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        None
+    }
+    /// Whether [`updated`](Self::updated) should be called for this step.
+    fn wants_update(&self, _: StepId<'_>) -> bool {
+        false
+    }
+    /// The optimiser has moved; comes before [`step`](Self::step) (not called when [`wants_update`](Self::wants_update) is
+    /// false).
+    fn updated(&mut self, _: &UpdateView<'_>) -> HookResult {
+        Ok(())
     }
     /// An optimiser step is over.
     fn step(&mut self, _: &StepView<'_>) -> HookResult {

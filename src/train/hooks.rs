@@ -1,8 +1,10 @@
 //! The listeners of a run, called in order, and the time they take.
 
-use super::hook::{EvalView, GradientView, Hook, HookResult, StageView, StepId, StepView};
+use super::hook::{EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, UpdateView};
+use crate::ops::{BackwardObserver, Observers};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Hooks in the order they are called.
@@ -28,8 +30,23 @@ impl<'h> Hooks<'h> {
         self.list.iter().any(|hook| hook.wants_gradients(at))
     }
 
+    pub(super) fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        let begin = Instant::now();
+        let observers = self.list.iter_mut().filter_map(|hook| hook.observer(view)).collect();
+        self.spent += begin.elapsed();
+        Observers(observers).joined()
+    }
+
     pub(super) fn gradients(&mut self, view: &GradientView<'_>) -> HookResult {
         self.each(|hook| if hook.wants_gradients(view.at) { hook.gradients(view) } else { Ok(()) })
+    }
+
+    pub(super) fn wants_update(&self, at: StepId<'_>) -> bool {
+        self.list.iter().any(|hook| hook.wants_update(at))
+    }
+
+    pub(super) fn updated(&mut self, view: &UpdateView<'_>) -> HookResult {
+        self.each(|hook| if hook.wants_update(view.at) { hook.updated(view) } else { Ok(()) })
     }
 
     pub(super) fn step(&mut self, view: &StepView<'_>) -> HookResult {

@@ -1,6 +1,6 @@
 //! The loop's model and batch: the multimodal model over the data path's batches.
 
-use super::hook::SampleLoss;
+use super::hook::{SampleInfo, SampleLoss};
 use super::step::{ForwardOutput, Objective, StepBatch, StepModel};
 use crate::data::{Batch, NO_TASK};
 use crate::models::mllm::{Mllm, MllmInput};
@@ -53,8 +53,13 @@ impl MllmStep {
 }
 
 impl StepBatch for Batch {
-    fn sample_ids(&self) -> Vec<Arc<str>> {
-        self.samples.iter().map(|sample| Arc::clone(&sample.id)).collect()
+    fn samples(&self) -> Vec<SampleInfo> {
+        let info = |sample: &crate::data::SampleMeta| SampleInfo {
+            id: Arc::clone(&sample.id),
+            task: sample.task.clone(),
+            has_image: sample.has_image,
+        };
+        self.samples.iter().map(info).collect()
     }
 
     fn labelled_tokens(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{CheckpointError, Snapshot};
 use super::error::BoxError;
-use super::hook::{EvalRow, Prediction, SampleLoss};
+use super::hook::{EvalRow, Prediction, SampleInfo, SampleLoss};
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
 use crate::ops::Ctx;
@@ -30,7 +30,12 @@ pub trait StepModel {
 /// A micro-batch, as far as the loop looks into it.
 pub trait StepBatch {
     /// Ids of the samples, in batch order.
-    fn sample_ids(&self) -> Vec<Arc<str>>;
+    fn sample_ids(&self) -> Vec<Arc<str>> {
+        self.samples().into_iter().map(|sample| sample.id).collect()
+    }
+
+    /// The samples, in batch order.
+    fn samples(&self) -> Vec<SampleInfo>;
 
     /// Labelled tokens, as the loss will count them: known before any forward pass.
     fn labelled_tokens(&self) -> usize;

@@ -7,12 +7,13 @@ use super::adamw::AdamW;
 use super::checkpoint::{Loaded, StartValues};
 use super::error::{At, BoxError, TrainError};
 use super::gradients::clip_factor;
-use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, StepView};
+use super::hook::{EvalView, GradientView, Hook, StageView, StepId, StepTimes, StepView, UpdateView};
 use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
 use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel};
 use crate::config::train::{EvalAtEnd, GradClip, Stage};
+use crate::nn::ParamStore;
 use gather::Gathered;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,30 +144,27 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// See [`TrainError`]; the optimiser has not moved in the step that the error names.
     pub fn run(mut self) -> Result<Outcome> {
         self.begin()?;
-        while self.progress.step < self.plan.steps {
-            let began = Instant::now();
-            let batches = self.load()?;
-            let mut times = StepTimes { data: began.elapsed(), ..StepTimes::default() };
-            let gathered = self.gather_gradients(&batches, &mut times)?;
-            let grad_norm = self.check_gradients(&batches)?;
-            self.show_gradients()?;
-            let update = self.update(grad_norm, &mut times)?;
-            times.hooks = self.hooks.take_spent();
-            times.total = began.elapsed();
-            self.report(&gathered, &update, times)?;
-            self.progress.step += 1;
-            let improved = self.evaluate_if_due()?;
+        while !self.is_over() {
+            let improved = self.step()?;
             if self.must_stop() {
-                self.save(false)?;
+                self.save()?;
                 return Ok(Outcome::Stopped);
             }
-            self.save_if_due(improved)?;
+            if self.save_is_due(improved) {
+                self.save()?;
+            }
         }
         self.finish()?;
         Ok(Outcome::Finished)
     }
 
-    fn begin(&mut self) -> Result<()> {
+    /// Tells the hooks that the stage begins or goes on. [`run`](Self::run) does this and all that follows; who leads
+    /// several trainers side by side calls `begin`, then `step` until [`is_over`](Self::is_over), then `finish`, and saves
+    /// them together.
+    ///
+    /// # Errors
+    /// A hook's, or the first evaluation's.
+    pub fn begin(&mut self) -> Result<()> {
         self.model.params().clear_gradients();
         let view = stage_view(self.plan, self.model, &self.progress, &self.start);
         self.hooks.stage_start(&view).map_err(|source| self.hook_failed(source))?;
@@ -174,6 +172,88 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             self.evaluate(Scope::Subset)?;
         }
         Ok(())
+    }
+
+    /// One optimiser step, and the evaluation that is due after it. Whether the held-out loss is the lowest so far.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn step(&mut self) -> Result<bool> {
+        let began = Instant::now();
+        let batches = self.load()?;
+        let mut times = StepTimes { data: began.elapsed(), ..StepTimes::default() };
+        let gathered = self.gather_gradients(&batches, &mut times)?;
+        let grad_norm = self.check_gradients(&batches)?;
+        self.show_gradients()?;
+        let update = self.update(grad_norm, &mut times)?;
+        times.hooks = self.hooks.take_spent();
+        times.total = began.elapsed();
+        self.report(&gathered, &update, times)?;
+        self.progress.step += 1;
+        self.evaluate_if_due()
+    }
+
+    /// The last evaluation, the stage's last checkpoint, and the word to the hooks that it is over.
+    ///
+    /// # Errors
+    /// A hook's, the evaluation's, or a checkpoint that cannot be written.
+    pub fn finish(&mut self) -> Result<()> {
+        match self.plan.stage.eval_at_end {
+            EvalAtEnd::Whole => self.evaluate(Scope::Whole)?,
+            // With `eval_every` the subset was evaluated after the last step already.
+            EvalAtEnd::Subset if self.plan.stage.eval_every.is_some() => false,
+            EvalAtEnd::Subset => self.evaluate(Scope::Subset)?,
+        };
+        self.save_as(true)?;
+        let view = stage_view(self.plan, self.model, &self.progress, &self.start);
+        self.hooks.stage_end(&view).map_err(|source| self.hook_failed(source))
+    }
+
+    /// For a stage whose end was loaded: evaluates and saves it as if its steps had just been made.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn run_from_its_end(mut self) -> Result<Outcome> {
+        self.progress = Progress { step: self.plan.steps, started_at: self.plan.steps, ..Progress::default() };
+        self.begin()?;
+        self.finish()?;
+        Ok(Outcome::Finished)
+    }
+
+    /// Whether all steps are done.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.progress.step >= self.plan.steps
+    }
+
+    /// Steps of the stage that are done.
+    #[must_use]
+    pub fn steps_done(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Steps of the stage in all.
+    #[must_use]
+    pub fn steps_planned(&self) -> u64 {
+        self.plan.steps
+    }
+
+    /// Steps of the run that are done.
+    #[must_use]
+    pub fn global_step(&self) -> u64 {
+        self.id().global_step
+    }
+
+    /// The parameters as they are now.
+    #[must_use]
+    pub fn params(&self) -> &'a ParamStore {
+        self.model.params()
+    }
+
+    /// The stage as hooks see it begin.
+    #[must_use]
+    pub fn view(&self) -> StageView<'_> {
+        stage_view(self.plan, self.model, &self.progress, &self.start)
     }
 
     fn load(&mut self) -> Result<Vec<M::Batch>> {
@@ -198,9 +278,14 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             GradClip::Off => 1.0,
             GradClip::Norm(largest) => clip_factor(grad_norm, largest),
         };
-        self.optimizer.step(share, factor).map_err(|source| self.tensor_failed(source))?;
+        let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
+        let moved = self.optimizer.step_measured(share, factor, watch).map_err(|source| self.tensor_failed(source))?;
         self.model.params().clear_gradients();
         times.optimizer += began.elapsed();
+        if watch.is_some() {
+            let view = UpdateView { at: self.id(), moved: &moved };
+            self.hooks.updated(&view).map_err(|source| self.hook_failed(source))?;
+        }
         Ok(Update { grad_norm, clip_factor: factor, learning_rates: self.optimizer.learning_rates(share) })
     }
 
@@ -269,22 +354,6 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         let done = self.id().global_step;
         let limit = self.plan.stop_after.is_some_and(|limit| done >= limit) && !self.is_over();
         limit || self.plan.stop.load(Ordering::SeqCst)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        match self.plan.stage.eval_at_end {
-            EvalAtEnd::Whole => self.evaluate(Scope::Whole)?,
-            // With `eval_every` the subset was evaluated after the last step already.
-            EvalAtEnd::Subset if self.plan.stage.eval_every.is_some() => false,
-            EvalAtEnd::Subset => self.evaluate(Scope::Subset)?,
-        };
-        self.save(true)?;
-        let view = stage_view(self.plan, self.model, &self.progress, &self.start);
-        self.hooks.stage_end(&view).map_err(|source| self.hook_failed(source))
-    }
-
-    fn is_over(&self) -> bool {
-        self.progress.step >= self.plan.steps
     }
 
     fn id(&self) -> StepId<'a> {

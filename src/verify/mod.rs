@@ -10,6 +10,7 @@ mod data;
 mod forward;
 mod golden;
 mod gradients;
+mod grams;
 mod language;
 pub mod real_weights;
 mod towers;
@@ -28,6 +29,10 @@ pub mod tolerance {
     pub const TRACE: f64 = 1e-4;
     /// Parameters after training, relative to their displacement.
     pub const DISPLACEMENT: f64 = 1e-2;
+    /// Share of sketched inner products that may lie outside their stated 95 % intervals.
+    pub const OUTSIDE: f64 = 0.1;
+    /// Standard errors that a mean over 100 sketches may be off: by chance one entry in a million is.
+    pub const DEVIATIONS: f64 = 5.0;
     /// Learning rates.
     pub const RATE: f64 = 1e-9;
     /// Pixels before normalisation, of values in 0..=1: one grey level.
@@ -101,6 +106,7 @@ pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
         let (model, store) = golden.build(name, method)?;
         forward::check(&golden, name, &model, &expected, &mut report)?;
         gradients::check(&golden, name, (&model, &store), &expected, &mut report)?;
+        grams::check(&golden, name, &model, &mut report)?;
         training::check(&golden, name, (&model, &store), &expected, &mut report)?;
     }
     language::check(folder, &mut report)?;

@@ -24,6 +24,11 @@ fn every_number_of_the_fixture_is_ours() {
     for what in ["lora: effective drift by layer", "llama-gqa: logits", "llama-gqa: gradients"] {
         compared(what.into());
     }
+    for method in ["context_moe_layernorm", "fullft"] {
+        compared(format!("{method}: inner products of samples' gradients, exact"));
+        compared(format!("{method}: inner products of samples' gradients outside the sketches' 95 % intervals"));
+        compared(format!("{method}: bias of the sketches, in standard errors of the mean over the seeds"));
+    }
     compared("towers/dinov2: hidden states".into());
     let skipped: Vec<&str> = report.skipped.iter().filter_map(|s| s.split(':').next()).collect();
     assert_eq!(skipped, ["towers/dinov3", "towers/internvit", "towers/siglip"]);

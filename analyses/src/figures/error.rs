@@ -9,42 +9,52 @@ pub enum FigureError {
     /// The run cannot be read, or the files not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No figure of that name.
-    #[error("no figure is called `{asked}`; there are: {known}")]
+    /// A name that is none.
+    #[error("no {kind} is called `{asked}`; there are: {known}")]
     Unknown {
-        /// Asked for.
-        asked: String,
-        /// Known names.
-        known: String,
-    },
-    /// No venue of that name.
-    #[error("no venue is called `{asked}`; there are: {known}")]
-    UnknownVenue {
+        /// `figure`, `venue` and the like.
+        kind: &'static str,
         /// Asked for.
         asked: String,
         /// Known names.
         known: String,
     },
     /// The run did not log what the figure shows.
-    #[error("the figure `{figure}` needs `{what}`, which this run did not log; it is logged by {option}: {}", path.display())]
+    #[error("the figure `{figure}` needs {what}, which is not here; it is logged by {option}: {}", path.display())]
     Lacks {
         /// Figure.
         figure: String,
         /// Stream or column.
-        what: &'static str,
+        what: String,
         /// What logs it.
-        option: &'static str,
+        option: String,
+        /// The run or study.
+        path: PathBuf,
+    },
+    /// What was logged cannot become the figure.
+    #[error("the figure `{figure}` cannot be made of what was logged ({why}): {}", path.display())]
+    Data {
+        /// Figure.
+        figure: String,
+        /// What is wrong, and what to do.
+        why: String,
         /// The run.
         path: PathBuf,
     },
-    /// The drawing library failed.
-    #[error("cannot draw `{figure}` ({why}): {}", path.display())]
+    /// A sidecar that no figure can be made of.
+    #[error("this is no sidecar of a figure ({why}): {}", path.display())]
+    Sidecar {
+        /// What is wrong.
+        why: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file could not be encoded.
+    #[error("cannot draw `{figure}`: {why}")]
     Draw {
         /// Figure.
         figure: String,
         /// Its reason.
         why: String,
-        /// The file.
-        path: PathBuf,
     },
 }

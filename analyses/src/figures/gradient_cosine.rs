@@ -1,104 +1,185 @@
-//! `gradient-cosine`: cosine of each step's gradient with AdamW's first moment, over the whole vision encoder.
+//! `gradient-cosine`: cosine of each step's gradient with the dominant direction, over the whole vision encoder, with its
+//! histogram; one colour a run.
 
-use super::axes::{Axes, Mark, bottom_room, left_room, legend};
-use super::canvas::{Canvas, Drawn, Point};
-use super::save::{Figure, Table};
-use super::theme::{BLUE, INK, PALE_BLUE, VERMILION, Venue};
-use super::{FigureId, Result, lacks, needed};
-use crate::stats::{Summary, smooth};
-use crate::store::{ALL, LayerRow, RunDir};
-use plotters::prelude::DrawingBackend;
-use serde_json::json;
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend};
+use super::color::{INK, Style, WHITE, series};
+use super::directions::{self, Curve};
+use super::points::{Points, drawn, finite, smoothed, thin};
+use super::scene::{Canvas, Point};
+use super::source::Inputs;
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Bars of the histogram over -1..1.
 const BINS: usize = 40;
 const SMOOTHING: f64 = 0.9;
 
-pub(super) struct GradientCosine {
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    label: String,
     stage: String,
-    cosines: Vec<(f64, f64)>,
-    summary: Summary,
+    /// Thinned out where there are very many steps.
+    cosines: Points,
+    histogram: Vec<u64>,
+    steps: usize,
+    mean: f64,
+    deviation: f64,
+    below_zero: f64,
+    /// Mean cosine of gradients of random sign, and its deviation over draws.
+    null: Option<(f64, f64)>,
+    /// Standard error of the mean from the sketches.
+    mean_error: Option<f64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct GradientCosine {
+    direction: String,
+    space: String,
+    runs: Vec<Run>,
 }
 
 impl GradientCosine {
-    pub(super) fn load(run: &RunDir) -> Result<Self> {
+    pub(super) fn load(inputs: &Inputs, options: &Options) -> Result<Self> {
         let id = FigureId::GradientCosine;
-        let rows: Vec<LayerRow> = needed(id, run)?;
-        let whole = rows.into_iter().filter(|r| r.layer == ALL && r.module == ALL);
-        let rows: Vec<(String, f64, f64)> =
-            whole.filter_map(|r| Some((r.stage, r.step as f64, r.momentum.filter(|m| m.is_finite())?))).collect();
-        let missing = || lacks(id, run, "layers.momentum", "`--log-grads` (`[probe] log_grads = true`)");
-        let stage = rows.last().ok_or_else(missing)?.0.clone();
-        let cosines: Vec<(f64, f64)> = rows.into_iter().filter(|r| r.0 == stage).map(|r| (r.1, r.2)).collect();
-        let summary = Summary::of(cosines.iter().map(|c| c.1)).ok_or_else(missing)?;
-        Ok(Self { stage, cosines, summary })
+        let (definition, curves) = directions::load(id, inputs, options)?;
+        let mut runs = Vec::new();
+        for Curve { label, series } in curves {
+            let Some(summary) = series.summary() else { continue };
+            let points = series.steps.iter().zip(&series.cosines).map(|(s, c)| (*s as f64, finite(*c)));
+            runs.push(Run {
+                label,
+                histogram: series.histogram(BINS),
+                steps: series.t(),
+                mean: summary.mean,
+                deviation: summary.deviation,
+                below_zero: series.below_zero().unwrap_or(0.0),
+                cosines: thin(points.collect()),
+                null: series.null.map(|n| (n.mean, n.deviation)),
+                mean_error: finite(series.mean_error),
+                stage: series.stage,
+            });
+        }
+        if runs.is_empty() {
+            return Err(inputs.nothing(id));
+        }
+        Ok(Self { direction: definition.to_string(), space: options.space.clone(), runs })
     }
 
-    fn histogram(&self) -> [u64; BINS] {
-        let mut counts = [0; BINS];
-        for (_, cosine) in &self.cosines {
-            let bin = ((cosine + 1.0) / 2.0 * BINS as f64).floor().clamp(0.0, BINS as f64 - 1.0) as usize;
-            counts[bin] += 1;
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |(i, run): (usize, &Run)| {
+            let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { "mean ".to_owned() };
+            let text = format!("{named}{:.2} \u{b1} {:.2} (T = {})", run.mean, run.deviation, run.steps);
+            (text.replace('-', "\u{2212}"), series(i).color, Mark::Line(1.3, series(i).dash))
+        };
+        self.runs.iter().enumerate().map(entry).collect()
+    }
+
+    /// Means over the whole y range that the data fill, rounded outwards to halves.
+    fn y(&self) -> (f64, f64) {
+        let all = || self.runs.iter().flat_map(|r| &r.cosines).filter_map(|p| p.1);
+        let low = all().fold(0.0, f64::min);
+        let high = all().fold(0.0, f64::max);
+        if low > -0.5 && high < 0.5 { (-0.5, 0.5) } else { (low.min(-1.0), high.max(1.0)) }
+    }
+
+    fn bars(&self, canvas: &mut Canvas, side: &Axes) {
+        for (i, run) in self.runs.iter().enumerate() {
+            let Style { color, dash, .. } = series(i);
+            let share = |n: u64| n as f64 / run.steps.max(1) as f64 * 100.0;
+            let edge = |bin: usize| -1.0 + 2.0 * bin as f64 / BINS as f64;
+            let inside = |v: f64| v.clamp(side.y.0, side.y.1);
+            if self.runs.len() == 1 {
+                for (bin, n) in run.histogram.iter().enumerate().filter(|(_, n)| **n > 0) {
+                    let (from, to) = (side.at(0.0, inside(edge(bin + 1))), side.at(share(*n), inside(edge(bin))));
+                    canvas.rect(from, to, color.mix(WHITE, 0.35));
+                }
+            }
+            let first = run.histogram.iter().position(|n| *n > 0).unwrap_or(0);
+            let last = run.histogram.iter().rposition(|n| *n > 0).unwrap_or(0);
+            let ends = |bin: usize, at: usize| (0.0, edge(bin + at));
+            let steps = (first..=last)
+                .flat_map(|b| [(share(run.histogram[b]), edge(b)), (share(run.histogram[b]), edge(b + 1))]);
+            let outline: Vec<(f64, f64)> = [ends(first, 0)]
+                .into_iter()
+                .chain(steps)
+                .chain([ends(last, 1)])
+                .filter(|p| (side.y.0 - 1e-9..=side.y.1 + 1e-9).contains(&p.1))
+                .collect();
+            canvas.dashed(&side.place(&outline), color, 0.8, dash);
         }
-        counts
     }
 }
 
 impl Figure for GradientCosine {
     fn size(&self, venue: Venue) -> Point {
-        (venue.column() * 72.0, venue.column() * 72.0 * 0.6)
+        let width = venue.column() * 72.0;
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let used = super::axes::legend_height(&canvas, &self.entries(), 30.0, width - 5.0);
+        (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn {
-        let y = (-1.0, 1.0);
-        let left = left_room(canvas, y, canvas.size.1 * 0.6);
-        let mean =
-            format!("mean {:.2} \u{b1} {:.2}, T = {}", self.summary.mean, self.summary.deviation, self.summary.n);
-        let entries = [
-            ("by step".to_owned(), PALE_BLUE, Mark::Line(0.7)),
-            ("smoothed".to_owned(), BLUE, Mark::Line(1.3)),
-            (mean.replace('-', "\u{2212}"), VERMILION, Mark::Line(1.0)),
-        ];
-        let top = legend(canvas, &entries, (left, canvas.small * 0.9))? + 3.0;
+    fn draw(&self, canvas: &mut Canvas) {
+        let y = self.y();
+        let left = left_room(canvas, y);
+        let right = canvas.size.0 - 5.0;
+        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 2.0;
         let bottom = canvas.size.1 - bottom_room(canvas);
-        let middle = left + (canvas.size.0 - left) * 0.72;
-        let (first, last) = (self.cosines[0].0, self.cosines[self.cosines.len() - 1].0);
-        let x = (first, if last > first { last } else { first + 1.0 });
+        let middle = (right - left).mul_add(0.74, left);
+        let x = super::axes::range(self.runs.iter().flat_map(|r| &r.cosines).map(|p| p.0), 0.0);
+        let x = x.filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
         let axes = Axes { from: (left, top), to: (middle, bottom), x, y };
-        axes.frame(canvas, &format!("step of stage {}", self.stage), "cosine")?;
-        let placed =
-            |values: &mut dyn Iterator<Item = (f64, f64)>| values.map(|p| axes.at(p.0, p.1)).collect::<Vec<_>>();
-        canvas.line(&placed(&mut self.cosines.iter().copied()), PALE_BLUE, 0.5)?;
-        let cosines: Vec<f64> = self.cosines.iter().map(|c| c.1).collect();
-        let smoothed = smooth(&cosines, SMOOTHING);
-        canvas.line(&placed(&mut self.cosines.iter().zip(smoothed).map(|(c, s)| (c.0, s))), BLUE, 1.1)?;
-
-        let counts = self.histogram();
-        let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-        let side = Axes { from: (middle + 8.0, top), to: (canvas.size.0 - 8.0, bottom), x: (0.0, most * 1.05), y };
-        for (bin, count) in counts.iter().enumerate().filter(|(_, c)| **c > 0) {
-            let low = -1.0 + 2.0 * bin as f64 / BINS as f64;
-            canvas.fill(side.at(0.0, low + 2.0 / BINS as f64), side.at(*count as f64, low), BLUE)?;
+        let stage = &self.runs[0].stage;
+        axes.frame(
+            canvas,
+            &format!("step of stage {stage}"),
+            &format!("cosine to {}", directions::short(&self.direction)),
+        );
+        canvas.line(&[axes.at(x.0, 0.0), axes.at(x.1, 0.0)], INK, 0.5);
+        let pale = if self.runs.len() > 2 { 0.85 } else { 0.7 };
+        for (i, run) in self.runs.iter().enumerate() {
+            canvas.line(&axes.place(&drawn(&run.cosines)), series(i).color.mix(WHITE, pale), 0.4);
         }
-        canvas.line(&[side.from, (side.from.0, side.to.1)], INK, 0.6)?;
-        side.x_axis(canvas, "steps")?;
-        let at = self.summary.mean;
-        canvas.line(&[axes.at(x.0, at), axes.at(x.1, at)], VERMILION, 0.8)?;
-        canvas.line(&[side.at(0.0, at), side.at(side.x.1, at)], VERMILION, 0.8)
+        for (i, run) in self.runs.iter().enumerate() {
+            let Style { color, dash, .. } = series(i);
+            canvas.dashed(&axes.place(&drawn(&smoothed(&run.cosines, SMOOTHING))), color, 1.1, dash);
+        }
+        let share = |r: &Run| r.histogram.iter().max().copied().unwrap_or(0) as f64 / r.steps.max(1) as f64 * 100.0;
+        let most = self.runs.iter().map(share).fold(1.0, f64::max);
+        let side = Axes { from: (middle + 8.0, top), to: (right, bottom), x: (0.0, most * 1.08), y };
+        self.bars(canvas, &side);
+        side.y_axis(canvas, false);
+        side.x_axis(canvas, "% of steps");
+        canvas.line(&[side.at(0.0, 0.0), side.at(side.x.1, 0.0)], INK, 0.5);
+        self.bars(canvas, &side);
     }
 
     fn table(&self) -> Table {
-        let line = |c: &(f64, f64)| vec![self.stage.clone(), c.0.to_string(), c.1.to_string()];
-        let columns = ["stage", "step", "cosine"].map(str::to_owned).to_vec();
-        Table { columns, rows: self.cosines.iter().map(line).collect() }
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            let line = |(step, cosine): &(f64, Option<f64>)| {
+                [run.label.clone(), run.stage.clone(), "cosine".to_owned(), step.to_string(), cell(*cosine)]
+            };
+            rows.extend(run.cosines.iter().map(line));
+            rows.extend(run.histogram.iter().enumerate().map(|(bin, n)| {
+                let low = -1.0 + 2.0 * bin as f64 / BINS as f64;
+                let low = format!("{low:.2}");
+                [run.label.clone(), run.stage.clone(), "histogram".to_owned(), low, n.to_string()]
+            }));
+        }
+        Table::new(["run", "stage", "series", "step_or_low_edge", "cosine_or_steps"], rows)
     }
 
-    fn notes(&self) -> serde_json::Value {
-        let below = self.cosines.iter().filter(|c| c.1 < 0.0).count() as f64 / self.cosines.len() as f64;
+    fn notes(&self) -> Value {
+        let run = |r: &Run| {
+            json!({
+                "run": r.label, "stage": r.stage, "T": r.steps, "mean": r.mean, "deviation": r.deviation,
+                "share_below_0": r.below_zero, "null_mean_and_deviation": r.null, "mean_error_from_sketches": r.mean_error,
+            })
+        };
         json!({
-            "stage": self.stage, "direction": "momentum: AdamW's first moment of the steps before",
-            "steps": self.summary.n, "mean": self.summary.mean, "deviation": self.summary.deviation,
-            "share_below_0": below, "smoothing": SMOOTHING,
+            "direction": directions::explain(&self.direction), "space": self.space, "smoothing": SMOOTHING,
+            "runs": self.runs.iter().map(run).collect::<Vec<_>>(),
         })
     }
 }

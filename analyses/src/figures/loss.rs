@@ -1,148 +1,236 @@
-//! `loss`: training and held-out loss over the run, stages divided by thin lines.
+//! `loss`: training and held-out loss. One run: all stages, divided by thin lines; several: one stage, one line a run.
 
-use super::axes::{Axes, Mark, bottom_room, left_room, legend, range};
-use super::canvas::{Canvas, Drawn, Point};
-use super::save::{Figure, Table};
-use super::theme::{BLUE, GREY, INK, PALE_BLUE, VERMILION, Venue};
-use super::{FigureId, Result, needed};
-use crate::stats::smooth;
-use crate::store::{ALL, EvalRow, RunDir, StepRow, read_records};
-use plotters::prelude::DrawingBackend;
-use plotters::style::text_anchor::{HPos, VPos};
-use serde_json::json;
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, range};
+use super::color::{BLUE, GREY, INK, VERMILION, WHITE, series};
+use super::points::{Points, drawn, finite, smoothed, thin};
+use super::scene::{Across, Along, Canvas, Point, Shape};
+use super::source::{Inputs, Source};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::store::{ALL, EvalRow, StepRow, option_that_logs};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
 
-/// One stage's curves over the run's steps.
+/// One stage's curves.
+#[derive(Debug, Serialize, Deserialize)]
 struct Stage {
     name: String,
-    train: Vec<(f64, f64)>,
-    smooth: Vec<(f64, f64)>,
+    /// Step of the run at which it began.
+    from: f64,
+    train: Points,
     /// Over a fixed subset while training.
-    subset: Vec<(f64, f64)>,
+    subset: Points,
     /// Over everything that is held out.
-    whole: Vec<(f64, f64)>,
+    whole: Points,
 }
 
-pub(super) struct Loss {
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    label: String,
     stages: Vec<Stage>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Loss {
+    runs: Vec<Run>,
+}
+
+fn stages(source: &Source, only: Option<&str>) -> Result<Vec<Stage>> {
+    let mut stages: Vec<Stage> = Vec::new();
+    source.visit(|row: StepRow| {
+        if only.is_some_and(|s| s != row.stage) {
+            return;
+        }
+        if stages.last().is_none_or(|s| s.name != row.stage) {
+            let (train, subset, whole) = (Points::new(), Points::new(), Points::new());
+            let from = row.global_step as f64 - row.step as f64;
+            stages.push(Stage { name: row.stage.clone(), from, train, subset, whole });
+        }
+        if let Some(stage) = stages.last_mut() {
+            stage.train.push((row.global_step as f64, finite(row.loss)));
+        }
+    })?;
+    for row in source.rows(|e: &EvalRow| e.task == ALL && e.loss.is_some())? {
+        let point = (row.global_step as f64, row.loss.and_then(finite));
+        if let Some(stage) = stages.iter_mut().find(|s| s.name == row.stage) {
+            if row.split == "val" { &mut stage.whole } else { &mut stage.subset }.push(point);
+        }
+    }
+    for stage in &mut stages {
+        stage.train = thin(std::mem::take(&mut stage.train));
+    }
+    Ok(stages)
+}
+
 impl Loss {
-    pub(super) fn load(run: &RunDir) -> Result<Self> {
-        let steps: Vec<StepRow> = needed(FigureId::Loss, run)?;
-        let evals = read_records::<EvalRow>(run)?.rows;
-        let mut stages: Vec<Stage> = Vec::new();
-        for step in &steps {
-            if stages.last().is_none_or(|s| s.name != step.stage) {
-                let none = Vec::new;
-                stages.push(Stage {
-                    name: step.stage.clone(),
-                    train: none(),
-                    smooth: none(),
-                    subset: none(),
-                    whole: none(),
-                });
+    pub(super) fn load(inputs: &Inputs, options: &Options) -> Result<Self> {
+        let mut runs = Vec::new();
+        let several = inputs.runs.len() > 1;
+        for source in &inputs.runs {
+            let wanted = if several { source.stage(options.stage.as_deref()) } else { options.stage.clone() };
+            let mut stages = stages(source, wanted.as_deref())?;
+            if several {
+                // One stage of each: the last, counted from its own beginning.
+                stages = stages.pop().into_iter().collect();
+                for stage in &mut stages {
+                    let from = stage.from;
+                    for points in [&mut stage.train, &mut stage.subset, &mut stage.whole] {
+                        points.iter_mut().for_each(|p| p.0 -= from);
+                    }
+                }
             }
-            if let Some(stage) = stages.last_mut() {
-                stage.train.push((step.global_step as f64, step.loss));
-            }
-        }
-        for stage in &mut stages {
-            let losses: Vec<f64> = stage.train.iter().map(|p| p.1).collect();
-            stage.smooth = stage.train.iter().zip(smooth(&losses, SMOOTHING)).map(|(p, l)| (p.0, l)).collect();
-            for eval in evals.iter().filter(|e| e.stage == stage.name && e.task == ALL) {
-                let Some(loss) = eval.loss else { continue };
-                let to = if eval.split == "val" { &mut stage.whole } else { &mut stage.subset };
-                to.push((eval.global_step as f64, loss));
+            if !stages.is_empty() {
+                runs.push(Run { label: source.label.clone(), stages });
             }
         }
-        Ok(Self { stages })
+        if runs.is_empty() {
+            let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Loss))?;
+            return Err(source.lacks(FigureId::Loss, "`steps`", option_that_logs("steps")));
+        }
+        Ok(Self { runs })
     }
 
-    fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.stages.iter().flat_map(|s| s.smooth.iter().chain(&s.train).chain(&s.subset).chain(&s.whole)).copied()
+    fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.runs.iter().flat_map(|r| &r.stages)
     }
 
-    /// Names the stage above its part of the plot, where there is room.
-    fn divide<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>, axes: &Axes) -> Drawn {
-        let starts: Vec<f64> = self.stages.iter().map(|s| s.train[0].0).collect();
-        for (i, stage) in self.stages.iter().enumerate() {
+    fn alone(&self) -> bool {
+        self.runs.len() == 1
+    }
+
+    fn ranges(&self) -> ((f64, f64), (f64, f64)) {
+        let all = || self.stages().flat_map(|s| s.train.iter().chain(&s.subset).chain(&s.whole));
+        let x = range(all().map(|p| p.0), 0.0).unwrap_or((0.0, 1.0));
+        let smooth: Vec<Points> = self.stages().map(|s| smoothed(&s.train, SMOOTHING)).collect();
+        let held = || self.stages().flat_map(|s| s.subset.iter().chain(&s.whole));
+        let shown = smooth.iter().flatten().chain(held());
+        let (low, high) =
+            if self.alone() { range(all().filter_map(|p| p.1), 0.04) } else { range(shown.filter_map(|p| p.1), 0.04) }
+                .unwrap_or((0.0, 1.0));
+        (x, (if low > 0.0 && low < 0.5 * high { 0.0 } else { low }, high))
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let has = |of: fn(&Stage) -> bool| self.stages().any(of);
+        let mut entries: Vec<Entry> = if self.alone() {
+            vec![
+                ("train, by step".to_owned(), BLUE.mix(WHITE, 0.65), Mark::Line(0.8, &[])),
+                ("train, smoothed".to_owned(), BLUE, Mark::Line(1.3, &[])),
+            ]
+        } else {
+            let entry = |(i, r): (usize, &Run)| (r.label.clone(), series(i).color, Mark::Line(1.3, series(i).dash));
+            self.runs.iter().enumerate().map(entry).collect()
+        };
+        let (mark, last) = if self.alone() { (VERMILION, INK) } else { (GREY, GREY) };
+        if has(|s| !s.subset.is_empty()) {
+            entries.push(("held-out subset".to_owned(), mark, Mark::Alone(Shape::Disc)));
+        }
+        if has(|s| !s.whole.is_empty()) {
+            entries.push(("held-out, all".to_owned(), last, Mark::Alone(Shape::Diamond)));
+        }
+        entries
+    }
+
+    /// Names the stages of one run above their parts of the plot, where there is room.
+    fn divide(&self, canvas: &mut Canvas, axes: &Axes) {
+        let stages = &self.runs[0].stages;
+        let starts: Vec<f64> = stages.iter().map(|s| s.train.first().map_or(s.from, |p| p.0)).collect();
+        for (i, stage) in stages.iter().enumerate() {
             let left = if i == 0 { axes.from.0 } else { axes.at(starts[i], 0.0).0 };
             let right = starts.get(i + 1).map_or(axes.to.0, |next| axes.at(*next, 0.0).0);
             if i > 0 {
-                canvas.line(&[(left, axes.from.1), (left, axes.to.1)], GREY, 0.6)?;
+                canvas.line(&[(left, axes.from.1), (left, axes.to.1)], GREY, 0.6);
             }
             if canvas.width(&stage.name, canvas.small) + 4.0 < right - left {
-                let at = (f64::midpoint(left, right), axes.from.1 - 2.0);
-                canvas.text(&stage.name, at, canvas.small, (HPos::Center, VPos::Bottom), INK)?;
+                let at = (f64::midpoint(left, right), axes.from.1 - 1.5);
+                canvas.text(&stage.name, at, canvas.small, (Across::Center, Along::Bottom), INK);
             }
         }
-        Ok(())
+    }
+
+    fn curves(&self, canvas: &mut Canvas, axes: &Axes) {
+        let marks = |canvas: &mut Canvas, points: &Points, shape, radius, color| {
+            for (x, y) in drawn(points).into_iter().filter(|p| p.1.is_finite()) {
+                canvas.mark(shape, axes.at(x, y), radius + 0.6, WHITE);
+                canvas.mark(shape, axes.at(x, y), radius, color);
+            }
+        };
+        for (i, run) in self.runs.iter().enumerate() {
+            for stage in &run.stages {
+                if self.alone() {
+                    canvas.line(&axes.place(&drawn(&stage.train)), BLUE.mix(WHITE, 0.65), 0.5);
+                }
+                let smooth = axes.place(&drawn(&smoothed(&stage.train, SMOOTHING)));
+                let style = series(i);
+                canvas.dashed(&smooth, style.color, 1.1, style.dash);
+            }
+        }
+        for (i, run) in self.runs.iter().enumerate() {
+            let color = if self.alone() { VERMILION } else { series(i).color };
+            for stage in &run.stages {
+                if self.alone() {
+                    canvas.line(&axes.place(&drawn(&stage.subset)), color, 0.9);
+                }
+                marks(canvas, &stage.subset, Shape::Disc, 1.6, color);
+                marks(canvas, &stage.whole, Shape::Diamond, 2.2, if self.alone() { INK } else { color });
+            }
+        }
     }
 }
 
 impl Figure for Loss {
     fn size(&self, venue: Venue) -> Point {
-        (venue.column() * 72.0, venue.column() * 72.0 * 0.62)
+        (venue.column() * 72.0, venue.column() * 72.0 * if venue.column() > 4.5 { 0.5 } else { 0.66 })
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<'_, DB>) -> Drawn {
-        let x = range(self.points().map(|p| p.0), 0.0).unwrap_or((0.0, 1.0));
-        let (low, high) = range(self.points().map(|p| p.1), 0.04).unwrap_or((0.0, 1.0));
-        let y = (if low > 0.0 && low < 0.5 * high { 0.0 } else { low }, high);
-        let has = |of: fn(&Stage) -> bool| self.stages.iter().any(of);
-        let mut entries = vec![
-            ("train, by step".to_owned(), PALE_BLUE, Mark::Line(0.7)),
-            ("train, smoothed".to_owned(), BLUE, Mark::Line(1.3)),
-        ];
-        if has(|s| !s.subset.is_empty()) {
-            entries.push(("held-out, subset".to_owned(), VERMILION, Mark::Disc));
-        }
-        if has(|s| !s.whole.is_empty()) {
-            entries.push(("held-out, all".to_owned(), INK, Mark::Diamond));
-        }
+    fn draw(&self, canvas: &mut Canvas) {
+        let (x, y) = self.ranges();
         let height = canvas.size.1;
-        let left = left_room(canvas, y, height * 0.6);
-        let used = legend(canvas, &entries, (left, canvas.small * 0.9))?;
-        let top = used + canvas.small * 1.6;
-        let axes = Axes { from: (left, top), to: (canvas.size.0 - 8.0, height - bottom_room(canvas)), x, y };
-        axes.frame(canvas, "step", "loss")?;
-        self.divide(canvas, &axes)?;
-        let placed = |points: &[(f64, f64)]| {
-            points.iter().filter(|p| p.1.is_finite()).map(|p| axes.at(p.0, p.1)).collect::<Vec<_>>()
+        let left = left_room(canvas, y);
+        let right = canvas.size.0 - 5.0;
+        let used = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right);
+        let names = if self.alone() { canvas.small * 1.1 } else { 0.0 };
+        let axes = Axes { from: (left, used + names + 2.0), to: (right, height - bottom_room(canvas)), x, y };
+        let title = match self.stages().next() {
+            Some(stage) if !self.alone() => format!("step of stage {}", stage.name),
+            _ => "step".to_owned(),
         };
-        for stage in &self.stages {
-            canvas.line(&placed(&stage.train), PALE_BLUE, 0.5)?;
-            canvas.line(&placed(&stage.smooth), BLUE, 1.1)?;
+        axes.frame(canvas, &title, "loss");
+        if self.alone() {
+            self.divide(canvas, &axes);
         }
-        for stage in &self.stages {
-            canvas.line(&placed(&stage.subset), VERMILION, 0.9)?;
-            placed(&stage.subset).into_iter().try_for_each(|p| canvas.disc(p, 1.6, VERMILION))?;
-            placed(&stage.whole).into_iter().try_for_each(|p| canvas.diamond(p, 2.6, INK))?;
-        }
-        Ok(())
+        self.curves(canvas, &axes);
     }
 
     fn table(&self) -> Table {
         let mut rows = Vec::new();
-        for stage in &self.stages {
-            let series = [
-                ("train", &stage.train),
-                ("train_smoothed", &stage.smooth),
-                ("val-subset", &stage.subset),
-                ("val", &stage.whole),
-            ];
-            for (name, points) in series {
-                let line = |p: &(f64, f64)| vec![stage.name.clone(), name.into(), p.0.to_string(), p.1.to_string()];
-                rows.extend(points.iter().map(line));
+        for run in &self.runs {
+            for stage in &run.stages {
+                let smooth = smoothed(&stage.train, SMOOTHING);
+                let series = [
+                    ("train", &stage.train),
+                    ("train_smoothed", &smooth),
+                    ("val-subset", &stage.subset),
+                    ("val", &stage.whole),
+                ];
+                for (name, points) in series {
+                    rows.extend(points.iter().map(|(step, loss)| {
+                        [run.label.clone(), stage.name.clone(), name.to_owned(), step.to_string(), cell(*loss)]
+                    }));
+                }
             }
         }
-        Table { columns: ["stage", "series", "global_step", "loss"].map(str::to_owned).to_vec(), rows }
+        Table::new(["run", "stage", "series", "step", "loss"], rows)
     }
 
-    fn notes(&self) -> serde_json::Value {
-        json!({ "smoothing": SMOOTHING, "stages": self.stages.iter().map(|s| &s.name).collect::<Vec<_>>() })
+    fn notes(&self) -> Value {
+        let stages =
+            |r: &Run| json!({ "run": r.label, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
+        json!({
+            "smoothing": SMOOTHING, "step": if self.alone() { "of the run" } else { "of the stage" },
+            "runs": self.runs.iter().map(stages).collect::<Vec<_>>(),
+        })
     }
 }

@@ -1,10 +1,8 @@
-//! Widths and type sizes of venues, colours, and the font.
+//! Widths and type sizes of venues.
 
 use super::error::FigureError;
-use plotters::style::{FontStyle, RGBColor, register_font};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
 
 /// Where a figure will be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,28 +90,10 @@ impl FromStr for Venue {
     type Err = FigureError;
 
     fn from_str(text: &str) -> Result<Self, FigureError> {
-        Self::ALL.into_iter().find(|v| v.to_string() == text).ok_or_else(|| FigureError::UnknownVenue {
+        Self::ALL.into_iter().find(|v| v.to_string() == text).ok_or_else(|| FigureError::Unknown {
+            kind: "venue",
             asked: text.to_owned(),
             known: Self::ALL.map(|v| v.to_string()).join(", "),
         })
     }
-}
-
-/// Okabe and Ito's colours that reach 3:1 on white.
-pub(super) const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
-pub(super) const VERMILION: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
-/// [`BLUE`] mixed with white: an opaque light line, since transparency makes vector files large.
-pub(super) const PALE_BLUE: RGBColor = RGBColor(0xA6, 0xCD, 0xE3);
-pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-pub(super) const GREY: RGBColor = RGBColor(0xB0, 0xB0, 0xB0);
-pub(super) const GRID: RGBColor = RGBColor(0xE6, 0xE6, 0xE6);
-
-/// Name under which the font is known, in SVG too.
-pub(super) const FONT: &str = "Liberation Sans";
-const FONT_BYTES: &[u8] = include_bytes!("../../assets/LiberationSans-Regular.ttf");
-
-/// Makes the font known to the drawing library, once.
-pub(super) fn register() -> bool {
-    static DONE: OnceLock<bool> = OnceLock::new();
-    *DONE.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_BYTES).is_ok())
 }

@@ -67,6 +67,10 @@ impl Cell for bool {
     fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
         array.as_boolean_opt()?.iter().collect()
     }
+    /// A flag that an older writer did not know was not raised.
+    fn absent() -> Option<Self> {
+        Some(false)
+    }
 }
 
 impl Cell for String {

@@ -35,6 +35,12 @@ impl RunDir {
         if dir.manifest().is_file() { Ok(dir) } else { Err(StoreError::NotARun { path: dir.path }) }
     }
 
+    /// The folder of a study, whose own records lie as a run's do.
+    #[must_use]
+    pub fn of_study(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
     /// The runs directly below `folder`, in order of name; none if there is no such folder.
     ///
     /// # Errors

@@ -19,6 +19,7 @@
 //! records and doubles none.
 
 mod atomic;
+mod budget;
 mod cell;
 mod clock;
 mod cuts;
@@ -36,6 +37,7 @@ mod tests;
 mod writer;
 
 pub use atomic::write_atomic;
+pub use budget::BudgetRow;
 pub use clock::timestamp;
 pub use cuts::Cut;
 pub use dataset::{DatasetRow, read_dataset, write_dataset};
@@ -43,7 +45,7 @@ pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{Poll, RunFollower};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
-pub use reader::{Read, read_batches, read_records, streams};
+pub use reader::{Read, read_batches, read_records, streams, visit_record_batches, visit_records};
 pub use records::{
     ALL, ContextRow, DistanceRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow,
     SampleGradientRow, SampleRow, StepRow, option_that_logs,

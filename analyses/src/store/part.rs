@@ -5,7 +5,7 @@ use super::error::{Result, StoreError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -120,8 +120,8 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<RecordBatch>> {
     Ok(read_part(path)?.0)
 }
 
-/// Every row of a part, and how many rows each part merged into it has (empty if the file does not say).
-pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
+/// A part's tables, and how many rows each part merged into it has (empty if the file does not say).
+fn open(path: &Path) -> Result<(ParquetRecordBatchReader, Vec<usize>)> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
     let entries = builder.metadata().file_metadata().key_value_metadata();
@@ -129,8 +129,34 @@ pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
     let rows = rows.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse::<usize>).collect());
     let rows = rows.map_err(|e| StoreError::damaged(path, &e))?;
     let reader = builder.with_batch_size(65_536).build().map_err(|e| StoreError::damaged(path, &e))?;
+    Ok((reader, rows))
+}
+
+/// Every row of a part, and how many rows each part merged into it has (empty if the file does not say).
+pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
+    let (reader, rows) = open(path)?;
     let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| StoreError::damaged(path, &e))?;
     Ok((batches, rows))
+}
+
+/// Hands over the tables of a part from part number `from` on, one after the other.
+pub(super) fn visit(
+    path: &Path,
+    range: Range,
+    from: u32,
+    see: &mut dyn FnMut(&RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let (reader, rows) = open(path)?;
+    let mut skip: usize = rows.iter().take(from.saturating_sub(range.first) as usize).sum();
+    for batch in reader {
+        let batch = batch.map_err(|e| StoreError::damaged(path, &e))?;
+        let here = skip.min(batch.num_rows());
+        skip -= here;
+        if here < batch.num_rows() {
+            see(&batch.slice(here, batch.num_rows() - here))?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a part from part number `from` on, where its range begins before that.

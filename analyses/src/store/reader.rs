@@ -58,6 +58,43 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
     Ok(read)
 }
 
+/// The typed rows of a stream, a few ten thousand at a time, so that a stream need not fit in memory. What `visit` is
+/// given comes in the order it was written. Returns one message a part that is damaged, whose rows are left out from there on.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_record_batches<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
+    let mut problems = Vec::new();
+    let (mut from, mut tries) = (0, 0);
+    'again: loop {
+        for (range, path) in part::list(&dir.stream(R::STREAM))?.parts {
+            if range.last < from {
+                continue;
+            }
+            let visited = part::visit(&path, range, from, &mut |batch| R::rows(batch, &path).map(&mut *visit));
+            match visited {
+                // It was merged into another between listing and opening.
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                Err(problem) => problems.push(problem),
+                Ok(()) => {}
+            }
+            from = range.last + 1;
+        }
+        return Ok(problems);
+    }
+}
+
+/// The same, row by row.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn visit_records<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<Vec<StoreError>> {
+    visit_record_batches(dir, &mut |rows: Vec<R>| rows.into_iter().for_each(&mut see))
+}
+
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
 ///
 /// # Errors
@@ -81,10 +118,16 @@ pub(super) struct PartRead {
     pub batches: Result<Vec<RecordBatch>>,
 }
 
-/// Parts from number `from` on. A part that vanishes between listing and opening was merged just then: list again.
+/// Parts from number `from` on.
 pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<PartRead>> {
-    let mut from = from;
     let mut read = Vec::new();
+    visit_parts(dir, stream, from, |part| read.push(part))?;
+    Ok(read)
+}
+
+/// The same, one by one. A part that vanishes between listing and opening was merged just then: list again.
+fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRead)) -> Result<()> {
+    let mut from = from;
     let mut tries = 0;
     'again: loop {
         for (range, path) in part::list(&dir.stream(stream))?.parts {
@@ -99,8 +142,8 @@ pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<Pa
                 read => read.map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from)),
             };
             from = range.last + 1;
-            read.push(PartRead { range, path, batches });
+            see(PartRead { range, path, batches });
         }
-        return Ok(read);
+        return Ok(());
     }
 }

@@ -41,6 +41,7 @@ pub fn option_that_logs(stream: &str) -> &'static str {
         "contexts" => "`[probe] contexts = true` in a stage that trains the vision encoder with `covft`",
         "gradients" => "`--log-grads` with `[probe] batch_sketches = true`",
         "pairs" | "sample_gradients" | "noise" => "`--log-grads` with `[probe] sample_sketches = true`",
+        "budget" => "`[probe] budget`",
         "distances" => "`covft-probe experiment conflict`",
         "layers" => "`[probe] drift = true`, and `--log-grads` for gradient norms and cosines",
         "evals" | "predictions" => "`eval_every` of the stage's `[train]`",
@@ -241,6 +242,8 @@ record! {
         layer: String,
         /// Sort key of the layer.
         depth: Option<i32>,
+        /// Whether the sample belongs to the tracked set; false for the step's own batch, and in older files.
+        tracked: bool,
         /// Routing logits `[E]`.
         logits: Vec<f32>,
         /// Routing weights `[E]`, which sum to 1.
@@ -275,6 +278,8 @@ record! {
         scorer: Option<String>,
         /// Samples that the score is over.
         scored: u64,
+        /// Score of the best constant answer to the same samples; null where nothing was scored.
+        chance: Option<f64>,
     }
 }
 

@@ -36,6 +36,7 @@ fn routing(step: u64, experts: usize) -> RoutingRow {
         sample: format!("s{step}"),
         layer: "4".into(),
         depth: Some(4),
+        tracked: false,
         logits: vec![step as f32; experts],
         weights: vec![1.0 / experts as f32; experts],
         entropy: (experts as f32).ln(),

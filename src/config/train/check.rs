@@ -33,6 +33,12 @@ pub struct Stage {
     pub clip: GradClip,
     /// Only these tasks.
     pub tasks: Option<Vec<String>>,
+    /// Only samples that have a partner in these tasks.
+    pub paired_with: Option<Vec<String>>,
+    /// Seed of the stage, where it is not the run's.
+    pub seed: Option<u64>,
+    /// Seed of the data order, where it is not `seed`.
+    pub order_seed: Option<u64>,
     /// Steps between evaluations.
     pub eval_every: Option<u64>,
     /// Evaluate before the first step.
@@ -177,6 +183,10 @@ fn check_sizes(stage: &StageConfig, report: &mut Report) {
         let distinct: BTreeSet<_> = tasks.iter().collect();
         report.need(distinct.len() == tasks.len(), "tasks", "names a task twice");
     }
+    if let Some(with) = &stage.paired_with {
+        let what = "names as many tasks as `tasks`: the first is paired with the first, and so on";
+        report.need(stage.tasks.as_ref().is_some_and(|tasks| tasks.len() == with.len()), "paired_with", what);
+    }
 }
 
 fn check_optimizer(stage: &StageConfig, report: &mut Report) {
@@ -251,6 +261,9 @@ fn resolve(stage: &StageConfig) -> Stage {
         warmup: warmup(stage),
         clip: stage.max_grad_norm,
         tasks: stage.tasks.clone(),
+        paired_with: stage.paired_with.clone(),
+        seed: stage.seed,
+        order_seed: stage.order_seed,
         eval_every: stage.eval_every,
         eval_at_start: stage.eval_at_start,
         eval_at_end: stage.eval_at_end,

@@ -3,7 +3,7 @@
 
 use super::error::SessionError;
 use crate::config::Recipe;
-use crate::config::train::Stage;
+use crate::config::train::{EvalAtEnd, SpikeConfig, Stage, StageConfig};
 use crate::models::checkpoint::{Safetensors, write_safetensors};
 use crate::nn::{MapSource, ParamStore};
 use candle_core::Tensor;
@@ -40,6 +40,9 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
     let mut data = recipe.data.clone();
     // These change the time, not the numbers.
     (data.workers, data.prefetch) = (1, 1);
+    // Nothing is learnt from what is held out.
+    (data.val, data.scenes.val) = (None, 0);
+    let stages: Vec<StageConfig> = recipe.stages[..=index].iter().map(what_trains).collect();
     let parts = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "seed": recipe.seed,
@@ -48,19 +51,36 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
         "dispatch": crate::kernels::dispatch_level(),
         "model": recipe.model,
         "data": data,
-        "stages": recipe.stages[..=index],
+        "stages": stages,
     });
     hash.update(parts.to_string());
-    for path in [Some(&recipe.data.train), recipe.data.val.as_ref()].into_iter().flatten() {
-        // An edited instruction file is another set.
-        if let Ok(meta) = std::fs::metadata(path) {
-            hash.update(meta.len().to_le_bytes());
-            let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-            hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
-        }
+    // An edited instruction file is another set.
+    if let Ok(meta) = std::fs::metadata(&recipe.data.train) {
+        hash.update(meta.len().to_le_bytes());
+        let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
     }
     let digest = u64::from_be_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
     recipe.out.join(".stages").join(format!("{}-{digest:016x}.safetensors", recipe.stages[index].name))
+}
+
+/// The stage without what only looks at it: evaluations, checkpoints, warnings.
+fn what_trains(stage: &StageConfig) -> StageConfig {
+    StageConfig {
+        eval_every: None,
+        eval_at_start: false,
+        eval_at_end: EvalAtEnd::default(),
+        eval_samples: 1,
+        generate_samples: None,
+        generate_at_end: None,
+        checkpoint_every: None,
+        keep_last: 1,
+        keep_best: true,
+        keep_end: true,
+        reuse: true,
+        spikes: SpikeConfig::default(),
+        ..stage.clone()
+    }
 }
 
 impl Base {

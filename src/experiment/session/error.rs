@@ -65,6 +65,25 @@ pub enum SessionError {
         /// Its tasks.
         tasks: String,
     },
+    /// No two samples of a stage's tasks are about the same.
+    #[error(
+        "stage {stage}: no sample of {tasks} has a partner among {with}: partners show the same picture and have the same \
+         id but for the task's name, or name the same box"
+    )]
+    NoPairs {
+        /// Stage.
+        stage: String,
+        /// Its tasks.
+        tasks: String,
+        /// Tasks of the partners.
+        with: String,
+    },
+    /// A study where a run was expected.
+    #[error("the recipe is a study of several runs; start it with: {command} -c RECIPE")]
+    IsStudy {
+        /// The command for it.
+        command: &'static str,
+    },
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -59,7 +59,8 @@ impl ContextVector {
         // One bias serves three projections: its slices meet again in one gradient.
         let bias = ctx.operand(&self.bias)?;
         let project = |x: &Tensor, weight: &Weight, slot: usize| -> Result<Tensor> {
-            ops::add_bias(&ops::linear(ctx, x, weight, None)?, &bias.narrow(0, slot * c, c)?)
+            let y = ops::add_bias(&ops::linear(ctx, x, weight, None)?, &bias.narrow(0, slot * c, c)?)?;
+            ops::observe_bias(ctx, y, &self.bias, slot * c)
         };
         let q = project(&text, &self.q, 0)?.unsqueeze(1)?;
         let k = project(&joined, &self.k, 1)?;

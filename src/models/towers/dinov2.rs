@@ -1,7 +1,7 @@
 //! What is particular to DINOv2: patch bias, layer scale, a position table that fits any resolution, and the names.
 
 use super::block::BlockNames;
-use super::position::resize_matrix;
+use super::position::{resize_gradients, resize_matrix};
 use super::sizes::TowerSizes;
 use crate::nn::{Init, Linear, ParamBuilder};
 use crate::ops::{self, Ctx, LayerId, Weight};
@@ -74,6 +74,8 @@ impl Embeddings {
         let matrix = resize_matrix((self.grid, self.grid), grid, pixels.device())?.to_dtype(table.dtype())?;
         let resized = matrix.matmul(&table.narrow(0, 1, self.grid * self.grid)?)?;
         let rows = Tensor::cat(&[&table.narrow(0, 0, 1)?, &resized], 0)?;
-        ops::wide(&x)?.broadcast_add(&rows)?.to_dtype(x.dtype())
+        let (from, to, width) = (self.grid, grid, self.width);
+        let x = ops::wide(&x)?.broadcast_add(&rows)?.to_dtype(x.dtype())?;
+        ops::observe(&ctx, x, &self.position, 0, move |grad, _| resize_gradients(grad, (from, from), to, width))
     }
 }

@@ -43,9 +43,54 @@ pub(super) fn resize_matrix(from: (usize, usize), to: (usize, usize), device: &D
     Tensor::from_vec(matrix, (to.0 * to.1, from.0 * from.1), device)
 }
 
+/// The samples' gradients of a position table `[1 + from.0 * from.1, width]` (class token first) whose grid was resized
+/// by [`resize_matrix`], from those of the resized rows: `[B, 1 + to.0 * to.1, width]` to `[B, 1 + from.0 * from.1, width]`.
+pub(super) fn resize_gradients(grad: &[f32], from: (usize, usize), to: (usize, usize), width: usize) -> Vec<f32> {
+    let (vertical, horizontal) = (axis(from.0, to.0), axis(from.1, to.1));
+    // Four taps an axis: sixteen rows of the table for each row of the result.
+    let taps = |axis: &[f64], n: usize| -> Vec<Vec<(usize, f32)>> {
+        let row =
+            |row: &[f64]| row.iter().enumerate().filter(|(_, w)| **w != 0.0).map(|(i, w)| (i, *w as f32)).collect();
+        axis.chunks(n).map(row).collect()
+    };
+    let (vertical, horizontal) = (taps(&vertical, from.0), taps(&horizontal, from.1));
+    let (rows, table) = ((1 + to.0 * to.1) * width, (1 + from.0 * from.1) * width);
+    let mut gradients = vec![0.0; grad.len() / rows * table];
+    for (grad, sums) in grad.chunks_exact(rows).zip(gradients.chunks_exact_mut(table)) {
+        sums[..width].copy_from_slice(&grad[..width]);
+        for (place, row) in grad[width..].chunks_exact(width).enumerate() {
+            for (y, wy) in &vertical[place / to.1] {
+                for (x, wx) in &horizontal[place % to.1] {
+                    let at = (1 + y * from.1 + x) * width;
+                    let weight = wy * wx;
+                    sums[at..at + width].iter_mut().zip(row).for_each(|(s, g)| *s += weight * g);
+                }
+            }
+        }
+    }
+    gradients
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gradients_go_back_through_the_transpose() {
+        let (from, to, width) = ((3, 4), (2, 5), 2);
+        let matrix = resize_matrix(from, to, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        let rows = 1 + to.0 * to.1;
+        let grad: Vec<f32> = (0..2 * rows * width).map(|i| (i as f32 * 0.7).sin()).collect();
+        let table = 1 + from.0 * from.1;
+        let got = resize_gradients(&grad, from, to, width);
+        assert_eq!(got.len(), 2 * table * width);
+        for (at, got) in got.iter().enumerate() {
+            let (sample, row, column) = (at / (table * width), at / width % table, at % width);
+            let of = |r: usize| grad[(sample * rows + r) * width + column];
+            let want = if row == 0 { of(0) } else { (0..to.0 * to.1).map(|r| matrix[r][row - 1] * of(r + 1)).sum() };
+            assert!((got - want).abs() < 1e-5, "{at}: {got} {want}");
+        }
+    }
 
     #[test]
     fn same_size_is_the_identity() {

@@ -50,6 +50,12 @@ impl StartValues {
         self.copies.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    /// The copy of a trained vision parameter; `None` for every other.
+    #[must_use]
+    pub fn copy_of(&self, name: &str) -> Option<&Tensor> {
+        self.copies.get(name)
+    }
+
     fn frozen_of(params: &ParamStore) -> Self {
         let frozen = vision(params).filter(|p| !p.weight.is_trainable());
         let frozen = frozen.map(|p| (p.weight.name().to_owned(), p.weight.tensor().clone())).collect();

@@ -4,7 +4,7 @@
 use crate::config::train::{GradClip, Length, PartRates, Schedule, SpikeConfig, Stage, Warmup};
 use crate::nn::{Init, LayerNorm, Linear, MapSource, ParamBuilder, ParamStore, Part, Stream, TensorSource};
 use crate::ops::{self, Ctx, LayerId, Weight};
-use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleLoss, StepId, StepView};
+use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleInfo, SampleLoss, StepId, StepView};
 use crate::train::step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Scope, StepBatch, StepModel};
 use crate::train::trainer::StagePlan;
 use crate::train::{BoxError, Outcome, Trainer};
@@ -92,8 +92,8 @@ pub(super) struct ToyBatch {
 }
 
 impl StepBatch for ToyBatch {
-    fn sample_ids(&self) -> Vec<Arc<str>> {
-        self.samples.iter().map(|s| s.id.clone()).collect()
+    fn samples(&self) -> Vec<SampleInfo> {
+        self.samples.iter().map(|s| SampleInfo { id: s.id.clone(), task: None, has_image: true }).collect()
     }
 
     fn labelled_tokens(&self) -> usize {
@@ -224,6 +224,9 @@ pub(super) fn stage(schedule: Schedule, warmup: u64) -> Stage {
         warmup: Warmup::Steps(warmup),
         clip: GradClip::Norm(1.0),
         tasks: None,
+        paired_with: None,
+        seed: None,
+        order_seed: None,
         eval_every: None,
         eval_at_start: false,
         eval_at_end: crate::config::train::EvalAtEnd::Whole,
@@ -343,7 +346,16 @@ pub(super) struct Script(pub(super) Vec<f64>);
 impl Evaluator<Toy> for Script {
     fn evaluate(&mut self, _: &Toy, scope: Scope) -> std::result::Result<Evaluation, BoxError> {
         let loss = if self.0.is_empty() { return Err("no loss left".into()) } else { self.0.remove(0) };
-        let row = EvalRow { task: "all".into(), loss, tokens: 1, samples: 1, score: None, scorer: None, scored: 0 };
+        let row = EvalRow {
+            task: "all".into(),
+            loss,
+            tokens: 1,
+            samples: 1,
+            score: None,
+            scorer: None,
+            scored: 0,
+            chance: None,
+        };
         let split = if scope == Scope::Whole { "val" } else { "val-subset" };
         Ok(Evaluation { split: split.into(), rows: vec![row], predictions: Vec::new() })
     }

@@ -4,7 +4,7 @@ use super::{Result, Trainer};
 use crate::ops::{Ctx, Draw};
 use crate::train::error::{SampleIds, TrainError};
 use crate::train::gradients::{Fault, global_norm};
-use crate::train::hook::{MicroBatch, StepTimes};
+use crate::train::hook::{MicroBatch, MicroView, StepTimes};
 use crate::train::step::{BatchSource, ForwardOutput, StepBatch, StepModel};
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -25,11 +25,12 @@ pub(super) struct Gathered {
 impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     /// Runs every micro-batch forward and backward. The slots then hold the gradient of
     /// `sum of all token losses / labelled tokens of the whole step` plus the objectives' means.
-    pub(super) fn gather_gradients(&self, batches: &[M::Batch], times: &mut StepTimes) -> Result<Gathered> {
+    pub(super) fn gather_gradients(&mut self, batches: &[M::Batch], times: &mut StepTimes) -> Result<Gathered> {
         let mut gathered = Gathered { labelled_tokens: self.count_labels(batches)?, ..Gathered::default() };
         for (micro, batch) in (0u32..).zip(batches) {
             let began = Instant::now();
-            let output = self.forward(batch, micro)?;
+            let ctx = self.context(batches, micro)?;
+            let output = self.model.forward(&ctx, batch).map_err(|source| self.model_failed(batch, source))?;
             self.check_losses(batch, &output)?;
             times.forward += began.elapsed();
 
@@ -68,11 +69,17 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         Ok(total)
     }
 
-    fn forward(&self, batch: &M::Batch, micro: u32) -> Result<ForwardOutput> {
-        let draw = Draw { seed: self.plan.seed, step: self.id().global_step, micro };
-        Ctx::train(self.model.device())
-            .and_then(|ctx| self.model.forward(&ctx.with_draw(draw), batch))
-            .map_err(|source| self.model_failed(batch, source))
+    /// What travels with the forward pass of a micro-batch.
+    fn context(&mut self, batches: &[M::Batch], micro: u32) -> Result<Ctx> {
+        let at = self.id();
+        let ctx = Ctx::train(self.model.device()).map_err(|source| self.tensor_failed(source))?;
+        let ctx = ctx.with_draw(Draw { seed: self.plan.seed, step: at.global_step, micro });
+        let samples = batches[micro as usize].samples();
+        let view = MicroView { at, micro, micro_batches: batches.len(), samples: &samples };
+        Ok(match self.hooks.observer(&view) {
+            Some(observer) => ctx.with_observer(observer),
+            None => ctx,
+        })
     }
 
     fn check_losses(&self, batch: &M::Batch, output: &ForwardOutput) -> Result<()> {

@@ -6,14 +6,24 @@ use crate::train::error::TrainError;
 use crate::train::step::{BatchSource, StepModel};
 
 impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
-    pub(super) fn save_if_due(&mut self, improved: bool) -> Result<()> {
+    /// Whether a checkpoint is to be written after this step. The stage's last one is written by
+    /// [`finish`](Self::finish), after the last evaluation.
+    #[must_use]
+    pub fn save_is_due(&self, improved: bool) -> bool {
         let stage = &self.plan.stage;
         let due = stage.checkpoint_every.is_some_and(|every| self.progress.step.is_multiple_of(every));
-        // The stage's last checkpoint is written after its last evaluation.
-        if !self.is_over() && (due || (improved && stage.keep_best)) { self.save(false) } else { Ok(()) }
+        !self.is_over() && (due || (improved && stage.keep_best))
     }
 
-    pub(super) fn save(&mut self, stage_finished: bool) -> Result<()> {
+    /// Writes a checkpoint of the stage under way.
+    ///
+    /// # Errors
+    /// A hook's, or a file that cannot be written.
+    pub fn save(&mut self) -> Result<()> {
+        self.save_as(false)
+    }
+
+    pub(super) fn save_as(&mut self, stage_finished: bool) -> Result<()> {
         if self.saver.is_none() {
             return Ok(());
         }

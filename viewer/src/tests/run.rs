@@ -186,6 +186,7 @@ pub(super) fn rest(dir: &RunDir, writer: &mut RecordWriter) {
         score: None,
         scorer: None,
         scored: 0,
+        chance: None,
     };
     writer.push(&[eval]).unwrap();
     let prediction = PredictionRow {

@@ -1,6 +1,7 @@
 //! Towers against the reference's numbers and against finite differences.
 
 mod gradients;
+mod observers;
 mod reference;
 
 use super::{Tower, TowerSizes, VisionOutput};

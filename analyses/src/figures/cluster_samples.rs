@@ -1,0 +1,193 @@
+//! `cluster-samples`: of each cluster of context vectors the four samples nearest to its centre: picture, question,
+//! answer.
+
+use super::FigureError;
+use super::color::{GREY, INK, WHITE, cluster};
+use super::contexts::Contexts;
+use super::scene::{Across, Along, Canvas, Pixels, Point, Shape};
+use super::source::{Source, samples};
+use super::{Figure, FigureId, Options, Result, Table, Venue};
+use crate::store::RunDir;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::io::Cursor;
+use std::sync::Arc;
+
+/// Samples of each cluster.
+const NEAREST: usize = 4;
+/// Sides of pictures are at most so many pixels: 0.9 in at 300 dpi.
+const SIDE: u32 = 270;
+const LINES: usize = 3;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Sample {
+    id: String,
+    task: String,
+    /// From the cluster's centre, in the original space.
+    distance: f64,
+    question: String,
+    answer: String,
+    /// PNG in base64; null for text alone.
+    picture: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    cluster: usize,
+    samples: usize,
+    nearest: Vec<Sample>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ClusterSamples {
+    stage: String,
+    layer: String,
+    from_step: u64,
+    rows: Vec<Row>,
+}
+
+/// A picture as a small PNG; `None` where the sample has none or it cannot be read.
+fn picture(run: &RunDir, image: &str) -> Option<String> {
+    let path = run.path().join(image);
+    let picture = image::open(path).ok()?;
+    let larger = picture.width().max(picture.height()) > SIDE;
+    let small = if larger { picture.thumbnail(SIDE, SIDE) } else { picture };
+    let mut bytes = Vec::new();
+    small.to_rgb8().write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png).ok()?;
+    Some(STANDARD.encode(bytes))
+}
+
+fn pixels(png: &str) -> Option<Pixels> {
+    let bytes = STANDARD.decode(png).ok()?;
+    let picture = image::load_from_memory(&bytes).ok()?.to_rgba8();
+    Some(Pixels { width: picture.width() as usize, height: picture.height() as usize, rgba: picture.into_raw() })
+}
+
+impl ClusterSamples {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::ClusterSamples;
+        let contexts = Contexts::load(id, source, options, false)?;
+        let known = samples(source)?;
+        if known.is_empty() {
+            return Err(source.lacks(id, "`dataset.parquet`", "every training run"));
+        }
+        let clusters = contexts.clusters(id, source, options)?;
+        let sample = |(i, distance): (usize, f64)| {
+            let row = known.get(&contexts.ids[i]);
+            Sample {
+                id: contexts.ids[i].clone(),
+                task: contexts.tasks[i].clone(),
+                distance,
+                question: row.map(|r| r.question.clone()).unwrap_or_default(),
+                answer: row.map(|r| r.answer.clone()).unwrap_or_default(),
+                picture: row.and_then(|r| r.image.as_ref()).and_then(|image| picture(&source.run, image)),
+            }
+        };
+        let row = |c: usize| {
+            let centre = clusters.centroids().row(c);
+            let far = |i: &usize| {
+                let apart = contexts.vectors.row(*i).iter().zip(centre).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+                (*i, apart.sqrt())
+            };
+            let own = (0..contexts.ids.len()).filter(|i| clusters.labels()[*i] == c);
+            let mut own: Vec<(usize, f64)> = own.map(|i| far(&i)).collect();
+            own.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+            let count = own.len();
+            Row { cluster: c, samples: count, nearest: own.into_iter().take(NEAREST).map(sample).collect() }
+        };
+        let rows: Vec<Row> = (0..clusters.centroids().nrows()).map(row).collect();
+        if rows.iter().all(|r| r.nearest.is_empty()) {
+            let why = "no cluster has a sample".to_owned();
+            return Err(FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() });
+        }
+        let (stage, layer, from_step) = (contexts.stage, contexts.layer, contexts.from_step);
+        Ok(Self { stage, layer, from_step, rows })
+    }
+
+    /// Height of a row: a picture beside three lines of question and two of answer.
+    fn row_height(small: f64) -> f64 {
+        small * 1.15 * (LINES as f64 + 3.0) + 5.0
+    }
+
+    fn sample(canvas: &mut Canvas, sample: &Sample, from: Point, to: Point) {
+        let small = canvas.small;
+        let side = (to.1 - from.1 - 4.0).min((to.0 - from.0) * 0.42);
+        let (left, top) = (from.0, from.1 + 2.0);
+        match sample.picture.as_deref().and_then(pixels) {
+            Some(pixels) => {
+                let scale = side / pixels.width.max(pixels.height) as f64;
+                let (width, height) = (pixels.width as f64 * scale, pixels.height as f64 * scale);
+                canvas.image((left, top), (left + width, top + height), Arc::new(pixels), true);
+                canvas.outline((left, top), (left + width, top + height), GREY, 0.4);
+            }
+            None => {
+                canvas.outline((left, top), (left + side, top + side), GREY, 0.4);
+                let middle = (left + side / 2.0, top + side / 2.0);
+                canvas.text("text", middle, small, (Across::Center, Along::Middle), GREY.mix(INK, 0.5));
+            }
+        }
+        let (x, room) = (left + side + 4.0, to.0 - left - side - 8.0);
+        let mut y = top;
+        let task = canvas.fit(&sample.task.replace('_', " "), small, room);
+        canvas.text(&task, (x, y), small, (Across::Left, Along::Top), GREY.mix(INK, 0.55));
+        y += small * 1.15;
+        for line in canvas.wrap(&sample.question, small, room, LINES) {
+            canvas.text(&line, (x, y), small, (Across::Left, Along::Top), INK);
+            y += small * 1.15;
+        }
+        for line in canvas.wrap(&format!("\u{2192} {}", sample.answer), small, room, 2) {
+            canvas.text(&line, (x, y), small, (Across::Left, Along::Top), super::color::BLUE);
+            y += small * 1.15;
+        }
+    }
+}
+
+impl Figure for ClusterSamples {
+    fn size(&self, venue: Venue) -> Point {
+        (venue.full() * 72.0, self.rows.len() as f64 * Self::row_height(venue.small()) + 4.0)
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let height = Self::row_height(canvas.small);
+        let left = canvas.small * 3.4;
+        let width = (canvas.size.0 - left) / NEAREST as f64;
+        for (r, row) in self.rows.iter().enumerate() {
+            let top = 2.0 + r as f64 * height;
+            if r > 0 {
+                canvas.line(&[(0.0, top), (canvas.size.0, top)], GREY.mix(WHITE, 0.4), 0.4);
+            }
+            let middle = (left * 0.45, top + height * 0.42);
+            canvas.mark(Shape::Disc, middle, canvas.small * 0.95, INK);
+            canvas.mark(Shape::Disc, middle, canvas.small * 0.85, cluster(row.cluster));
+            canvas.mark(Shape::Disc, middle, canvas.small * 0.62, WHITE);
+            canvas.text(&row.cluster.to_string(), middle, canvas.small, (Across::Center, Along::Middle), INK);
+            let below = (middle.0, middle.1 + canvas.small * 1.25);
+            canvas.text(&format!("n={}", row.samples), below, canvas.small, (Across::Center, Along::Top), INK);
+            for (s, sample) in row.nearest.iter().enumerate() {
+                let from = ((s as f64).mul_add(width, left), top);
+                Self::sample(canvas, sample, from, (from.0 + width, top + height));
+            }
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for row in &self.rows {
+            for (rank, s) in row.nearest.iter().enumerate() {
+                let (cluster, rank) = (row.cluster.to_string(), rank.to_string());
+                let (question, answer) = (s.question.clone(), s.answer.clone());
+                rows.push([cluster, rank, s.id.clone(), s.task.clone(), s.distance.to_string(), question, answer]);
+            }
+        }
+        Table::new(["cluster", "rank", "sample", "task", "distance", "question", "answer"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "layer": self.layer, "first_step": self.from_step,
+            "nearest": "smallest distance to the cluster's centre in the original space",
+        })
+    }
+}

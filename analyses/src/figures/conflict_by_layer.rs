@@ -1,0 +1,116 @@
+//! `conflict-by-layer`: distance of the two runs of a conflict study at the end, by depth; one line a method.
+
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
+use super::color::{INK, WHITE, series};
+use super::distances::{self, Pair, methods, named, spread};
+use super::drift::layer_name;
+use super::scene::{Canvas, Point, Shape};
+use super::source::Inputs;
+use super::{Figure, FigureId, Measure, Options, Result, Table, Venue, cell};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConflictByLayer {
+    measure: Measure,
+    /// Of their last step alone.
+    pairs: Vec<Pair>,
+}
+
+impl ConflictByLayer {
+    pub(super) fn load(inputs: &Inputs, options: &Options) -> Result<Self> {
+        let pairs = distances::load(FigureId::ConflictByLayer, inputs, options, true)?;
+        Ok(Self { measure: options.measure, pairs })
+    }
+
+    fn layers(&self) -> Vec<String> {
+        let layers: BTreeSet<(i32, String)> =
+            self.pairs.iter().flat_map(|p| p.layers.iter().map(|l| (l.depth, l.name.clone()))).collect();
+        layers.into_iter().map(|l| l.1).collect()
+    }
+
+    fn at(pair: &Pair, layer: &str) -> Option<f64> {
+        let layer = pair.layers.iter().find(|l| l.name == layer)?;
+        layer.values.values().next_back().copied().flatten()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let methods = methods(&self.pairs);
+        let entry = |(i, (method, of)): (usize, &(String, Vec<&Pair>))| {
+            (named(method, of.len()), series(i).color, Mark::Marked(series(i).shape, series(i).dash))
+        };
+        methods.iter().enumerate().map(entry).collect()
+    }
+}
+
+impl Figure for ConflictByLayer {
+    fn size(&self, venue: Venue) -> Point {
+        let width = venue.column() * 72.0;
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let used = legend_height(&canvas, &self.entries(), 30.0, width - 5.0);
+        (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let layers = self.layers();
+        let values = self.pairs.iter().flat_map(|p| layers.iter().filter_map(|l| Self::at(p, l)));
+        let (_, high) = range(values, 0.06).unwrap_or((0.0, 1.0));
+        let y = (0.0, if high > 0.0 { high } else { 1.0 });
+        let left = left_room(canvas, y);
+        let right = canvas.size.0 - 5.0;
+        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 3.0;
+        let to = (right, canvas.size.1 - bottom_room(canvas));
+        let axes = Axes { from: (left, top), to, x: (-0.5, layers.len() as f64 - 0.5), y };
+        axes.y_axis(canvas, true);
+        let names: Vec<(f64, String)> = layers.iter().enumerate().map(|(i, l)| (i as f64, layer_name(l))).collect();
+        axes.names(canvas, &names, "layer");
+        let middle = (canvas.title * 0.75, f64::midpoint(top, to.1));
+        canvas.upwards(self.measure.title(), middle, canvas.title, INK);
+        for (i, (_, of)) in methods(&self.pairs).iter().enumerate() {
+            let style = series(i);
+            let means: Vec<Option<(f64, f64, f64)>> =
+                layers.iter().map(|l| spread(of.iter().filter_map(|p| Self::at(p, l)))).collect();
+            let place = |(j, m): (usize, &Option<(f64, f64, f64)>)| axes.at(j as f64, m.map_or(f64::NAN, |m| m.0));
+            let points: Vec<Point> = means.iter().enumerate().map(place).collect();
+            canvas.dashed(&points, style.color, 1.0, style.dash);
+            for (j, spread) in means.iter().enumerate() {
+                let Some((_, low, high)) = spread else { continue };
+                if of.len() > 1 {
+                    let x = j as f64;
+                    canvas.line(&[axes.at(x, *low), axes.at(x, *high)], style.color, 0.7);
+                    for pair in of {
+                        let value = Self::at(pair, &layers[j]).unwrap_or(f64::NAN);
+                        if value.is_finite() {
+                            canvas.mark(Shape::Disc, axes.at(x, value), 0.9, style.color.mix(WHITE, 0.3));
+                        }
+                    }
+                }
+            }
+            for point in points.into_iter().filter(|p| p.1.is_finite()) {
+                canvas.mark(style.shape, point, 2.7, WHITE);
+                canvas.mark(style.shape, point, 2.1, style.color);
+            }
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for pair in &self.pairs {
+            for layer in &pair.layers {
+                let Some((step, value)) = layer.values.iter().next_back() else { continue };
+                let seed = pair.seed.map_or_else(String::new, |s| s.to_string());
+                let (study, method, differ) = (pair.study.clone(), pair.method.clone(), pair.differ.clone());
+                rows.push([study, method, differ, seed, layer.name.clone(), step.to_string(), cell(*value)]);
+            }
+        }
+        Table::new(["study", "method", "runs_differ_in", "seed", "layer", "step", "distance"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "distance": self.measure.title(), "line": "mean over pairs", "bars": "smallest to largest over pairs",
+            "pairs": self.pairs.iter().map(|p| json!([p.study, p.run_a, p.run_b, p.stage])).collect::<Vec<_>>(),
+        })
+    }
+}

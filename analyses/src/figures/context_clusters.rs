@@ -1,0 +1,153 @@
+//! `context-clusters`: context vectors on their first two principal components; colour = cluster (numbered), mark =
+//! task.
+
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
+use super::color::{INK, WHITE, cluster};
+use super::contexts::Contexts;
+use super::raster;
+use super::scene::{Across, Along, Canvas, Point, Shape};
+use super::source::Source;
+use super::{Figure, FigureId, Options, Result, Table, Venue};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// More marks than this are drawn as a picture inside the axes.
+const VECTOR_MARKS: usize = 20_000;
+
+/// One sample: id, task (index), cluster, coordinates.
+type Dot = (String, usize, usize, f64, f64);
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ContextClusters {
+    stage: String,
+    layer: String,
+    from_step: u64,
+    /// Samples that there are; more than dots where some were drawn.
+    of: usize,
+    clusters: usize,
+    seed: u64,
+    inertia: f64,
+    /// Shares of the variance.
+    share: [f64; 2],
+    tasks: Vec<String>,
+    dots: Vec<Dot>,
+}
+
+impl ContextClusters {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::ContextClusters;
+        let contexts = Contexts::load(id, source, options, false)?;
+        let clusters = contexts.clusters(id, source, options)?;
+        let (plane, share) = contexts.plane(id, source)?;
+        let tasks: Vec<String> = contexts.tasks.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let task = |i: usize| tasks.iter().position(|t| *t == contexts.tasks[i]).unwrap_or(0);
+        let dot = |i: usize| (contexts.ids[i].clone(), task(i), clusters.labels()[i], plane[[i, 0]], plane[[i, 1]]);
+        Ok(Self {
+            dots: (0..contexts.ids.len()).map(dot).collect(),
+            clusters: clusters.centroids().nrows(),
+            inertia: clusters.inertia(),
+            seed: options.seed,
+            of: contexts.of,
+            stage: contexts.stage,
+            layer: contexts.layer,
+            from_step: contexts.from_step,
+            share,
+            tasks,
+        })
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let task = |(i, t): (usize, &String)| (t.replace('_', " "), INK, Mark::Alone(Shape::ALL[i % Shape::ALL.len()]));
+        self.tasks.iter().enumerate().map(task).collect()
+    }
+
+    fn key(&self) -> Vec<Entry> {
+        (0..self.clusters).map(|i| (i.to_string(), cluster(i), Mark::Alone(Shape::Disc))).collect()
+    }
+
+    fn marks(&self, canvas: &mut Canvas, axes: &Axes, radius: f64) {
+        for (_, task, of, x, y) in &self.dots {
+            canvas.mark(Shape::ALL[task % Shape::ALL.len()], axes.at(*x, *y), radius, cluster(*of));
+        }
+    }
+
+    /// The number of each cluster at the middle of its marks: what tells clusters apart besides colour.
+    fn numbers(&self, canvas: &mut Canvas, axes: &Axes) {
+        for i in 0..self.clusters {
+            let own: Vec<&Dot> = self.dots.iter().filter(|d| d.2 == i).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let mean = |of: fn(&Dot) -> f64| own.iter().map(|d| of(d)).sum::<f64>() / own.len() as f64;
+            let at = axes.at(mean(|d| d.3), mean(|d| d.4));
+            let radius = canvas.small * 0.62;
+            canvas.mark(Shape::Disc, at, radius + 0.8, INK);
+            canvas.mark(Shape::Disc, at, radius + 0.2, WHITE);
+            canvas.text(&i.to_string(), at, canvas.small, (Across::Center, Along::Middle), INK);
+        }
+    }
+
+    fn legends(&self, canvas: &mut Canvas, left: f64, right: f64) -> f64 {
+        let small = canvas.small;
+        let mut y = small * 0.75;
+        for (name, entries) in [("cluster", self.key()), ("task", self.entries())] {
+            canvas.text(name, (left, y), small, (Across::Left, Along::Middle), INK);
+            let start = left + canvas.width("cluster", small) + 6.0;
+            y += legend(canvas, &entries, (start, y), right) + 1.0;
+        }
+        y
+    }
+}
+
+impl Figure for ContextClusters {
+    fn size(&self, venue: Venue) -> Point {
+        let width = venue.column() * 72.0;
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let start = 12.0 + canvas.width("cluster", venue.small());
+        let used: f64 =
+            [self.key(), self.entries()].iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
+        (width, width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used)
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let x = range(self.dots.iter().map(|d| d.3), 0.04).unwrap_or((0.0, 1.0));
+        let y = range(self.dots.iter().map(|d| d.4), 0.04).unwrap_or((0.0, 1.0));
+        let right = canvas.size.0 - 5.0;
+        let top = self.legends(canvas, 5.0, right) - canvas.small * 0.4;
+        let left = left_room(canvas, y);
+        let axes = Axes { from: (left, top), to: (right, canvas.size.1 - bottom_room(canvas)), x, y };
+        let title = |i: usize| format!("PC {} ({:.1} % of variance)", i + 1, self.share[i] * 100.0);
+        axes.frame(canvas, &title(0), &title(1));
+        // Fewer marks may be larger.
+        let radius = (60.0 / (self.dots.len() as f64).sqrt()).clamp(0.9, 2.2);
+        if self.dots.len() > VECTOR_MARKS {
+            let size = (axes.to.0 - axes.from.0, axes.to.1 - axes.from.1);
+            let mut inner = Canvas::new(canvas.small, canvas.title, size);
+            let within = Axes { from: (0.0, 0.0), to: size, ..axes };
+            self.marks(&mut inner, &within, radius);
+            let pixels = raster::marks(size, &inner.finish().items);
+            canvas.image(axes.from, axes.to, Arc::new(pixels), false);
+        } else {
+            self.marks(canvas, &axes, radius);
+        }
+        self.numbers(canvas, &axes);
+    }
+
+    fn table(&self) -> Table {
+        let line = |(sample, task, cluster, x, y): &Dot| {
+            [sample.clone(), self.tasks[*task].clone(), cluster.to_string(), x.to_string(), y.to_string()]
+        };
+        Table::new(["sample", "task", "cluster", "pc1", "pc2"], self.dots.iter().map(line).collect())
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "layer": self.layer, "first_step": self.from_step,
+            "samples": format!("showing {} of {}", self.dots.len(), self.of),
+            "clusters": "k-means in the original space", "k": self.clusters, "seed": self.seed, "inertia": self.inertia,
+            "variance_ratio": self.share,
+        })
+    }
+}

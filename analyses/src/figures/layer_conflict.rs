@@ -1,0 +1,128 @@
+//! `layer-conflict`: share of the pairs in conflict by layer and module, with the share that is undecided.
+
+use super::axes::row_names;
+use super::color::{INK, Scale, ink_on};
+use super::drift::layer_name;
+use super::heat;
+use super::scene::{Across, Along, Canvas, Point};
+use super::source::Source;
+use super::tally::{self, Pairs};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::store::ALL;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LayerConflict {
+    stage: String,
+    mode: String,
+    space: String,
+    /// Deepest first, `all` last.
+    layers: Vec<String>,
+    /// `all` first.
+    modules: Vec<String>,
+    /// `[layer][module]`; null where the layer has no such module.
+    cells: Vec<Vec<Option<Pairs>>>,
+}
+
+impl LayerConflict {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::LayerConflict;
+        let (found, mode) = tally::load(id, source, options, None, None)?;
+        let mut modules: Vec<String> = found.cells.iter().map(|c| c.module.clone()).collect();
+        modules.sort_by_key(|m| (m != ALL, m.clone()));
+        modules.dedup();
+        // By depth, the row over all layers after them: from the deepest down, and that one at the bottom.
+        let mut layers: Vec<String> = found.cells.iter().map(|c| c.layer.clone()).collect();
+        layers.dedup();
+        let (mut layers, over_all): (Vec<String>, Vec<String>) = layers.into_iter().partition(|l| l != ALL);
+        layers.reverse();
+        layers.extend(over_all);
+        let cell = |layer: &String, module: &String| found.cell(layer, module).map(|c| Pairs::of(&c.all));
+        let cells = layers.iter().map(|l| modules.iter().map(|m| cell(l, m)).collect()).collect();
+        let space = options.space.clone();
+        Ok(Self { stage: found.stage.clone(), mode: mode.to_owned(), space, layers, modules, cells })
+    }
+
+    fn shares(&self) -> Vec<Vec<Option<f64>>> {
+        let share = |t: &Option<Pairs>| t.and_then(|t| t.share());
+        self.cells.iter().map(|row| row.iter().map(share).collect()).collect()
+    }
+
+    fn modules(&self) -> Vec<String> {
+        self.modules.iter().map(|m| m.replace('_', " ")).collect()
+    }
+
+    fn cell_width(canvas: &Canvas) -> f64 {
+        canvas.width("100 | 100", canvas.small) + 3.0
+    }
+}
+
+impl Figure for LayerConflict {
+    fn size(&self, venue: Venue) -> Point {
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
+        let needed = Self::cell_width(&canvas) * self.modules.len() as f64 + 95.0;
+        let width = 72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() };
+        (width, (self.layers.len() as f64).mul_add(venue.small() * 1.5, venue.small() * 4.6 + 4.0))
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let small = canvas.small;
+        let shares = self.shares();
+        let highest = shares.iter().flatten().flatten().fold(0.0_f64, |a, s| a.max(*s));
+        let scale = Scale::sequential(0.0, highest.max(1.0));
+        let names: Vec<String> = self.layers.iter().map(|l| layer_name(l)).collect();
+        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max);
+        let from = (widest + canvas.title * 1.4 + 5.0, 4.0);
+        let right = canvas.size.0 - heat::bar_room(canvas, scale);
+        let modules = self.modules();
+        let below = heat::column_lines(canvas, &modules, (right - from.0) / modules.len().max(1) as f64) as f64;
+        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.0));
+        heat::cells(canvas, from, to, &shares, scale);
+        let n = (self.modules.len().max(1) as f64, self.layers.len().max(1) as f64);
+        let (width, height) = ((to.0 - from.0) / n.0, (to.1 - from.1) / n.1);
+        let fits = Self::cell_width(canvas) <= width + 2.0;
+        for (r, row) in self.cells.iter().enumerate() {
+            for (c, tally) in row.iter().enumerate() {
+                let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
+                let Some(share) = tally.and_then(|t| t.share()) else {
+                    canvas.text("\u{2013}", middle, small, (Across::Center, Along::Middle), INK);
+                    continue;
+                };
+                let undecided = tally.and_then(|t| t.undecided_share()).unwrap_or(0.0);
+                let conflict = format!("{share:.0}");
+                let text = if fits { format!("{conflict} | {undecided:.0}") } else { conflict };
+                let ink = ink_on(scale.color(Some(share)));
+                canvas.text(&text, middle, small, (Across::Center, Along::Middle), ink);
+            }
+        }
+        row_names(canvas, from.0, (from.1, to.1), &names);
+        heat::column_names(canvas, (from.0, to), &modules);
+        canvas.upwards("layer", (canvas.title * 0.7, f64::midpoint(from.1, to.1)), canvas.title, INK);
+        heat::bar(canvas, (to.0, from.1), to.1, scale, "pairs in conflict (%)");
+        let pairs = self.cells.iter().flatten().flatten().map(|t| t.pairs).max().unwrap_or(0);
+        let key = if fits { "cell: % in conflict | % undecided" } else { "cell: % in conflict" };
+        let text = format!("{key}, of up to {pairs} pairs a cell");
+        let at = (4.0, canvas.size.1 - small * 1.3);
+        canvas.text(&text, at, small, (Across::Left, Along::Top), INK);
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for (layer, row) in self.layers.iter().zip(&self.cells) {
+            for (module, tally) in self.modules.iter().zip(row) {
+                let Some(t) = tally else { continue };
+                let [pairs, conflict, undecided] = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
+                rows.push([layer.clone(), module.clone(), cell(t.mean), cell(t.error), pairs, conflict, undecided]);
+            }
+        }
+        Table::new(["layer", "module", "mean_cosine", "standard_error", "pairs", "conflict", "undecided"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "mode": self.mode, "space": self.space,
+            "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
+        })
+    }
+}

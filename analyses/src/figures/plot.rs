@@ -1,0 +1,166 @@
+//! A figure with its numbers and its provenance: drawn into bytes, saved with sidecars, made again from a sidecar.
+
+use super::raster::{DPI, png, render};
+use super::scene::{Canvas, Scene};
+use super::sidecar::{self, Sidecar};
+use super::source::{Inputs, Source};
+use super::{Drawn, FigureError, FigureId, Format, Options, Read, Result, Venue, pdf, svg};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A figure, ready to be drawn.
+#[derive(Debug)]
+pub struct Plot {
+    id: FigureId,
+    /// Name of its files, without ending.
+    name: String,
+    figure: Box<dyn Drawn>,
+    data: Value,
+    provenance: Value,
+    options: Options,
+}
+
+impl Plot {
+    /// Reads what `id` needs from `inputs`: one plot of all runs together, or one plot a run that logged it.
+    ///
+    /// # Errors
+    /// No run has what the figure needs (the message says which option logs it), or one cannot be read.
+    pub fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<Vec<Self>> {
+        if id.overlays() {
+            let all: Vec<&Source> = inputs.runs.iter().collect();
+            let figure = id.load(&Read::Together(inputs), options)?;
+            return Ok(vec![Self::new(id, id.to_string(), figure.as_ref(), inputs.provenance(&all)?, options)?]);
+        }
+        let mut plots = Vec::new();
+        let mut lacking = None;
+        for source in &inputs.runs {
+            match id.load(&Read::Each(source), options) {
+                Ok(figure) => plots.push((source, figure)),
+                Err(error @ FigureError::Lacks { .. }) => lacking = lacking.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if plots.is_empty() {
+            return Err(lacking.unwrap_or_else(|| inputs.nothing(id)));
+        }
+        let alone = plots.len() == 1;
+        let named = |label: &str| if alone { id.to_string() } else { format!("{id}--{}", file_name(label)) };
+        let plot = |(source, figure): (&Source, Box<dyn Drawn>)| {
+            let provenance = inputs.provenance(&[source])?;
+            Self::new(id, named(&source.label), figure.as_ref(), provenance, options)
+        };
+        plots.into_iter().map(plot).collect()
+    }
+
+    /// The figure that a sidecar (`<id>.json`) describes, and the command that it names.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no sidecar of a known figure.
+    pub fn from_sidecar(path: &Path) -> Result<(Self, Sidecar)> {
+        let sidecar = Sidecar::read(path)?;
+        let id: FigureId = sidecar.figure.parse()?;
+        let wrong = |e: serde_json::Error| FigureError::Sidecar { why: e.to_string(), path: path.to_owned() };
+        let mut data = sidecar.data.clone();
+        sidecar::canonical(&mut data);
+        let figure = id.parse(data.clone()).map_err(wrong)?;
+        let (name, provenance, options) = (sidecar.name.clone(), sidecar.provenance.clone(), sidecar.options.clone());
+        Ok((Self { id, name, figure, data, provenance, options }, sidecar))
+    }
+
+    fn new(id: FigureId, name: String, figure: &dyn Drawn, provenance: Value, options: &Options) -> Result<Self> {
+        let failed = |e: serde_json::Error| FigureError::Draw { figure: id.to_string(), why: e.to_string() };
+        let mut data = figure.data().map_err(failed)?;
+        // Drawn from the very numbers that the sidecar holds, so that it gives the same figure again.
+        sidecar::canonical(&mut data);
+        let figure = id.parse(data.clone()).map_err(failed)?;
+        Ok(Self { id, name, figure, data, provenance, options: options.clone() })
+    }
+
+    /// Which figure it is.
+    #[must_use]
+    pub fn id(&self) -> FigureId {
+        self.id
+    }
+
+    /// Name of its files, without ending.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Width and height in points (1/72 in) at `venue`.
+    #[must_use]
+    pub fn size(&self, venue: Venue) -> (f64, f64) {
+        self.figure.size(venue)
+    }
+
+    pub(super) fn scene(&self, venue: Venue) -> Scene {
+        let mut canvas = Canvas::new(venue.small(), venue.font_size(), self.figure.size(venue));
+        self.figure.draw(&mut canvas);
+        canvas.finish()
+    }
+
+    /// The figure as a file's bytes; the same figure gives the same bytes.
+    ///
+    /// # Errors
+    /// An encoder failed.
+    pub fn draw(&self, venue: Venue, format: Format) -> Result<Vec<u8>> {
+        encode(&self.scene(venue), &self.name, format)
+            .map_err(|why| FigureError::Draw { figure: self.id.to_string(), why })
+    }
+
+    /// The plotted numbers as CSV.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        sidecar::csv(&self.figure.table())
+    }
+
+    /// The JSON that the figure can be drawn again from.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn json(&self, venue: Venue, command: &[String]) -> Result<String> {
+        let sidecar = Sidecar {
+            figure: self.id.to_string(),
+            name: self.name.clone(),
+            venue: venue.to_string(),
+            command: command.to_vec(),
+            program: concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned(),
+            options: self.options.clone(),
+            provenance: self.provenance.clone(),
+            notes: self.figure.notes(),
+            csv_sha256: super::source::sha256(self.csv().as_bytes()),
+            data: self.data.clone(),
+        };
+        sidecar.text(&self.name)
+    }
+
+    /// Writes the figure and its sidecars into the folder `out` and names the files.
+    ///
+    /// # Errors
+    /// An encoder failed, or a file cannot be written.
+    pub fn save(&self, venue: Venue, formats: &[Format], out: &Path, command: &[String]) -> Result<Vec<PathBuf>> {
+        let scene = self.scene(venue);
+        let mut files = Vec::new();
+        for format in formats {
+            let failed = |why| FigureError::Draw { figure: self.id.to_string(), why };
+            files.push((format.extension(), encode(&scene, &self.name, *format).map_err(failed)?));
+        }
+        files.push(("csv", self.csv().into_bytes()));
+        files.push(("json", self.json(venue, command)?.into_bytes()));
+        sidecar::write(out, &self.name, files)
+    }
+}
+
+pub(super) fn encode(scene: &Scene, title: &str, format: Format) -> std::result::Result<Vec<u8>, String> {
+    match format {
+        Format::Svg => svg::svg(scene, title),
+        Format::Pdf => pdf::pdf(scene, title),
+        Format::Png => png(&render(scene, DPI), Some(DPI)),
+    }
+}
+
+/// A label that may stand in a file name.
+fn file_name(label: &str) -> String {
+    label.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}

@@ -1,0 +1,161 @@
+//! `routing-context`: similarity of the routing of two samples against similarity of their contexts: density of pairs,
+//! Pearson's r and its interval.
+
+use super::axes::{Axes, bottom_room, left_room};
+use super::color::{INK, Scale};
+use super::contexts::Contexts;
+use super::heat;
+use super::scene::{Across, Along, Canvas, Point};
+use super::source::Source;
+use super::{Figure, FigureId, Options, Result, Table, Venue};
+use crate::stats::{Stream, cosine, quantiles};
+use crate::store::option_that_logs;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Cells along each side.
+const CELLS: usize = 44;
+/// Random pairs.
+const PAIRS: usize = 20_000;
+const RESAMPLES: usize = 200;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RoutingContext {
+    stage: String,
+    layer: String,
+    from_step: u64,
+    samples: usize,
+    pairs: usize,
+    r: f64,
+    low: f64,
+    high: f64,
+    /// Range of the contexts' similarity.
+    x: (f64, f64),
+    /// Range of the routings' similarity.
+    y: (f64, f64),
+    /// Pairs by cell, rows from below.
+    counts: Vec<Vec<u64>>,
+}
+
+/// Pearson's correlation of weighted pairs; `None` where a side is constant.
+fn weighted(xs: &[f64], ys: &[f64], weight: impl Fn(usize) -> f64) -> Option<f64> {
+    let sum = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(|i| weight(i) * of(i)).sum::<f64>();
+    let total = sum(&|_| 1.0);
+    let (mx, my) = (sum(&|i| xs[i]) / total, sum(&|i| ys[i]) / total);
+    let xy = sum(&|i| (xs[i] - mx) * (ys[i] - my));
+    let (xx, yy) = (sum(&|i| (xs[i] - mx).powi(2)), sum(&|i| (ys[i] - my).powi(2)));
+    let r = xy / (xx * yy).sqrt();
+    r.is_finite().then(|| r.clamp(-1.0, 1.0))
+}
+
+fn bounds(values: &[f64]) -> (f64, f64) {
+    let (low, high) = super::axes::range(values.iter().copied(), 0.0).unwrap_or((0.0, 1.0));
+    if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
+}
+
+impl RoutingContext {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::RoutingContext;
+        let contexts = Contexts::load(id, source, options, true)?;
+        let routing = || source.lacks(id, "`routing` at the steps of `contexts`", option_that_logs("routing"));
+        let weights = contexts.weights.as_ref().ok_or_else(routing)?;
+        let n = contexts.ids.len();
+        let rows: Vec<Vec<f64>> = contexts.vectors.rows().into_iter().map(|r| r.to_vec()).collect();
+        let mut stream = Stream::new(options.seed);
+        let (mut drawn, mut xs, mut ys) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            let (a, b) = (stream.below(n), stream.below(n));
+            if a == b {
+                continue;
+            }
+            if let (Some(x), Some(y)) = (cosine(&rows[a], &rows[b]), cosine(&weights[a], &weights[b])) {
+                drawn.push((a, b));
+                xs.push(x);
+                ys.push(y);
+            }
+        }
+        let data = |why: &str| super::FigureError::Data {
+            figure: id.to_string(),
+            why: why.to_owned(),
+            path: source.run.path().to_owned(),
+        };
+        let alike = || data("contexts or routing weights of all samples are alike");
+        let estimate = weighted(&xs, &ys, |_| 1.0).ok_or_else(alike)?;
+        // Pairs share samples, so samples are drawn again, not pairs: a pair counts as often as both its samples came.
+        let resampled: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|_| {
+                let mut times = vec![0_u32; n];
+                (0..n).for_each(|_| times[stream.below(n)] += 1);
+                weighted(&xs, &ys, |i| f64::from(times[drawn[i].0] * times[drawn[i].1]))
+            })
+            .collect();
+        let ends = quantiles(&resampled, &[0.025, 0.975]).ok_or_else(alike)?;
+        let (low, high) = (ends[0], ends[1]);
+        let (x, y) = (bounds(&xs), bounds(&ys));
+        let mut counts = vec![vec![0; CELLS]; CELLS];
+        let place = |v: f64, (low, high): (f64, f64)| {
+            (((v - low) / (high - low) * CELLS as f64).floor().max(0.0) as usize).min(CELLS - 1)
+        };
+        xs.iter().zip(&ys).for_each(|(a, b)| counts[place(*b, y)][place(*a, x)] += 1);
+        let (stage, layer, from_step) = (contexts.stage, contexts.layer, contexts.from_step);
+        Ok(Self { stage, layer, from_step, samples: n, pairs: xs.len(), r: estimate, low, high, x, y, counts })
+    }
+
+    /// Densities span orders of magnitude: the scale is that of logarithms.
+    fn scale(&self) -> Scale {
+        let most = self.counts.iter().flatten().copied().max().unwrap_or(1).max(10);
+        Scale::sequential(0.0, (most as f64).log10())
+    }
+}
+
+impl Figure for RoutingContext {
+    fn size(&self, venue: Venue) -> Point {
+        (venue.column() * 72.0, venue.column() * 72.0 * if venue.column() > 4.5 { 0.55 } else { 0.72 })
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let scale = self.scale();
+        let left = left_room(canvas, self.y);
+        let top = canvas.small * 1.6;
+        let to = (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - bottom_room(canvas));
+        let axes = Axes { from: (left, top), to, x: self.x, y: self.y };
+        axes.frame(canvas, "context similarity (cosine)", "routing similarity (cosine)");
+        let step = |(low, high): (f64, f64)| (high - low) / CELLS as f64;
+        for (r, row) in self.counts.iter().enumerate() {
+            for (c, count) in row.iter().enumerate().filter(|(_, n)| **n > 0) {
+                let corner = |c: usize, r: usize| {
+                    axes.at((c as f64).mul_add(step(self.x), self.x.0), (r as f64).mul_add(step(self.y), self.y.0))
+                };
+                let color = scale.color(Some((*count as f64).log10()));
+                canvas.rect(corner(c, r + 1), corner(c + 1, r), color);
+            }
+        }
+        let text = format!("r = {:.2} [{:.2}, {:.2}], {} pairs", self.r, self.low, self.high, self.pairs);
+        let text = text.replace('-', "\u{2212}");
+        canvas.text(&text, (left, canvas.small * 0.75), canvas.small, (Across::Left, Along::Middle), INK);
+        canvas.line(&[axes.from, (axes.from.0, to.1), to], INK, 0.6);
+        heat::bar(canvas, (to.0, top), to.1, scale, "pairs (log10)");
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        let middle = |i: usize, (low, high): (f64, f64)| low + (high - low) * (i as f64 + 0.5) / CELLS as f64;
+        for (r, row) in self.counts.iter().enumerate() {
+            rows.extend(
+                row.iter()
+                    .enumerate()
+                    .filter(|(_, n)| **n > 0)
+                    .map(|(c, n)| [middle(c, self.x).to_string(), middle(r, self.y).to_string(), n.to_string()]),
+            );
+        }
+        Table::new(["context_similarity", "routing_similarity", "pairs"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "layer": self.layer, "first_step": self.from_step, "samples": self.samples,
+            "pairs": self.pairs, "pearson_r": self.r, "interval_95": [self.low, self.high], "interval": "bootstrap over samples",
+            "similarity": "cosine of context vectors, cosine of routing weights",
+        })
+    }
+}

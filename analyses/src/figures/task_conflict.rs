@@ -1,0 +1,162 @@
+//! `task-conflict`: mean cosine between the gradients of samples of two tasks; the share of pairs in conflict, the share
+//! that is undecided and the number of pairs in the cells.
+
+use super::axes::row_names;
+use super::color::{INK, Scale, ink_on};
+use super::heat;
+use super::scene::{Across, Along, Canvas, Point};
+use super::source::Source;
+use super::tally::{self, Pairs};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::store::{ALL, option_that_logs};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TaskConflict {
+    stage: String,
+    mode: String,
+    space: String,
+    layer: String,
+    tasks: Vec<String>,
+    /// `[task][task]`, symmetric.
+    cells: Vec<Vec<Pairs>>,
+    all: Pairs,
+    /// How much longer sketches would have to be, where most pairs are undecided.
+    longer: Option<usize>,
+    /// Pairs with a sample that has no task.
+    unlabelled: u64,
+}
+
+impl TaskConflict {
+    pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
+        let id = FigureId::TaskConflict;
+        let layer = options.layer.clone().unwrap_or_else(|| ALL.to_owned());
+        let (found, mode) = tally::load(id, source, options, Some(&layer), Some(ALL))?;
+        let Some(cell) = found.cell(&layer, ALL) else {
+            return Err(source.lacks(id, &format!("`pairs` of layer {layer}"), option_that_logs("pairs")));
+        };
+        let n = found.labels.len();
+        Ok(Self {
+            tasks: found.labels.to_vec(),
+            cells: (0..n).map(|a| (0..n).map(|b| Pairs::of(cell.matrix.get(a, b))).collect()).collect(),
+            all: Pairs::of(&cell.all),
+            longer: tally::longer(&cell.all),
+            unlabelled: found.unlabelled,
+            mode: mode.to_owned(),
+            space: options.space.clone(),
+            stage: found.stage,
+            layer,
+        })
+    }
+
+    fn means(&self) -> Vec<Vec<Option<f64>>> {
+        self.cells.iter().map(|row| row.iter().map(|t| t.mean).collect()).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tasks.iter().map(|t| t.replace('_', " ")).collect()
+    }
+
+    /// Three lines of text a cell.
+    fn texts(tally: &Pairs) -> [String; 3] {
+        let percent = |share: Option<f64>| share.map_or_else(|| "\u{2013}".to_owned(), |s| format!("{s:.0}"));
+        let mean = tally.mean.map_or_else(|| "\u{2013}".to_owned(), |m| format!("{m:.2}").replace('-', "\u{2212}"));
+        [mean, format!("{} | {} %", percent(tally.share()), percent(tally.undecided_share())), count(tally.pairs)]
+    }
+
+    fn cell_width(canvas: &Canvas) -> f64 {
+        canvas.width("100 | 100 %", canvas.small) + 3.0
+    }
+
+    fn width(&self, venue: Venue) -> f64 {
+        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
+        let names = self.names().iter().map(|n| canvas.width(n, venue.small())).fold(0.0, f64::max);
+        let needed = names + 55.0 + Self::cell_width(&canvas) * self.tasks.len() as f64;
+        72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() }
+    }
+}
+
+/// 12,345 pairs are `12k`.
+fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{}k", n / 1000),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
+}
+
+impl Figure for TaskConflict {
+    fn size(&self, venue: Venue) -> Point {
+        let rows = self.tasks.len() as f64 * venue.small() * 3.6;
+        (self.width(venue), rows + venue.small() * 5.2)
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let small = canvas.small;
+        let means = self.means();
+        let scale = Scale::diverging(means.iter().flatten().flatten().copied());
+        let names = self.names();
+        let n = self.tasks.len().max(1) as f64;
+        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max).min(canvas.size.0 * 0.3);
+        let from = (widest + 7.0, 4.0);
+        let right = canvas.size.0 - heat::bar_room(canvas, scale);
+        let below = heat::column_lines(canvas, &names, (right - from.0) / n) as f64;
+        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.9));
+        heat::cells(canvas, from, to, &means, scale);
+        let (width, height) = ((to.0 - from.0) / n, (to.1 - from.1) / n);
+        let fits = Self::cell_width(canvas) <= width + 2.0;
+        for (r, row) in self.cells.iter().enumerate() {
+            for (c, tally) in row.iter().enumerate() {
+                let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
+                let ink = ink_on(scale.color(tally.mean));
+                let [mean, shares, pairs] = Self::texts(tally);
+                let lines = if fits { vec![mean, shares, pairs] } else { vec![mean] };
+                for (i, text) in lines.iter().enumerate() {
+                    let y = middle.1 + (i as f64 - (lines.len() as f64 - 1.0) / 2.0) * small * 1.08;
+                    canvas.text(text, (middle.0, y), small, (Across::Center, Along::Middle), ink);
+                }
+            }
+        }
+        let rows: Vec<String> = names.iter().map(|t| canvas.fit(t, small, canvas.size.0 * 0.3)).collect();
+        row_names(canvas, from.0, (from.1, to.1), &rows);
+        heat::column_names(canvas, (from.0, to), &names);
+        heat::bar(canvas, (to.0, from.1), to.1, scale, "mean cosine");
+        let key = if fits { "cell: mean cosine; % in conflict | % undecided; pairs" } else { "cell: mean cosine" };
+        let share = |s: Option<f64>| s.unwrap_or(0.0);
+        let all = format!(
+            "all: {:.0} % in conflict, {:.0} % undecided, {} pairs",
+            share(self.all.share()),
+            share(self.all.undecided_share()),
+            count(self.all.pairs)
+        );
+        let longer = self.longer.map_or_else(String::new, |f| format!("; sketches {f} times as long would decide"));
+        let both = format!("{key}. {all}{longer}");
+        let lines = canvas.wrap(&both, small, canvas.size.0 - 8.0, 2);
+        for (i, line) in lines.iter().enumerate() {
+            let y = canvas.size.1 - small * 1.15 * (lines.len() - i) as f64;
+            canvas.text(line, (4.0, y), small, (Across::Left, Along::Top), INK);
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut rows = Vec::new();
+        for (a, row) in self.tasks.iter().zip(&self.cells) {
+            rows.extend(self.tasks.iter().zip(row).map(|(b, t)| {
+                let counts = [t.pairs, t.conflict, t.undecided].map(|n| n.to_string());
+                let [pairs, conflict, undecided] = counts;
+                [a.clone(), b.clone(), cell(t.mean), cell(t.error), pairs, conflict, undecided]
+            }));
+        }
+        Table::new(["task_a", "task_b", "mean_cosine", "standard_error", "pairs", "conflict", "undecided"], rows)
+    }
+
+    fn notes(&self) -> Value {
+        json!({
+            "stage": self.stage, "layer": self.layer, "mode": self.mode, "space": self.space,
+            "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
+            "percent_in_conflict": self.all.share(), "percent_undecided": self.all.undecided_share(), "pairs": self.all.pairs,
+            "pairs_without_a_task": self.unlabelled, "sketches_this_many_times_as_long_would_decide": self.longer,
+        })
+    }
+}

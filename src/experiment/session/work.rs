@@ -1,0 +1,204 @@
+//! What the stages of a run share, and what one stage's trainer is made of.
+
+use super::base_cache::BaseCache;
+use super::error::SessionError;
+use super::held_out::HeldOutSet;
+use super::setup::Setup;
+use super::{Session, device, records};
+use crate::config::Recipe;
+use crate::config::model::TextMethod;
+use crate::config::train::Stage;
+use crate::data::{Dataset, Order, Paired, Sampler};
+use crate::eval::Examiner;
+use crate::models::mllm::Mllm;
+use crate::models::save::config_json;
+use crate::models::source::open_source;
+use crate::nn::{MapSource, ParamStore, TensorSource};
+use crate::train::checkpoint::{CheckpointDir, Loaded};
+use crate::train::hook::Hook;
+use crate::train::{LoaderSource, MllmStep, StagePlan, StepModel, Trainer};
+use candle_core::Device;
+use covft_analyses::store::DroppedSample;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the stages share, read and checked before the first step.
+#[derive(Debug)]
+pub(in crate::experiment) struct Work {
+    device: Device,
+    pub(in crate::experiment) setup: Setup,
+    source: Box<dyn TensorSource>,
+    datasets: Vec<StageData>,
+    /// Optimiser steps of each stage.
+    lengths: Vec<u64>,
+    bases: BaseCache,
+}
+
+/// The training samples of a stage.
+#[derive(Debug)]
+struct StageData {
+    samples: Dataset,
+    /// Where the stage takes only samples with a partner.
+    paired: Option<Paired>,
+}
+
+/// What one stage's trainer borrows.
+#[derive(Debug)]
+pub(in crate::experiment) struct Parts {
+    plan: StagePlan,
+    model: MllmStep,
+    batches: LoaderSource,
+    held_out: Option<Examiner<HeldOutSet>>,
+    saver: CheckpointDir,
+}
+
+impl Session {
+    /// Reads and checks everything that the recipe names.
+    pub(in crate::experiment) fn prepare(&self) -> Result<Work, SessionError> {
+        let recipe = &self.recipe;
+        let device = device::open(recipe)?;
+        let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
+        let source = open_source(&setup.model)?;
+        let datasets: Vec<StageData> =
+            self.stages.iter().map(|stage| StageData::new(stage, &setup.train)).collect::<Result<_, _>>()?;
+        let steps = |(stage, data): (&Stage, &StageData)| {
+            let sampler = Sampler::new(data.samples.len(), stage.batch_size, stage.accumulation, 0, Order::Sequential);
+            stage.length.steps(sampler.steps_per_epoch())
+        };
+        let lengths = self.stages.iter().zip(&datasets).map(steps).collect();
+        Ok(Work { device, setup, source, datasets, lengths, bases: BaseCache::new(recipe, &self.stages) })
+    }
+
+    /// Builds stage `index` upon `handed`, or upon the checkpoint to go on from, or upon the recipe's weights.
+    pub(in crate::experiment) fn parts(
+        &self,
+        work: &Work,
+        index: usize,
+        handed: Option<MapSource>,
+    ) -> Result<Parts, SessionError> {
+        let (stage, data) = (&self.stages[index], &self.recipe.data);
+        let seed = stage.seed.unwrap_or(self.recipe.seed);
+        let plan = StagePlan {
+            stage: stage.clone(),
+            index,
+            steps: work.lengths[index],
+            steps_before: work.lengths[..index].iter().sum(),
+            steps_in_run: work.lengths.iter().sum(),
+            seed,
+            stop_after: self.stop_after,
+            stop: Arc::clone(&self.stop),
+        };
+        let setup = &work.setup;
+        let tasks = if stage.tuning.text == TextMethod::Tasks { setup.tasks.names().len() } else { 0 };
+        let begin = self.from.as_ref().map_or(work.source.as_ref(), |from| &from.model as &dyn TensorSource);
+        let from = handed.as_ref().map_or(begin, |handed| handed);
+        let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, seed, &work.device, tasks)?;
+        // What the stage before left is let go as soon as it is in the model.
+        drop(handed);
+        model.set_max_length(data.max_length);
+        let model = MllmStep::new(model, params, work.device.clone()).computing_in(device::compute(&self.recipe));
+        let samples = &work.datasets[index].samples;
+        let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));
+        let batches = LoaderSource::new(samples.clone(), sampler, data.workers, data.prefetch);
+        let held_out = setup.val.as_ref().map(|val| {
+            let end = stage.generate_at_end.unwrap_or(val.len());
+            let generate = stage.generate_samples.map_or([0, 0], |on_the_way| [on_the_way, end]);
+            Examiner(HeldOutSet::new(val, stage.eval_samples, generate, stage.batch_size, data.workers))
+        });
+        Ok(Parts { plan, model, batches, held_out, saver: self.checkpoints(stage, setup)? })
+    }
+
+    fn checkpoints(&self, stage: &Stage, setup: &Setup) -> Result<CheckpointDir, SessionError> {
+        let config = config_json(&setup.model, &stage.tuning, &setup.shapes);
+        let config = serde_json::to_vec_pretty(&config).expect("a JSON value is JSON");
+        let mut dir = CheckpointDir::open(self.dir.checkpoints())?
+            .with_file("config.json", config)
+            .with_file("recipe.toml", self.recipe.to_toml().into_bytes());
+        for (name, path) in ["tokenizer.json", "context_tokenizer.json"].into_iter().zip(&setup.tokenizer_files) {
+            dir = dir.with_file(name, records::tokenizer_bytes(name, path)?);
+        }
+        Ok(dir)
+    }
+
+    fn sampler(&self, stage: &Stage, dataset: &Dataset, seed: u64) -> Sampler {
+        let order = if self.recipe.data.group_by_modality_length {
+            Order::Grouped(dataset.modality_lengths().into())
+        } else {
+            Order::Shuffled
+        };
+        Sampler::new(dataset.len(), stage.batch_size, stage.accumulation, seed, order)
+    }
+}
+
+impl Work {
+    /// Where the end of stage `index` is kept, and its values; `None` if it is not.
+    pub(in crate::experiment) fn base(&self, index: usize) -> Result<Option<(PathBuf, MapSource)>, SessionError> {
+        let Some(base) = self.bases.get(index) else { return Ok(None) };
+        Ok(base.load()?.map(|tensors| (base.path().to_path_buf(), tensors)))
+    }
+
+    /// Keeps the end of stage `index` where the recipe says so.
+    pub(super) fn keep(&self, index: usize, params: &ParamStore) -> Result<(), SessionError> {
+        self.bases.get(index).map_or(Ok(()), |base| base.save(params))
+    }
+
+    /// What the samples of stage `index` are about, in order, where it takes only samples with a partner.
+    pub(in crate::experiment) fn paired(&self, index: usize) -> Option<&Paired> {
+        self.datasets[index].paired.as_ref()
+    }
+
+    /// Samples that stages leave out for want of a partner.
+    pub(super) fn without_partner(&self) -> impl Iterator<Item = DroppedSample> {
+        let paired = self.datasets.iter().filter_map(|data| data.paired.as_ref());
+        let why = "no partner of the same picture and object (paired_with)";
+        paired.flat_map(|p| &p.left_out).map(|id| DroppedSample { sample: id.to_string(), why: why.to_owned() })
+    }
+}
+
+/// Whether every stage of `recipe` has samples, and partners where it wants them.
+pub(in crate::experiment) fn check_samples(recipe: &Recipe) -> Result<(), SessionError> {
+    let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
+    super::checked(recipe).iter().try_for_each(|stage| StageData::new(stage, &setup.train).map(drop))
+}
+
+impl StageData {
+    fn new(stage: &Stage, train: &Dataset) -> Result<Self, SessionError> {
+        let Some(tasks) = &stage.tasks else { return Ok(Self { samples: train.clone(), paired: None }) };
+        let (name, named) = (stage.name.clone(), tasks.join(", "));
+        let samples = train.of_tasks(tasks);
+        if samples.is_empty() {
+            return Err(SessionError::NoSamples { stage: name, tasks: named });
+        }
+        let Some(with) = &stage.paired_with else { return Ok(Self { samples, paired: None }) };
+        let paired = train.paired(tasks, with)?;
+        if paired.samples.is_empty() {
+            return Err(SessionError::NoPairs { stage: name, tasks: named, with: with.join(", ") });
+        }
+        Ok(Self { samples: paired.samples.clone(), paired: Some(paired) })
+    }
+}
+
+impl Parts {
+    /// A trainer of the stage with `hooks`, from its beginning or from a checkpoint within it.
+    pub(in crate::experiment) fn trainer<'a>(
+        &'a mut self,
+        hooks: impl IntoIterator<Item = &'a mut dyn Hook>,
+        resuming: Option<&Loaded>,
+    ) -> Result<Trainer<'a, MllmStep, LoaderSource>, SessionError> {
+        let mut trainer = Trainer::new(&self.plan, &self.model, &mut self.batches)?.with_saver(&mut self.saver);
+        if let Some(examiner) = &mut self.held_out {
+            trainer = trainer.with_evaluator(examiner);
+        }
+        for hook in hooks {
+            trainer = trainer.with_hook(hook);
+        }
+        Ok(match resuming {
+            Some(loaded) => trainer.resume(loaded)?,
+            None => trainer,
+        })
+    }
+
+    pub(super) fn params(&self) -> &ParamStore {
+        self.model.params()
+    }
+}

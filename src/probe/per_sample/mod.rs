@@ -1,0 +1,224 @@
+//! Gradients of single samples, without a second backward pass: sketched, or exact at chosen steps, and what they say of
+//! each other: inner products, cosines, alignment, noise.
+//!
+//! A gradient is of the sample's share of the step's loss, before clipping, over all micro-batches of the step. A sample
+//! without an image has none, even though a blank image ran in its place.
+
+pub mod oracle;
+mod projections;
+mod rows;
+mod statistics;
+mod step;
+mod student;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod training_tests;
+mod units;
+
+pub(super) use rows::Rows;
+
+use super::error::ProbeError;
+use super::space::Space;
+use crate::config::probe::ProbeConfig;
+use crate::config::schedule::Schedule;
+use crate::nn::{ParamStore, Part};
+use crate::ops::{BackwardObserver, Place};
+use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
+use projections::Projections;
+use rows::Common;
+use statistics::CellId;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use step::{Pass, Shared, StepSums};
+use units::Unit;
+
+type Result<T> = std::result::Result<T, ProbeError>;
+
+/// Seed of the projections: two runs of a study project alike.
+const SEED: u64 = 0;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) spaces: Vec<Space>,
+    /// Modules as the spaces name them; all if empty.
+    pub(super) modules: Vec<String>,
+    pub(super) k: usize,
+    /// Whether an encoder of which nothing trains runs backward.
+    pub(super) frozen_encoder: bool,
+    /// Whether the sketches themselves are recorded.
+    pub(super) keeps_sketches: bool,
+}
+
+impl Plan {
+    fn wants(&self, place: Place, trains: bool) -> bool {
+        self.spaces.iter().filter_map(|space| space.module(place, trains)).any(|module| self.counts(module))
+    }
+
+    fn counts(&self, module: &str) -> bool {
+        self.modules.is_empty() || self.modules.iter().any(|wanted| wanted == module)
+    }
+}
+
+/// The probe of one stage.
+#[derive(Debug)]
+pub(super) struct PerSample {
+    plan: Plan,
+    every: Schedule,
+    sketches: bool,
+    exact_steps: BTreeSet<u64>,
+    projections: Arc<Mutex<Projections>>,
+    /// Trained parameters that a backward pass must show.
+    expected: Vec<String>,
+    blocks: usize,
+    checked: bool,
+    current: Option<Current>,
+}
+
+/// The step under way.
+#[derive(Debug)]
+struct Current {
+    step: u64,
+    samples: Vec<SampleInfo>,
+    shared: Arc<Shared>,
+}
+
+impl PerSample {
+    /// The probe for a stage; `None` where nothing is to be measured: gradients are not logged, or nothing in the encoder
+    /// trains and its virtual gradients are not asked for.
+    pub(super) fn new(config: &ProbeConfig, view: &StageView<'_>, blocks: usize) -> Option<Self> {
+        let wanted = config.log_grads && (config.sample_sketches || !config.exact_steps.is_empty());
+        let trains = trained(view.params).next().is_some();
+        if !wanted || !(trains || config.virtual_frozen) {
+            return None;
+        }
+        let plan = Plan {
+            spaces: if trains { config.sample_spaces.clone() } else { vec![Space::Shared] },
+            modules: config.sample_modules.clone(),
+            k: config.sketch_k.rows(),
+            frozen_encoder: !trains,
+            keeps_sketches: config.sample_gradients,
+        };
+        let shown = |name: &(String, &'static str)| plan.spaces.contains(&Space::Trainable) && plan.counts(name.1);
+        let expected = trained(view.params).filter(shown).map(|(name, _)| name).collect();
+        let projections = Arc::new(Mutex::new(Projections::new(SEED, plan.k)));
+        let exact_steps = config.exact_steps.iter().copied().collect();
+        let (every, sketches) = (config.samples_every.clone(), config.sample_sketches);
+        Some(Self { plan, every, sketches, exact_steps, projections, expected, blocks, checked: false, current: None })
+    }
+
+    /// Whether a step is sketched, and whether it is computed exactly.
+    fn due(&self, step: u64) -> (bool, bool) {
+        (self.sketches && self.every.has(step), self.exact_steps.contains(&step))
+    }
+
+    /// Who watches a micro-batch, at the steps that are measured.
+    pub(super) fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        let step = view.at.step;
+        let (sketched, exact) = self.due(step);
+        if !sketched && !exact {
+            return None;
+        }
+        if view.micro == 0 {
+            let (plan, projections) = (self.plan.clone(), self.projections.clone());
+            let shared = Arc::new(Shared { plan, sketched, exact, projections, sums: Mutex::default() });
+            self.current = Some(Current { step, samples: Vec::new(), shared });
+        }
+        let current = self.current.as_mut().filter(|current| current.step == step)?;
+        let first = current.samples.len();
+        current.samples.extend_from_slice(view.samples);
+        Some(Arc::new(Pass { shared: current.shared.clone(), first, samples: view.samples.len() }))
+    }
+
+    /// The rows of the step that is over, and the time that its observers took; `None` for a step that was not measured.
+    ///
+    /// # Errors
+    /// A trained parameter was not seen, or not for every sample.
+    pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<(Rows, Duration)>> {
+        let (sketched, exact) = self.due(at.step);
+        if !sketched && !exact {
+            return Ok(None);
+        }
+        let Some(current) = self.current.take().filter(|current| current.step == at.step) else {
+            let reason = "no backward pass was watched".to_owned();
+            return Err(ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step });
+        };
+        let sums = current.shared.take();
+        self.check(&sums, &current.samples, at)?;
+        let keep: Vec<usize> =
+            current.samples.iter().enumerate().filter(|(_, s)| s.has_image).map(|(i, _)| i).collect();
+        let mut rows = Rows::default();
+        for &space in &self.plan.spaces {
+            let common = |mode| Common { at, blocks: self.blocks, space, mode, samples: &current.samples, keep: &keep };
+            if current.shared.sketched {
+                let units =
+                    self.push(common("sketch"), units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
+                if self.plan.keeps_sketches {
+                    let cells = statistics::cells(&units, keep.len());
+                    for layer in units::layers(&sums, space, self.plan.k, &keep, SEED) {
+                        if let Some(cell) = cells.get(&CellId { layer: Some(layer.layer), module: None }) {
+                            common("sketch").sketches(&layer, cell, &mut rows);
+                        }
+                    }
+                }
+            }
+            if current.shared.exact {
+                self.push(common("exact"), units::exact(&sums, space, &keep), &mut rows);
+            }
+        }
+        Ok(Some((rows, sums.spent())))
+    }
+
+    /// Adds the rows of every cell, and says where numbers are not finite.
+    fn push(&self, common: Common<'_>, mut units: Vec<Unit>, rows: &mut Rows) -> Vec<Unit> {
+        units.retain(|unit| self.plan.counts(unit.module));
+        for unit in &units {
+            if let Some(i) = (0..common.keep.len()).find(|i| !unit.dots[i * common.keep.len() + i].is_finite()) {
+                let sample = &common.samples[common.keep[i]].id;
+                tracing::warn!(
+                    "stage {}, step {}: the gradient of sample {sample} is not finite in layer {}, module {}",
+                    common.at.stage,
+                    common.at.step,
+                    unit.layer,
+                    unit.module
+                );
+            }
+        }
+        for (id, cell) in statistics::cells(&units, common.keep.len()) {
+            common.push(id, &cell, rows);
+        }
+        units
+    }
+
+    /// A probe that sees nothing would leave a hole that is found weeks later.
+    fn check(&mut self, sums: &StepSums, samples: &[SampleInfo], at: StepId<'_>) -> Result<()> {
+        let fault = |reason: String| ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step };
+        if let Some(reason) = &sums.fault {
+            return Err(fault(reason.clone()));
+        }
+        if self.checked {
+            return Ok(());
+        }
+        let counts = sums.linears.iter().map(|(id, w)| (&id.name, w.samples));
+        let counts: Vec<_> = counts.chain(sums.vectors.iter().map(|(id, w)| (&id.name, w.samples))).collect();
+        if let Some((name, seen)) = counts.iter().find(|(_, seen)| *seen != samples.len()) {
+            return Err(fault(format!("{name} was seen with {seen} of {} samples", samples.len())));
+        }
+        if let Some(name) = self.expected.iter().find(|name| !counts.iter().any(|(seen, _)| seen == name)) {
+            return Err(fault(format!("{name} trains, but no backward pass showed it")));
+        }
+        if counts.is_empty() {
+            return Err(fault("no backward pass showed a weight of the vision encoder".to_owned()));
+        }
+        self.checked = true;
+        Ok(())
+    }
+}
+
+/// Names and modules of what trains in the vision encoder and is reached by the loss.
+fn trained(params: &ParamStore) -> impl Iterator<Item = (String, &'static str)> {
+    let vision = params.trainable().filter(|p| p.role.part == Part::Vision && p.role.reached);
+    vision.map(|p| (p.weight.name().to_owned(), p.role.module))
+}

@@ -1,0 +1,150 @@
+//! Records of what a step's samples have to do with each other.
+
+use super::statistics::{Cell, CellId};
+use super::units::{LayerSketch, folding_error};
+use crate::probe::drift::depth;
+use crate::probe::space::Space;
+use crate::train::hook::{SampleInfo, StepId};
+use covft_analyses::store::{ALL, GradientRow, NoiseRow, PairRow, SampleGradientRow};
+use half::f16;
+
+/// Rows of one step.
+#[derive(Clone, Debug, Default)]
+pub(in crate::probe) struct Rows {
+    pub(in crate::probe) pairs: Vec<PairRow>,
+    pub(in crate::probe) samples: Vec<SampleGradientRow>,
+    pub(in crate::probe) noise: Vec<NoiseRow>,
+    /// The sketches themselves, where they are asked for.
+    pub(in crate::probe) gradients: Vec<GradientRow>,
+}
+
+/// What all rows of one space and mode have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common<'a> {
+    pub(super) at: StepId<'a>,
+    pub(super) blocks: usize,
+    pub(super) space: Space,
+    pub(super) mode: &'static str,
+    pub(super) samples: &'a [SampleInfo],
+    /// Samples with a gradient; number `i` of a cell is sample `keep[i]`.
+    pub(super) keep: &'a [usize],
+}
+
+/// Null for a gradient that is zero; what is not finite stays what it is.
+fn positive(norm: f64) -> Option<f64> {
+    (norm != 0.0).then_some(norm)
+}
+
+impl Common<'_> {
+    fn names(&self, id: CellId) -> (String, Option<i32>, String) {
+        let layer = id.layer.map_or_else(|| ALL.to_owned(), |layer| layer.to_string());
+        (layer, id.layer.map(|layer| depth(layer, self.blocks)), id.module.unwrap_or(ALL).to_owned())
+    }
+
+    fn sample(&self, i: usize) -> &SampleInfo {
+        &self.samples[self.keep[i]]
+    }
+
+    /// The rows of one cell.
+    pub(super) fn push(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
+        self.pairs(id, cell, rows);
+        self.gradients(id, cell, rows);
+        let (layer, depth, module) = self.names(id);
+        rows.noise.extend(cell.noise().map(|noise| NoiseRow {
+            stage: self.at.stage.to_owned(),
+            step: self.at.step,
+            layer,
+            depth,
+            module,
+            space: self.space.name().to_owned(),
+            mode: self.mode.to_owned(),
+            samples: cell.n as u64,
+            grad2: noise.grad2,
+            trace: noise.trace,
+            scale: noise.scale,
+        }));
+    }
+
+    /// A sample that came twice makes no pair with itself.
+    fn pairs(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
+        let (layer, depth, module) = self.names(id);
+        for (i, j, cosine) in cell.cosines() {
+            let (a, b) = (self.sample(i), self.sample(j));
+            if a.id == b.id {
+                continue;
+            }
+            let task = |of: &SampleInfo| of.task.as_deref().map(str::to_owned);
+            rows.pairs.push(PairRow {
+                stage: self.at.stage.to_owned(),
+                step: self.at.step,
+                layer: layer.clone(),
+                depth,
+                module: module.clone(),
+                space: self.space.name().to_owned(),
+                tracked: false,
+                mode: self.mode.to_owned(),
+                sample_a: a.id.to_string(),
+                sample_b: b.id.to_string(),
+                task_a: task(a),
+                task_b: task(b),
+                dot: cell.dot(i, j),
+                cosine: cosine.map(|c| c.value as f32),
+                error: cosine.map(|c| c.error as f32),
+                low: cosine.map(|c| c.low as f32),
+                high: cosine.map(|c| c.high as f32),
+            });
+        }
+    }
+
+    /// The samples' sketches of one layer; `cell` is the layer whole.
+    pub(super) fn sketches(&self, of: &LayerSketch, cell: &Cell<'_>, rows: &mut Rows) {
+        let width = of.sketches.len() / cell.n.max(1);
+        let errors = cell.cosines().into_iter().filter_map(|(_, _, cosine)| cosine.map(|c| c.error.powi(2)));
+        let (sum, count) = errors.fold((0.0, 0u32), |(sum, n), e| (sum + e, n + 1));
+        let spread = if count == 0 { 0.0 } else { sum / f64::from(count) };
+        for (i, sketch) in of.sketches.chunks_exact(width.max(1)).enumerate() {
+            let scale = sketch.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            let number = |x: &f32| f16::from_f32(if scale == 0.0 { 0.0 } else { x / scale });
+            rows.gradients.push(GradientRow {
+                stage: self.at.stage.to_owned(),
+                step: self.at.step,
+                layer: of.layer.to_string(),
+                depth: Some(depth(of.layer, self.blocks)),
+                kind: "sample".to_owned(),
+                space: self.space.name().to_owned(),
+                sample: Some(self.sample(i).id.to_string()),
+                tracked: false,
+                elements: of.elements,
+                norm: cell.norm(i),
+                scale,
+                sketch: sketch.iter().map(number).collect(),
+                error: (spread + folding_error().powi(2)).sqrt() as f32,
+            });
+        }
+    }
+
+    /// Samples without an image have a row too, of nulls.
+    fn gradients(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
+        let (layer, depth, module) = self.names(id);
+        let alignments = cell.alignments();
+        for (number, sample) in self.samples.iter().enumerate() {
+            let place = self.keep.binary_search(&number).ok();
+            let alignment = place.and_then(|i| alignments[i]);
+            rows.samples.push(SampleGradientRow {
+                stage: self.at.stage.to_owned(),
+                step: self.at.step,
+                sample: sample.id.to_string(),
+                layer: layer.clone(),
+                depth,
+                module: module.clone(),
+                space: self.space.name().to_owned(),
+                tracked: false,
+                mode: self.mode.to_owned(),
+                task: sample.task.as_deref().map(str::to_owned),
+                norm: place.and_then(|i| positive(cell.norm(i))),
+                alignment: alignment.map(|a| a.value as f32),
+                error: alignment.map(|a| a.error as f32),
+            });
+        }
+    }
+}
