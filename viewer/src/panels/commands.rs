@@ -12,10 +12,10 @@ use crate::layout::Layout;
 use crate::panels::{samples, selection};
 use crate::state::State;
 use crate::tools::Tools;
-use covft_analyses::figures::{self, FigureId, Venue};
-use covft_analyses::store::RunDir;
+use covft_analyses::figures::{FigureError, FigureId, Format as FigureFormat, Inputs, Options, Plot, Venue};
 use egui::{Context, ThemePreference};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Neighbours that are selected.
@@ -142,9 +142,16 @@ fn export_figures(on: &mut Parts<'_>) {
     }
     on.state.save();
     on.tools.say("Drawing the figures");
+    let options = Options {
+        layer: on.state.layer(on.data).map(|l| l.1).filter(|_| on.seen.contains(&View::Clusters)),
+        clusters: on.state.notes.k,
+        seed: on.state.notes.seed,
+        ..Options::default()
+    };
     on.tools.export.start(&on.tools.spawner, move |progress| {
-        let dir = match RunDir::open(run) {
-            Ok(dir) => dir,
+        let out = run.join("figures");
+        let inputs = match Inputs::open(&[run]) {
+            Ok(inputs) => inputs,
             Err(error) => return Some(error.to_string()),
         };
         let command = ["covft-probe", "view"].map(str::to_owned);
@@ -153,13 +160,30 @@ fn export_figures(on: &mut Parts<'_>) {
             if progress.cancelled() {
                 return None;
             }
-            match figures::draw(id, &dir, Venue::Cvpr, &dir.figures(), &command) {
-                Ok(files) => said.extend(files.first().map(|f| format!("Drew {}", f.display()))),
+            match draw(id, &inputs, &options, &out, &command) {
+                Ok(names) => said.push(format!("Drew {} in {}", names.join(", "), out.display())),
                 Err(error) => said.push(error.to_string()),
             }
         }
         Some(said.join("\n"))
     });
+}
+
+/// Draws one figure in every format; the names of its files.
+fn draw(
+    id: FigureId,
+    inputs: &Inputs,
+    options: &Options,
+    out: &Path,
+    command: &[String],
+) -> Result<Vec<String>, FigureError> {
+    let formats = [FigureFormat::Svg, FigureFormat::Pdf, FigureFormat::Png];
+    let mut names = Vec::new();
+    for plot in Plot::load(id, inputs, options)? {
+        plot.save(Venue::Cvpr, &formats, out, command)?;
+        names.push(plot.name().to_owned());
+    }
+    Ok(names)
 }
 
 fn export_rows(on: &mut Parts<'_>) {
