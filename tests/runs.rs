@@ -1,7 +1,10 @@
 //! Whole runs: same bytes after stopping, killing, and on any number of threads; probes change nothing.
 
 use crate::support::{assert_same_run, last_checkpoint, list, program, rows, succeed, toy, train_toy};
-use covft_analyses::store::{EvalRow, LayerRow, Manifest, RunDir, Status, StepRow};
+use covft_analyses::store::{
+    self, ContextRow, EvalRow, GradientRow, LayerRow, Manifest, PairRow, RoutingRow, RunDir, SampleGradientRow,
+    SampleRow, Status, StepRow,
+};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -81,7 +84,8 @@ fn one_two_and_three_threads_give_the_same_bytes() {
 fn probes_change_nothing_and_losses_fall() {
     let dir = tempfile::tempdir().unwrap();
     let (with, without) = (dir.path().join("with"), dir.path().join("without"));
-    train_toy(&with, &[]);
+    let more = ["probe.tracked=5", "probe.tracked_every=7", "probe.sketch_spaces=['trainable', 'shared']"];
+    train_toy(&with, &more.iter().flat_map(|key| ["--set", key]).collect::<Vec<_>>());
     let off = ["probe.log_grads=false", "probe.drift=false", "probe.contexts=false", "probe.routing=false"];
     let sets: Vec<&str> = off.iter().flat_map(|key| ["--set", key]).collect();
     train_toy(&without, &sets);
@@ -91,6 +95,8 @@ fn probes_change_nothing_and_losses_fall() {
     let losses = |path: &Path| rows::<StepRow>(&open(path)).iter().map(|r| r.loss.to_bits()).collect::<Vec<_>>();
     assert_eq!(losses(&with), losses(&without));
 
+    tracked_samples_are_measured(&open(&with));
+    gradients_are_those_before_clipping(&open(&with));
     let steps = rows::<StepRow>(&open(&with));
     assert_eq!(steps.len(), 50);
     assert!(steps[9].loss < steps[0].loss, "the base stage did not learn");
@@ -104,6 +110,49 @@ fn probes_change_nothing_and_losses_fall() {
     assert!(whole(0).unwrap().momentum.is_none() && whole(1).unwrap().momentum.is_some());
     let evals = rows::<EvalRow>(&open(&with));
     assert!(evals.iter().any(|e| e.stage == "instruct" && e.split == "val" && e.task == "all" && e.scored > 0));
+}
+
+/// The same five at every interval, with gradients, in no row of the step's own.
+fn tracked_samples_are_measured(run: &RunDir) {
+    let contexts: Vec<ContextRow> = rows::<ContextRow>(run).into_iter().filter(|r| r.tracked).collect();
+    let samples = |step: u64| {
+        let of = contexts.iter().filter(|r| r.stage == "instruct" && r.step == step);
+        of.map(|r| r.sample.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!((samples(0).len(), samples(35).len(), samples(1).len()), (5, 5, 0));
+    assert_eq!(samples(0), samples(35));
+    let held_out: Vec<_> = store::read_dataset(run).unwrap().into_iter().filter(|d| d.split == "val").collect();
+    assert!(samples(0).iter().all(|id| held_out.iter().any(|d| d.sample == *id)), "{:?}", samples(0));
+    assert_eq!(
+        rows::<RoutingRow>(run).iter().filter(|r| r.tracked && r.step == 7).count(),
+        contexts.iter().filter(|r| r.step == 7).count()
+    );
+    let pairs = rows::<PairRow>(run);
+    let whole = |step| {
+        let of = pairs.iter().filter(move |p| p.tracked && p.step == step && p.stage == "instruct");
+        of.filter(|p| p.layer == "all" && p.module == "all" && p.space == "trainable").count()
+    };
+    assert_eq!((whole(0), whole(7), whole(8)), (10, 10, 0));
+    let gradients = rows::<SampleGradientRow>(run);
+    assert!(gradients.iter().any(|g| g.tracked && g.norm.is_some_and(|n| n > 0.0)));
+    assert!(rows::<SampleRow>(run).iter().all(|s| !held_out.iter().any(|d| d.sample == s.sample)));
+}
+
+/// Two ways to the same norm: the sketch's, taken before clipping, and the optimiser's, taken after it and undone.
+fn gradients_are_those_before_clipping(run: &RunDir) {
+    assert!(rows::<StepRow>(run).iter().any(|s| s.clip_factor < 0.9), "nothing was clipped");
+    let layers = rows::<LayerRow>(run);
+    let mut compared = 0;
+    for g in rows::<GradientRow>(run).iter().filter(|g| g.space == "trainable" && g.kind == "batch") {
+        let same = |l: &&LayerRow| (&l.stage, l.step, &l.layer) == (&g.stage, g.step, &g.layer) && l.module == "all";
+        let norm = layers.iter().find(same).unwrap().grad_norm.unwrap();
+        assert!((norm / g.norm - 1.0).abs() < 1e-5, "{} step {} layer {}: {norm} {}", g.stage, g.step, g.layer, g.norm);
+        // What the sketch says of it by itself.
+        let square: f64 = g.sketch.iter().map(|v| f64::from(v.to_f32()).powi(2)).sum();
+        assert!((square.sqrt() * f64::from(g.scale) / g.norm - 1.0).abs() < 0.15, "{}", square.sqrt());
+        compared += 1;
+    }
+    assert!(compared > 100);
 }
 
 fn hidden(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -1,7 +1,8 @@
 //! Running the program and looking at what it left.
 
 use covft_analyses::store::{
-    ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, RunDir, SampleRow, StepRow, read_records,
+    ContextRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow, RunDir,
+    SampleGradientRow, SampleRow, StepRow, read_records,
 };
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,15 @@ pub(crate) fn records(run: &Path) -> Vec<String> {
     all.extend(debug(steps));
     all.extend(debug(rows::<LayerRow>(&run)));
     all.extend(debug(rows::<SampleRow>(&run)));
+    // Of runs that log gradients alone.
+    if run.stream("gradients").exists() {
+        all.extend(debug(rows::<GradientRow>(&run)));
+    }
+    if run.stream("pairs").exists() {
+        all.extend(debug(rows::<PairRow>(&run)));
+        all.extend(debug(rows::<SampleGradientRow>(&run)));
+        all.extend(debug(rows::<NoiseRow>(&run)));
+    }
     // Of methods with routing alone.
     if run.stream("routing").exists() {
         all.extend(debug(rows::<ContextRow>(&run)));
