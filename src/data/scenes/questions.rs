@@ -1,6 +1,6 @@
 //! One question and answer of every task about a scene.
 
-use super::world::{COLOURS, Object, SHAPES, SIZES, Scene, WORDS, pick};
+use super::world::{COLOURS, Object, SHAPES, SIDE, SIZES, Scene, WORDS, pick};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -106,7 +106,16 @@ pub(super) fn related(first: &Object, second: &Object, beside: bool, swap: bool)
     (format!("Is the {} {near} or {far}{of} the {}?", subject.phrase(), other.phrase()), answer.to_owned())
 }
 
+/// On which side of the picture an object is. None lies across its middle.
+pub(super) fn side_of(object: &Object) -> Pair {
+    let answer = if object.centre2().0 < SIDE { "left" } else { "right" };
+    (format!("Is the {} left or right of the middle?", object.phrase()), answer.to_owned())
+}
+
 fn relation(scene: &Scene, rng: &mut ChaCha8Rng) -> Pair {
+    if let [alone] = scene.objects.as_slice() {
+        return side_of(alone);
+    }
     let (first, second, beside) = *pick(rng, &scene.related_pairs());
     related(&first, &second, beside, rng.random_bool(0.5))
 }

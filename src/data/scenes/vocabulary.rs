@@ -36,6 +36,7 @@ fn corpus() -> Vec<questions::Pair> {
                     questions::shape_of(&object),
                     questions::size_of(&object, true),
                     questions::size_of(&object, false),
+                    questions::side_of(&object),
                 ]);
                 for (beside, swap) in [(true, true), (true, false), (false, true), (false, false)] {
                     pairs.push(questions::related(&object, &object, beside, swap));

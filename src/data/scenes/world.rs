@@ -17,7 +17,8 @@ const CELL_COLUMNS: u32 = SIDE / CELL;
 const CELL_ROWS: u32 = 3;
 /// Edges of objects are multiples of this, so that a box takes few different coordinates.
 pub(super) const LATTICE: u32 = 4;
-const OBJECTS: std::ops::RangeInclusive<usize> = 2..=3;
+/// A third of the scenes hold one object: what is seen is then learnt before what is asked about has to be found.
+const OBJECTS: std::ops::RangeInclusive<usize> = 1..=3;
 
 /// Colours: a word and its RGB value. Each lifts one or two channels above the background and leaves the others: the sum over
 /// channels then shows the shape whatever the colour, so that a small tower from nothing finds it soon.
@@ -108,7 +109,7 @@ impl Scene {
             let word = rng.random_range(0..WORDS.len());
             let background = rng.random_range(0..BACKGROUNDS.len());
             let scene = Self { objects, word, background };
-            if scene.objects.len() == wanted && scene.has_related_pair() && scene.singles_out() {
+            if scene.objects.len() == wanted && scene.can_be_related() && scene.singles_out() {
                 return scene;
             }
         }
@@ -138,8 +139,9 @@ impl Scene {
         pairs
     }
 
-    fn has_related_pair(&self) -> bool {
-        !self.related_pairs().is_empty()
+    /// An object alone is related to the middle of the picture.
+    fn can_be_related(&self) -> bool {
+        self.objects.len() == 1 || !self.related_pairs().is_empty()
     }
 
     /// Whether the scene has exactly one object of colour (`by_colour`) or shape `value`.
