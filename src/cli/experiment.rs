@@ -228,11 +228,11 @@ fn worker(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let stop: Arc<AtomicBool> = Arc::default();
     stop_on_ctrl_c(&stop, false)?;
     let ended = Arc::clone(&stop);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().name("leash".into()).spawn(move || {
         // Nothing is ever written to it: it ends when the leading process is gone or wants a stop.
         drop(std::io::stdin().read_to_end(&mut Vec::new()));
         ended.store(true, Ordering::SeqCst);
-    });
+    })?;
     let mut tell = |event: Event| {
         if let Ok(line) = serde_json::to_string(&event) {
             // Nobody may listen any more: the run is saved all the same.

@@ -93,7 +93,7 @@ mod tests {
         let saved = serde_json::to_value(&budget).unwrap();
         assert_eq!(serde_json::from_value::<Budget>(saved).unwrap(), budget);
         for step in 0..100 {
-            let cost = if budget.allows() { 1 } else { 0 };
+            let cost = u64::from(budget.allows());
             budget.step(at(step), true, ms(cost), ms(100));
         }
         assert_eq!(budget.interval, 1);

@@ -219,7 +219,7 @@ impl VisionTracker {
                 // The optimiser's numbers are there already.
                 read_numbers(now, |now| {
                     if keep {
-                        before.copy_from_slice(now)
+                        before.copy_from_slice(now);
                     }
                 })?;
                 continue;

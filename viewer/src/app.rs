@@ -133,8 +133,10 @@ impl Explorer {
         if let Some(path) = chosen {
             self.source.select(&path);
         }
-        if let Some(path) = beside {
-            self.source.compare(path.as_deref());
+        match beside {
+            Some(panels::Beside::Run(path)) => self.source.compare(Some(&path)),
+            Some(panels::Beside::Nothing) => self.source.compare(None),
+            None => {}
         }
     }
 

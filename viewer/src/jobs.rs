@@ -1,7 +1,7 @@
 //! Long work behind the window: progress, cancel, and the result when it is there.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How far a piece of work is; shared with the thread that does it.
@@ -56,7 +56,7 @@ impl<T: Send + 'static> Work<T> {
     pub(crate) fn start(&mut self, spawner: &Spawner, work: impl FnOnce(&Progress) -> Option<T> + Send + 'static) {
         self.cancel();
         let progress = Arc::<Progress>::default();
-        let (send, result) = channel();
+        let (send, result) = sync_channel(1);
         match spawner {
             Spawner::Threads(ctx) => {
                 let (ctx, progress) = (ctx.clone(), Arc::clone(&progress));
@@ -114,7 +114,7 @@ mod tests {
         let ctx = egui::Context::default();
         let spawner = Spawner::Threads(ctx);
         let mut work = Work::default();
-        let (told, tells) = channel();
+        let (told, tells) = sync_channel(1);
         work.start(&spawner, move |p| {
             p.at(0.5, "waiting");
             while !p.cancelled() {

@@ -4,7 +4,7 @@ use crate::actions::{Action, Tool};
 use crate::app::Explorer;
 use crate::{ViewerError, jobs, layout, source, tokens, tools};
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// What was measured.
@@ -75,7 +75,7 @@ struct Meter {
     cpu: f64,
     since: Instant,
     found: Measured,
-    send: Sender<Measured>,
+    send: SyncSender<Measured>,
 }
 
 impl Meter {
@@ -100,7 +100,7 @@ impl Meter {
         let Some((low, high)) = shown.grid.bounds() else { return };
         let corner = |i: u32| {
             let angle = f64::from(i) / 200.0 * std::f64::consts::TAU;
-            let far = if i % 2 == 0 { 0.36 } else { 0.3 };
+            let far = if i.is_multiple_of(2) { 0.36 } else { 0.3 };
             let at = |k: usize, v: f64| f64::midpoint(low[k], high[k]) + (high[k] - low[k]) * far * v;
             [at(0, angle.cos()), at(1, angle.sin())]
         };
@@ -187,7 +187,7 @@ pub fn measure(run: PathBuf, frames: usize) -> Result<Measured, ViewerError> {
     let viewport = egui::ViewportBuilder::default().with_title("covft-probe").with_inner_size(tokens::WINDOW);
     let mut options = eframe::NativeOptions { viewport, renderer: crate::renderer(), ..Default::default() };
     options.glow_options.vsync = false;
-    let (send, receive) = channel();
+    let (send, receive) = sync_channel(1);
     let begun = Instant::now();
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();

@@ -134,7 +134,7 @@ impl State {
         named.or_else(|| layers.iter().max_by_key(|(layer, rows)| (*rows, layer.0))).map(|(layer, _)| layer.clone())
     }
 
-    fn input(&self, data: &RunData, asked: Asked) -> Option<Input> {
+    fn input(data: &RunData, asked: Asked) -> Option<Input> {
         let contexts = data.contexts.get(&asked.layer)?;
         let of: Vec<u32> = (0..data.samples.len() as u32).map(|s| data.samples.task_number(s)).collect();
         let tasks = contexts.rows.sample.iter().map(|s| of[*s as usize]).collect();
@@ -182,7 +182,7 @@ impl State {
         self.local.rows = data.contexts.get(&asked.layer).map_or(0, |c| c.rows.len());
         self.asked = Some(asked.clone());
         self.embedding_error = None;
-        let Some(input) = self.input(data, asked) else { return };
+        let Some(input) = Self::input(data, asked) else { return };
         self.work.start(spawner, move |progress| match old {
             Some(old) => old.extended(&input, progress).map(Ok),
             None => Embedding::find(&input, progress).transpose(),

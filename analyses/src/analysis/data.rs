@@ -213,7 +213,7 @@ impl ContextData {
         let vectors = Array2::from_shape_vec((keys.len(), width), rows).expect("rows of one width");
         let (weights, more) = weights(run, &what, &keys)?;
         problems.extend(more);
-        let samples = describe(run, keys, &mut problems)?;
+        let samples = describe(run, &keys, &mut problems)?;
         Ok(Self {
             stage: what.stage,
             layer: what.layer,
@@ -247,10 +247,11 @@ fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Opt
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); keys.len()];
     let problems = visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
         for row in RoutingRow::rows(&batch, path)? {
-            if row.stage == what.stage && row.layer == what.layer {
-                if let Some(i) = place.get(&(row.sample.as_str(), row.step)) {
-                    found[*i] = row.weights;
-                }
+            if row.stage == what.stage
+                && row.layer == what.layer
+                && let Some(i) = place.get(&(row.sample.as_str(), row.step))
+            {
+                found[*i] = row.weights;
             }
         }
         Ok(())
@@ -262,7 +263,7 @@ fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Opt
 }
 
 /// What the data set, or else the sample records, say of the samples.
-fn describe(run: &RunDir, keys: Vec<(String, u64)>, problems: &mut Vec<StoreError>) -> Result<Vec<ContextSample>> {
+fn describe(run: &RunDir, keys: &[(String, u64)], problems: &mut Vec<StoreError>) -> Result<Vec<ContextSample>> {
     let dataset = read_dataset(run).unwrap_or_else(|problem| {
         problems.push(problem);
         Vec::new()

@@ -31,8 +31,17 @@ fn small() -> (tempfile::TempDir, RunDir) {
         let (stage, layer) = ("instruct".to_owned(), "4".to_owned());
         let context = ContextRow { stage, step, sample: id(i), layer, depth: Some(4), tracked: false, vector };
         let (stage, layer) = (context.stage.clone(), context.layer.clone());
-        let routing =
-            RoutingRow { stage, step, sample: id(i), layer, depth: Some(4), logits: raw, weights, entropy: 1.0 };
+        let routing = RoutingRow {
+            stage,
+            step,
+            sample: id(i),
+            layer,
+            depth: Some(4),
+            tracked: false,
+            logits: raw,
+            weights,
+            entropy: 1.0,
+        };
         writer.push(&[context]).unwrap();
         writer.push(&[routing]).unwrap();
     }

@@ -60,7 +60,7 @@ impl Contingency {
         }
         let (a, b) = (entropy(self.row_sums(), total), entropy(self.column_sums(), total));
         let joint = entropy(self.counts.iter().copied(), total);
-        let mean = (a + b) / 2.0;
+        let mean = f64::midpoint(a, b);
         Some(if mean == 0.0 { 1.0 } else { ((a + b - joint) / mean).clamp(0.0, 1.0) })
     }
 

@@ -77,12 +77,12 @@ pub(super) fn append(bytes: &mut Vec<u8>, array: &ArrayRef, layout: Layout) {
         }
         (DataType::UInt64, Kind::U64) => numbers::<UInt64Type, 8>(bytes, array, |v| v.unwrap_or(0).to_le_bytes()),
         (DataType::UInt64, _) => {
-            numbers::<UInt64Type, 8>(bytes, array, |v| v.map_or(f64::NAN, |v| v as f64).to_le_bytes())
+            numbers::<UInt64Type, 8>(bytes, array, |v| v.map_or(f64::NAN, |v| v as f64).to_le_bytes());
         }
         (DataType::Int32, Kind::I32) => numbers::<Int32Type, 4>(bytes, array, |v| v.unwrap_or(0).to_le_bytes()),
         (DataType::Int32, _) => numbers::<Int32Type, 8>(bytes, array, |v| v.map_or(f64::NAN, f64::from).to_le_bytes()),
         (DataType::Float16, _) => {
-            numbers::<Float16Type, 2>(bytes, array, |v| v.unwrap_or(half::f16::NAN).to_le_bytes())
+            numbers::<Float16Type, 2>(bytes, array, |v| v.unwrap_or(half::f16::NAN).to_le_bytes());
         }
         (DataType::Float32, _) => numbers::<Float32Type, 4>(bytes, array, |v| v.unwrap_or(f32::NAN).to_le_bytes()),
         (DataType::Float64, _) => numbers::<Float64Type, 8>(bytes, array, |v| v.unwrap_or(f64::NAN).to_le_bytes()),

@@ -92,7 +92,7 @@ impl Source<'_> {
                     .schema()
                     .field_with_name(name)
                     .ok()
-                    .is_some_and(|f| Some(f.data_type()) == field.map(|f| f.data_type()))
+                    .is_some_and(|f| Some(f.data_type()) == field.map(arrow::datatypes::Field::data_type))
             };
             let own = if self.mixed { all.iter().all(fits) } else { kept.iter().all(fits) };
             if failed.is_some() || !own {

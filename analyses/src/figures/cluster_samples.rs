@@ -115,18 +115,15 @@ impl ClusterSamples {
         let small = canvas.small;
         let side = (to.1 - from.1 - 4.0).min((to.0 - from.0) * 0.42);
         let (left, top) = (from.0, from.1 + 2.0);
-        match sample.picture.as_deref().and_then(pixels) {
-            Some(pixels) => {
-                let scale = side / pixels.width.max(pixels.height) as f64;
-                let (width, height) = (pixels.width as f64 * scale, pixels.height as f64 * scale);
-                canvas.image((left, top), (left + width, top + height), Arc::new(pixels), true);
-                canvas.outline((left, top), (left + width, top + height), GREY, 0.4);
-            }
-            None => {
-                canvas.outline((left, top), (left + side, top + side), GREY, 0.4);
-                let middle = (left + side / 2.0, top + side / 2.0);
-                canvas.text("text", middle, small, (Across::Center, Along::Middle), GREY.mix(INK, 0.5));
-            }
+        if let Some(pixels) = sample.picture.as_deref().and_then(pixels) {
+            let scale = side / pixels.width.max(pixels.height) as f64;
+            let (width, height) = (pixels.width as f64 * scale, pixels.height as f64 * scale);
+            canvas.image((left, top), (left + width, top + height), Arc::new(pixels), true);
+            canvas.outline((left, top), (left + width, top + height), GREY, 0.4);
+        } else {
+            canvas.outline((left, top), (left + side, top + side), GREY, 0.4);
+            let middle = (left + side / 2.0, top + side / 2.0);
+            canvas.text("text", middle, small, (Across::Center, Along::Middle), GREY.mix(INK, 0.5));
         }
         let (x, room) = (left + side + 4.0, to.0 - left - side - 8.0);
         let mut y = top;

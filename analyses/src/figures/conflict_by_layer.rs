@@ -79,11 +79,8 @@ impl Figure for ConflictByLayer {
                 if of.len() > 1 {
                     let x = j as f64;
                     canvas.line(&[axes.at(x, *low), axes.at(x, *high)], style.color, 0.7);
-                    for pair in of {
-                        let value = Self::at(pair, &layers[j]).unwrap_or(f64::NAN);
-                        if value.is_finite() {
-                            canvas.mark(Shape::Disc, axes.at(x, value), 0.9, style.color.mix(WHITE, 0.3));
-                        }
+                    for value in of.iter().filter_map(|p| Self::at(p, &layers[j])).filter(|value| value.is_finite()) {
+                        canvas.mark(Shape::Disc, axes.at(x, value), 0.9, style.color.mix(WHITE, 0.3));
                     }
                 }
             }

@@ -53,7 +53,7 @@ pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<(
         known: Definition::ALL.map(Definition::name).join(", "),
     };
     let tries = match asked {
-        Some(asked) => vec![asked.parse().map_err(|_: String| unknown(asked))?],
+        Some(asked) => vec![asked.parse().map_err(|_unknown: String| unknown(asked))?],
         None => vec![Definition::Mean, Definition::Momentum],
     };
     for definition in &tries {

@@ -103,18 +103,18 @@ impl<'a> Tables<'a> {
         Self((0..usize::from(u16_at(font, 4))).map(entry).collect())
     }
 
-    fn table(&self, name: &[u8; 4]) -> &'a [u8] {
-        self.0.get(name).copied().unwrap_or_default()
+    fn table(&self, name: [u8; 4]) -> &'a [u8] {
+        self.0.get(&name).copied().unwrap_or_default()
     }
 
     /// The outline of glyph `id` without its instructions, parts renumbered by `renumber`.
     fn outline(&self, id: u16, mut renumber: impl FnMut(u16) -> u16) -> Vec<u8> {
-        let (loca, id) = (self.table(b"loca"), usize::from(id));
-        let long = u16_at(self.table(b"head"), 50) == 1;
+        let (loca, id) = (self.table(*b"loca"), usize::from(id));
+        let long = u16_at(self.table(*b"head"), 50) == 1;
         let place = |i: usize| {
             if long { u32_at(loca, 4 * i) as usize } else { 2 * usize::from(u16_at(loca, 2 * i)) }
         };
-        let old = &self.table(b"glyf")[place(id)..place(id + 1)];
+        let old = &self.table(*b"glyf")[place(id)..place(id + 1)];
         if old.is_empty() {
             return Vec::new();
         }
@@ -154,8 +154,8 @@ impl<'a> Tables<'a> {
             end += outline.len() as u32;
             loca.extend(end.to_be_bytes());
         }
-        let metrics = usize::from(u16_at(self.table(b"hhea"), 34));
-        let hmtx = self.table(b"hmtx");
+        let metrics = usize::from(u16_at(self.table(*b"hhea"), 34));
+        let hmtx = self.table(*b"hmtx");
         let bearing = |g: usize| if g < metrics { 4 * g + 2 } else { 4 * metrics + 2 * (g - metrics) };
         let long = |g: &u16| {
             let width = face().glyph_hor_advance(GlyphId(*g)).unwrap_or(0).to_be_bytes();
@@ -163,7 +163,7 @@ impl<'a> Tables<'a> {
             [width[0], width[1], left[0], left[1]]
         };
         let changed = |name: &[u8; 4], at: usize, to: &[u8]| {
-            let mut table = self.table(name).to_vec();
+            let mut table = self.table(*name).to_vec();
             table[at..at + to.len()].copy_from_slice(to);
             table
         };
@@ -171,9 +171,9 @@ impl<'a> Tables<'a> {
         head[8..12].fill(0);
         let mut post = vec![0; 32];
         post[..4].copy_from_slice(&[0, 3, 0, 0]);
-        post[8..12].copy_from_slice(&self.table(b"post")[8..12]);
+        post[8..12].copy_from_slice(&self.table(*b"post")[8..12]);
         let tables: Vec<([u8; 4], Vec<u8>)> = vec![
-            (*b"OS/2", self.table(b"OS/2").to_vec()),
+            (*b"OS/2", self.table(*b"OS/2").to_vec()),
             (*b"cmap", cmap(glyphs)),
             (*b"glyf", outlines.concat()),
             (*b"head", head),

@@ -120,7 +120,7 @@ impl Overhead {
     /// What stands at the end of a bar.
     fn remark(bar: &Bar) -> [String; 2] {
         let share = bar.parts[4] / bar.total * 100.0;
-        let digits = if share < 10.0 { 1 } else { 0 };
+        let digits = usize::from(share < 10.0);
         let memory = bar.memory.map_or_else(String::new, |m| format!(", {:.1} GB", m as f64 / 1e9));
         [format!("{:.0} ms, probes {share:.digits$} %", bar.total), format!("{}/step logged{memory}", bytes(bar.bytes))]
     }

@@ -244,11 +244,13 @@ impl Canvas {
     }
 
     /// Width of `text` in pt.
+    #[expect(clippy::unused_self, reason = "asked of the canvas like everything that is drawn")]
     pub(super) fn width(&self, text: &str, size: f64) -> f64 {
         font::width(&font::drawable(text), size)
     }
 
     /// The beginning of `text` that fits into `room` pt, with an ellipsis where something is left out.
+    #[expect(clippy::unused_self, reason = "asked of the canvas like everything that is drawn")]
     pub(super) fn fit(&self, text: &str, size: f64, room: f64) -> String {
         let text = font::drawable(text);
         if font::width(&text, size) <= room {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Counts of a group of pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "sidecars name it so")]
 pub(super) struct Pairs {
     /// Pairs with a cosine.
     pub pairs: u64,

@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
 
 /// The `keep` largest eigenvalues, largest first, and their eigenvectors as rows in the same order; `None` if the matrix
 /// holds a number that is not finite. Reads the lower triangle.
-pub(super) fn largest(matrix: Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
+pub(super) fn largest(matrix: &Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
     if !matrix.iter().all(|v| v.is_finite()) {
         return None;
     }
@@ -71,7 +71,7 @@ fn reduce<const L: usize>(a: &mut [f64], n: usize, to: &mut Tridiagonal) {
     // `A -= v q' + q v'` of the reflection before, which is carried out as the next one reads the matrix.
     let (mut v, mut q) = (vec![0.0; n], vec![0.0; n]);
     for i in (0..n).rev() {
-        let row = &mut a[i * n..i * n + i + 1];
+        let row = &mut a[(i * n)..=(i * n + i)];
         update(row, v[i], q[i], &v, &q);
         to.diagonal[i] = row[i];
         if i == 0 {
@@ -84,7 +84,7 @@ fn reduce<const L: usize>(a: &mut [f64], n: usize, to: &mut Tridiagonal) {
             // Nothing to reflect; what is pending still has to be carried out.
             to.off[i] = row[i - 1];
             for r in 0..i {
-                update(&mut a[r * n..r * n + r + 1], v[r], q[r], &v, &q);
+                update(&mut a[(r * n)..=(r * n + r)], v[r], q[r], &v, &q);
             }
             v.iter_mut().chain(&mut q).for_each(|x| *x = 0.0);
             continue;
@@ -98,7 +98,7 @@ fn reduce<const L: usize>(a: &mut [f64], n: usize, to: &mut Tridiagonal) {
         let next: Vec<f64> = row.to_vec();
         let mut y = vec![0.0; i];
         for r in 0..i {
-            let row = &mut a[r * n..r * n + r + 1];
+            let row = &mut a[(r * n)..=(r * n + r)];
             update(row, v[r], q[r], &v, &q);
             let dot = symmetric_product::<L>(&row[..r], &next[..r], next[r], &mut y[..r]);
             y[r] += dot + row[r] * next[r];
@@ -172,9 +172,9 @@ impl Tridiagonal {
                 return middle;
             }
             if self.above(middle) > index {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
             if high - low < f64::MIN_POSITIVE.max(norm * 1e-18) {
                 return f64::midpoint(low, high);
@@ -290,21 +290,21 @@ mod tests {
     use ndarray::{array, s};
     use proptest::prelude::*;
 
-    fn symmetric(matrix: Array2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
+    fn symmetric(matrix: &Array2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
         let n = matrix.nrows();
         largest(matrix, n)
     }
 
     #[test]
     fn known_values() {
-        let (values, vectors) = symmetric(array![[2.0, 1.0], [1.0, 2.0]]).unwrap();
+        let (values, vectors) = symmetric(&array![[2.0, 1.0], [1.0, 2.0]]).unwrap();
         assert!((values[0] - 3.0).abs() < 1e-15 && (values[1] - 1.0).abs() < 1e-15, "{values}");
         assert!((vectors[[0, 0]] - vectors[[0, 1]]).abs() < 1e-15);
-        let (values, _) = symmetric(Array2::eye(5) * 4.0).unwrap();
+        let (values, _) = symmetric(&(Array2::eye(5) * 4.0)).unwrap();
         assert!(values.iter().all(|v| (v - 4.0).abs() < 1e-14), "{values}");
-        assert_eq!(symmetric(Array2::from_elem((1, 1), -2.0)).unwrap().0[0], -2.0);
-        assert!(symmetric(array![[f64::NAN]]).is_none());
-        let (values, q) = symmetric(Array2::zeros((4, 4))).unwrap();
+        assert_eq!(symmetric(&Array2::from_elem((1, 1), -2.0)).unwrap().0[0], -2.0);
+        assert!(symmetric(&array![[f64::NAN]]).is_none());
+        let (values, q) = symmetric(&Array2::zeros((4, 4))).unwrap();
         assert!(values.iter().all(|v| v.abs() < 1e-300));
         assert!((&q.dot(&q.t()) - &Array2::<f64>::eye(4)).iter().all(|v| v.abs() < 1e-12));
     }
@@ -317,7 +317,7 @@ mod tests {
             // Rank n / 2: many eigenvalues are zero.
             let a = half.slice(s![.., ..n.div_ceil(2)]).to_owned();
             let a = a.dot(&a.t());
-            let (values, q) = symmetric(a.clone()).unwrap();
+            let (values, q) = symmetric(&a).unwrap();
             let off = (&q.dot(&q.t()) - &Array2::<f64>::eye(n)).mapv(f64::abs);
             prop_assert!(off.iter().all(|v| *v < 1e-12));
             let again = q.t().dot(&Array2::from_diag(&values)).dot(&q);

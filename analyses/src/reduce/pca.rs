@@ -115,7 +115,7 @@ fn total_square<T: Real>(x: ArrayView2<'_, T>, mean: &Array1<f64>) -> f64 {
 /// By the Gram matrix, in float64: fewer samples than dimensions.
 fn by_gram<T: Real>(x: ArrayView2<'_, T>, mean: &Array1<f64>, keep: usize) -> Option<Leading> {
     let centred = &x.mapv(Real::wide) - mean;
-    let (values, vectors) = eigen::largest(centred.dot(&centred.t()), keep)?;
+    let (values, vectors) = eigen::largest(&centred.dot(&centred.t()), keep)?;
     Some((values, vectors.dot(&centred)))
 }
 
@@ -136,7 +136,7 @@ impl<T: Real, D: Data<Elem = T>, Y> Fit<ArrayBase<D, Ix2>, Y, PcaError> for PcaP
             (total_square(x, &mean), by_gram(x, &mean, self.components))
         } else if width <= EXACT {
             let scatter = scatter(x, &mean);
-            (scatter.diag().sum(), eigen::largest(scatter, self.components))
+            (scatter.diag().sum(), eigen::largest(&scatter, self.components))
         } else {
             (total_square(x, &mean), randomised::leading(x, &mean, self.components))
         };

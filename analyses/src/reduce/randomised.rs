@@ -64,6 +64,6 @@ pub(super) fn leading<T: Real>(
         orthonormal(&mut q);
     }
     let small = q.t().dot(&scattered(x, mean, &q));
-    let (values, vectors) = super::eigen::largest(small, keep)?;
+    let (values, vectors) = super::eigen::largest(&small, keep)?;
     Some((values, vectors.dot(&q.t())))
 }

@@ -81,10 +81,7 @@ impl Conflict {
     /// No study, or records that cannot be read.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let study = Study::read(path)?;
-        let [a, b] = match study.runs.as_slice() {
-            [a, b, ..] => [a, b],
-            _ => return Ok(None),
-        };
+        let [a, b, ..] = study.runs.as_slice() else { return Ok(None) };
         let rows = read_records::<DistanceRow>(&RunDir::of_study(path))?.rows;
         let Some(step) = rows.iter().map(|row| row.step).max() else { return Ok(None) };
         let end: Vec<&DistanceRow> = rows.iter().filter(|row| row.step == step && row.module == ALL).collect();

@@ -87,12 +87,13 @@ fn follow(
 /// Collects what a process writes to its standard error, so that it never waits for a reader.
 fn complaints(child: &mut Child) -> Option<std::thread::JoinHandle<String>> {
     let mut pipe = child.stderr.take()?;
-    Some(std::thread::spawn(move || {
+    let listen = move || {
         let mut text = Vec::new();
         // What was read before an error is still worth telling.
         drop(pipe.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
-    }))
+    };
+    std::thread::Builder::new().name("complaints".into()).spawn(listen).ok()
 }
 
 /// What the process of one run does: the run `label` of the study in `path`, or its base.

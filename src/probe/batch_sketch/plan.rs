@@ -169,12 +169,11 @@ fn tasks<'a>(lent: &'a [(LayerId, u64, Vec<Gradient<'_>>)]) -> Vec<Task<'a>> {
             let end = (first + TASK).min(len);
             let sources = gradients.iter().map(|g| &g[first..end]).collect();
             let piece = Piece { key: *key, first, sources };
-            match tasks.last_mut().filter(|task| task.layer == *layer && room > 0) {
-                Some(task) => task.pieces.push(piece),
-                None => {
-                    tasks.push(Task { layer: *layer, pieces: vec![piece] });
-                    room = TASK;
-                }
+            if let Some(task) = tasks.last_mut().filter(|task| task.layer == *layer && room > 0) {
+                task.pieces.push(piece);
+            } else {
+                tasks.push(Task { layer: *layer, pieces: vec![piece] });
+                room = TASK;
             }
             room = room.saturating_sub(end - first);
         }

@@ -190,13 +190,11 @@ impl PerSample {
             if current.shared.sketched {
                 let units =
                     self.push(common("sketch"), units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
-                if self.plan.keeps_sketches {
-                    let cells = statistics::cells(&units, keep.len());
-                    for layer in units::layers(&sums, space, self.plan.k, &keep, SEED) {
-                        if let Some(cell) = cells.get(&CellId { layer: Some(layer.layer), module: None }) {
-                            common("sketch").sketches(&layer, cell, &mut rows);
-                        }
-                    }
+                let kept = self.plan.keeps_sketches.then(|| units::layers(&sums, space, self.plan.k, &keep, SEED));
+                let cells = statistics::cells(if kept.is_some() { &units } else { &[] }, keep.len());
+                for layer in kept.iter().flatten() {
+                    let cell = cells.get(&CellId { layer: Some(layer.layer), module: None });
+                    cell.into_iter().for_each(|cell| common("sketch").sketches(layer, cell, &mut rows));
                 }
             }
             if current.shared.exact {

@@ -47,11 +47,7 @@ fn add(sum: &mut Vec<f64>, more: &[f64]) {
 }
 
 /// Weights of `space` that are computed together: all experts of a layer, one linear layer, one parameter.
-fn grouped<'s, W>(
-    weights: &'s BTreeMap<WeightId, W>,
-    space: Space,
-    trains: impl Fn(&W) -> bool,
-) -> BTreeMap<Key, Vec<&'s W>> {
+fn grouped<W>(weights: &BTreeMap<WeightId, W>, space: Space, trains: impl Fn(&W) -> bool) -> BTreeMap<Key, Vec<&W>> {
     let mut groups: BTreeMap<Key, Vec<&W>> = BTreeMap::new();
     for (id, weight) in weights {
         if let Some(module) = space.module(id.place(), trains(weight)) {

@@ -297,7 +297,7 @@ pub(crate) fn match_rows(a: &crate::data::Rows, b: &crate::data::Rows) -> Vec<Op
     let mut from = 0;
     let mut here: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
     let mut now = None;
-    for i in 0..a.len() {
+    for (i, found) in found.iter_mut().enumerate() {
         let key = (a.stage[i], a.step[i]);
         if now != Some(key) {
             now = Some(key);
@@ -311,7 +311,7 @@ pub(crate) fn match_rows(a: &crate::data::Rows, b: &crate::data::Rows) -> Vec<Op
                 at += 1;
             }
         }
-        found[i] = here.get(&a.sample[i]).copied();
+        *found = here.get(&a.sample[i]).copied();
     }
     found
 }

@@ -80,7 +80,9 @@ fn cosines(ui: &mut Ui, cx: &mut Cx<'_>) {
         });
         ui.vertical(|ui| {
             let mut counts = [0.0; BARS];
-            points.iter().for_each(|p| counts[(((p[1] + 1.0) / 2.0 * BARS as f64) as usize).min(BARS - 1)] += 1.0);
+            points
+                .iter()
+                .for_each(|p| counts[((f64::midpoint(p[1], 1.0) * BARS as f64) as usize).min(BARS - 1)] += 1.0);
             let width = 2.0 / BARS as f64;
             let bars = counts.iter().enumerate();
             let bars = bars.map(|(i, n)| Bar::new((i as f64 + 0.5) * width - 1.0, *n).width(width * 0.9)).collect();

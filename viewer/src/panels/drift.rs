@@ -2,7 +2,7 @@
 
 use super::heat::{Heat, Scale};
 use super::plots::{choose, line, over_steps};
-use super::{Cx, missing};
+use super::{Beside, Cx, missing};
 use crate::core::scatter::category;
 use crate::data::{LayerKey, Measure, RunData};
 use crate::tokens;
@@ -144,11 +144,11 @@ fn beside(ui: &mut Ui, cx: &mut Cx<'_>) {
     let combo = egui::ComboBox::from_id_salt("Beside").selected_text(&now);
     let combo = combo.show_ui(ui, |ui| {
         if ui.selectable_label(cx.beside.is_none(), "none").clicked() {
-            cx.turned_to = Some(None);
+            cx.turned_to = Some(Beside::Nothing);
         }
         for run in cx.runs.iter().filter(|r| Some(&r.path) != cx.state.run.as_ref()) {
             if ui.selectable_label(now == run.name, &run.name).clicked() {
-                cx.turned_to = Some(Some(run.path.clone()));
+                cx.turned_to = Some(Beside::Run(run.path.clone()));
             }
         }
     });

@@ -37,7 +37,14 @@ pub(crate) struct Cx<'a> {
     pub state: &'a mut State,
     pub tools: &'a mut Tools,
     /// Another run to set beside, or none, if that was chosen.
-    pub turned_to: Option<Option<PathBuf>>,
+    pub turned_to: Option<Beside>,
+}
+
+/// What was chosen to be set beside a run.
+#[derive(Clone, Debug)]
+pub(crate) enum Beside {
+    Nothing,
+    Run(PathBuf),
 }
 
 /// A number for each sample that has one.

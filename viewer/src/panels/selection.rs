@@ -47,14 +47,11 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     ui.separator();
     ScrollArea::vertical().id_salt("cards").auto_shrink(false).show(ui, |ui| {
         if selected == 0 {
-            match cx.state.focus {
-                Some(sample) => {
-                    card::full(ui, cx, sample);
-                }
-                None => {
-                    ui.weak("Click a point, draw a lasso (L) or a rectangle (R), click a cell, a row or a legend.");
-                    ui.weak("Shift adds, control takes away.");
-                }
+            if let Some(sample) = cx.state.focus {
+                card::full(ui, cx, sample);
+            } else {
+                ui.weak("Click a point, draw a lasso (L) or a rectangle (R), click a cell, a row or a legend.");
+                ui.weak("Shift adds, control takes away.");
             }
             return;
         }

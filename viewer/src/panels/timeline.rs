@@ -44,8 +44,8 @@ pub(crate) fn advance(ctx: &Context, state: &mut State, data: &RunData) {
 }
 
 /// Each line between 0 and 1, since they share the axis.
-fn scaled(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
-    let points: Vec<[f64; 2]> = thin(&points, MOST).into_iter().filter(|p| p[1].is_finite()).collect();
+fn scaled(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    let points: Vec<[f64; 2]> = thin(points, MOST).into_iter().filter(|p| p[1].is_finite()).collect();
     let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p[1]), h.max(p[1])));
     points.into_iter().map(|p| [p[0], if high > low { (p[1] - low) / (high - low) } else { 0.5 }]).collect()
 }
@@ -53,7 +53,7 @@ fn scaled(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
 fn lines(data: &RunData) -> Vec<(&'static str, Color32, Vec<[f64; 2]>)> {
     let losses: Vec<[f64; 2]> = data.curves.iter().flat_map(|c| c.train.iter().copied()).collect();
     let smoothed = smooth(&losses.iter().map(|p| p[1]).collect::<Vec<_>>(), 0.9);
-    let losses = losses.iter().zip(smoothed).map(|(p, l)| [p[0], l]).collect();
+    let losses: Vec<[f64; 2]> = losses.iter().zip(smoothed).map(|(p, l)| [p[0], l]).collect();
     let starts = data.stage_starts();
     let of = |measure: Measure| -> Vec<[f64; 2]> {
         let stages = data.layers.stages.iter();
@@ -66,9 +66,9 @@ fn lines(data: &RunData) -> Vec<(&'static str, Color32, Vec<[f64; 2]>)> {
         whole.filter(|p| p[1].is_finite()).collect()
     };
     vec![
-        ("loss", tokens::HELD_OUT, scaled(losses)),
-        ("gradient cosine", tokens::COSINE, scaled(of(Measure::Momentum))),
-        ("drift", tokens::DRIFT, scaled(of(Measure::Drift))),
+        ("loss", tokens::HELD_OUT, scaled(&losses)),
+        ("gradient cosine", tokens::COSINE, scaled(&of(Measure::Momentum))),
+        ("drift", tokens::DRIFT, scaled(&of(Measure::Drift))),
     ]
 }
 

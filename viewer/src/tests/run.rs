@@ -149,6 +149,7 @@ fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
                 sample: id(number),
                 layer: layer.into(),
                 depth: Some(depth),
+                tracked: false,
                 logits: vec![0.0, 0.0],
                 weights: vec![first, 1.0 - first],
                 entropy: 0.56,

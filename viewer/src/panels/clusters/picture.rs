@@ -63,24 +63,19 @@ pub(super) fn update(ui: &Ui, cx: &mut Cx<'_>, transform: &PlotTransform) {
     if out_of_date && !picture.work.busy() && bounds.is_valid() {
         let early = picture.begun.as_ref().and_then(|(_, at)| PAUSE.checked_sub(at.elapsed()));
         let moved_only = picture.begun.as_ref().is_some_and(|(b, _)| (b.0, b.1, b.2) == (key.0, key.1, key.2));
-        match early.filter(|_| moved_only) {
-            Some(left) => ui.ctx().request_repaint_after(left),
-            None => {
-                picture.begun = Some((key, Instant::now()));
-                let (shown, colors) = (Arc::clone(&cx.state.shown), Arc::clone(&cx.state.colors));
-                let selected = cx.state.selection.now().clone();
-                picture.work.start(&cx.tools.spawner, move |_| {
-                    let points = raster::Points {
-                        xs: &shown.xs,
-                        ys: &shown.ys,
-                        colors: &colors.index,
-                        palette: &colors.palette,
-                    };
-                    let any = !selected.is_empty();
-                    let rgba = raster::paint(points, &|i| selected.has(shown.samples[i]), any, &view, mode);
-                    Some((rgba, view))
-                });
-            }
+        if let Some(left) = early.filter(|_| moved_only) {
+            ui.ctx().request_repaint_after(left);
+        } else {
+            picture.begun = Some((key, Instant::now()));
+            let (shown, colors) = (Arc::clone(&cx.state.shown), Arc::clone(&cx.state.colors));
+            let selected = cx.state.selection.now().clone();
+            picture.work.start(&cx.tools.spawner, move |_| {
+                let points =
+                    raster::Points { xs: &shown.xs, ys: &shown.ys, colors: &colors.index, palette: &colors.palette };
+                let any = !selected.is_empty();
+                let rgba = raster::paint(points, &|i| selected.has(shown.samples[i]), any, &view, mode);
+                Some((rgba, view))
+            });
         }
     }
     if let Some((rgba, view)) = picture.work.poll() {
