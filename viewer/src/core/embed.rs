@@ -238,8 +238,9 @@ mod tests {
 
     fn input(n: usize, clusters: usize) -> Input {
         // Two far blobs in 8 dimensions; the second is smaller.
-        let value =
-            |i: usize, j: usize| ((i * 31 + j * 17) as f32).sin() * 0.1 + if i.is_multiple_of(3) && j < 2 { 4.0 } else { 0.0 };
+        let value = |i: usize, j: usize| {
+            ((i * 31 + j * 17) as f32).sin() * 0.1 + if i.is_multiple_of(3) && j < 2 { 4.0 } else { 0.0 }
+        };
         let vectors: Vec<f16> = (0..n).flat_map(|i| (0..8).map(move |j| f16::from_f32(value(i, j)))).collect();
         let cut = n / 3 * 8;
         let chunks = vec![vectors[..cut].to_vec(), vectors[cut..].to_vec()];

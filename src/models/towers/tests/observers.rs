@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 struct Sums {
     frozen_too: bool,
-    seen: Mutex<BTreeMap<String, BTreeMap<usize, f64>>>,
+    added: Mutex<BTreeMap<String, BTreeMap<usize, f64>>>,
     seen: Mutex<BTreeMap<(String, usize), usize>>,
 }
 
 impl Sums {
     fn add(&self, weight: &str, offset: usize, gradient: &[f64]) {
-        let mut sums = self.seen.lock().unwrap();
+        let mut sums = self.added.lock().unwrap();
         let sums = sums.entry(weight.to_owned()).or_default();
         for (i, g) in gradient.iter().enumerate() {
             *sums.entry(offset + i).or_default() += g;
@@ -29,7 +29,7 @@ impl Sums {
     }
 
     fn of(&self, weight: &str) -> Option<Vec<f64>> {
-        Some(self.seen.lock().unwrap().get(weight)?.values().copied().collect())
+        Some(self.added.lock().unwrap().get(weight)?.values().copied().collect())
     }
 }
 
@@ -91,7 +91,7 @@ fn adds_up(tower: &Tower, params: &ParamStore, pixels: &Tensor, name: &str) {
         assert!(off(&ours, &slot) < 1e-4, "{name}: {} {}", weight.name(), off(&ours, &slot));
         compared += 1;
     }
-    assert_eq!(compared, sums.seen.lock().unwrap().len(), "{name}: frozen weights were shown");
+    assert_eq!(compared, sums.added.lock().unwrap().len(), "{name}: frozen weights were shown");
 }
 
 #[test]
@@ -121,8 +121,12 @@ fn virtual_gradients_are_those_of_full_tuning() {
         for path in [Path::Host, Path::Device] {
             let (tower, params) = build(&weights(name), &clip(), &method, checkpointing);
             let seen = on_path(path, || observed(&tower, &params, &pixels(), true));
-            let full = full.seen.lock().unwrap();
-            assert_eq!(full.keys().collect::<Vec<_>>(), seen.seen.lock().unwrap().keys().collect::<Vec<_>>(), "{name}");
+            let full = full.added.lock().unwrap();
+            assert_eq!(
+                full.keys().collect::<Vec<_>>(),
+                seen.added.lock().unwrap().keys().collect::<Vec<_>>(),
+                "{name}"
+            );
             for weight in full.keys() {
                 let (a, b): (Vec<f64>, Vec<f64>) = (seen.of(weight).unwrap(), full[weight].values().copied().collect());
                 assert!(off(&a, &b) < 1e-4, "{name}: {weight} {}", off(&a, &b));
