@@ -47,7 +47,7 @@ fn overrides_reach_any_key_and_say_what_is_wrong() {
     let error = fail(&["train", "--set", "stage.instruct.stepz=7"], 1);
     assert!(error.contains("--set stage.instruct.stepz=7: unknown field `stepz`"), "{error}");
     let error = fail(&["train", "--set", "stage.nothing.steps=7"], 1);
-    assert!(error.contains("no stage nothing; there are look"), "{error}");
+    assert!(error.contains("no stage nothing; there are base"), "{error}");
     let error = fail(&["train", "--set", "data.workers=0", "--set", "stage.0.batch_size=0"], 1);
     assert!(error.contains("data.workers") && error.contains("batch_size"), "both violations are told: {error}");
 }

@@ -4,7 +4,7 @@ use crate::jobs::Spawner;
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Pictures that are held.
@@ -31,7 +31,7 @@ pub(crate) struct Thumbs {
     used: u64,
     queue: Queue,
     decoded: Receiver<Decoded>,
-    send: SyncSender<Decoded>,
+    send: Sender<Decoded>,
     spawner: Spawner,
     started: bool,
 }
@@ -57,8 +57,8 @@ fn decode(path: &Path) -> Result<ColorImage, String> {
 
 impl Thumbs {
     pub(crate) fn new(spawner: Spawner) -> Self {
-        // What waits to be taken in is bounded by what may wait to be decoded.
-        let (send, decoded) = sync_channel(WAITING);
+        #[expect(clippy::disallowed_methods, reason = "bounded by the queue of what is to be decoded")]
+        let (send, decoded) = channel();
         Self { held: BTreeMap::new(), used: 0, queue: Queue::default(), decoded, send, spawner, started: false }
     }
 
@@ -122,7 +122,7 @@ impl Drop for Thumbs {
 }
 
 /// Decodes the newest wish first until the window is closed.
-fn serve(queue: &Queue, send: &SyncSender<Decoded>, ctx: &egui::Context) {
+fn serve(queue: &Queue, send: &Sender<Decoded>, ctx: &egui::Context) {
     loop {
         let mut waiting = queue.0.lock().unwrap_or_else(PoisonError::into_inner);
         let path = loop {
