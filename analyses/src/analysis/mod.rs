@@ -1,7 +1,7 @@
 //! What context vectors and routing weights of a run say: principal components, clusters and their names, how clusters and
 //! tasks agree, and whether samples with similar contexts are routed alike.
 //!
-//! [`ContextData::load`] reads, [`ContextAnalysis::run`] computes, [`write`] keeps. [`ViewFile`] is what the
+//! [`ContextData::load`] reads, [`ContextAnalysis::run`] computes, [`write()`] keeps. [`ViewFile`] is what the
 //! explorer saves of an analysis and `covft-probe analyze --from` repeats.
 
 mod contexts;

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A figure becomes `<id>.svg`, `.pdf`, `.png` (300 dpi), `<id>.csv` (the numbers that are plotted) and `<id>.json` (where
-//! they come from, and all that is needed to draw it again). Shapes go through one list ([`scene`]) into each format.
+//! they come from, and all that is needed to draw it again). Shapes go through one list (`scene`) into each format.
 
 mod axes;
 mod cluster_samples;

@@ -1,8 +1,8 @@
 //! Studies: several runs that answer one question, in one folder (`study.json`, a run directory a run).
 //!
-//! * [`conflict`] trains two sets of instructions over the same pictures in lockstep and measures how far the encoders
+//! * `conflict` trains two sets of instructions over the same pictures in lockstep and measures how far the encoders
 //!   drift apart: same base, same order, same objects, one process.
-//! * [`methods`] trains every tuning method with every seed upon one base, each run in a process of its own, so that its
+//! * `methods` trains every tuning method with every seed upon one base, each run in a process of its own, so that its
 //!   largest memory is its own.
 //!
 //! Both begin with a run called `base`: the stages before the studied one, kept under `<out>/.stages`.
