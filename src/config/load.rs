@@ -129,6 +129,11 @@ impl Recipe {
             found.push(wrong.to_string());
         }
         found.append(&mut self.probe.violations());
+        let named = |name: &&String| self.stages.iter().any(|stage| stage.name == **name);
+        if let Some(name) = self.probe.gradient_stages.iter().find(|name| !named(name)) {
+            let stages = self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
+            found.push(format!("probe.gradient_stages: there is no stage {name:?}; there are {stages}"));
+        }
         if self.device != "cpu" && !self.device.starts_with("cuda:") {
             found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
         }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct ProbeConfig {
     /// Gradient norms, directions and sketches of the vision encoder (`--log-grads`).
     pub log_grads: bool,
+    /// Stages in which gradients are sketched, of steps and of samples; none named = all.
+    pub gradient_stages: Vec<String>,
     /// Drift and update size of the vision encoder by layer and module.
     pub drift: bool,
     /// When drift, gradient norms and `momentum` are measured.
@@ -59,6 +61,8 @@ pub struct ProbeConfig {
     /// Only these modules, as the spaces name them (`attention`, `mlp`, `layer_norm`, `experts`, `cve`, `gate`, ...); all of
     /// them if empty.
     pub sample_modules: Vec<String>,
+    /// What `pairs` and `sample_gradients` have rows for; the stream `conflict` counts every module of every layer anyway.
+    pub sample_rows: SampleRows,
     /// Where nothing of the vision encoder trains, run it backward all the same for gradients of samples over `shared`. This
     /// costs a backward pass of the encoder.
     pub virtual_frozen: bool,
@@ -111,6 +115,17 @@ impl From<SketchK> for usize {
     }
 }
 
+/// How finely pairs of samples are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleRows {
+    /// The whole encoder, every layer whole, every module over all layers.
+    #[default]
+    Layers,
+    /// Every module of every layer as well: about three times as many.
+    Modules,
+}
+
 /// Which parameters gradients are compared over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -136,6 +151,7 @@ impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
             log_grads: false,
+            gradient_stages: Vec::new(),
             drift: true,
             every: Schedule::every(1),
             batch_sketches: true,
@@ -157,6 +173,7 @@ impl Default for ProbeConfig {
             exact_steps: Vec::new(),
             sample_spaces: vec![Space::Trainable, Space::Shared],
             sample_modules: Vec::new(),
+            sample_rows: SampleRows::default(),
             virtual_frozen: false,
             sample_gradients: false,
         }
@@ -164,6 +181,12 @@ impl Default for ProbeConfig {
 }
 
 impl ProbeConfig {
+    /// Whether gradients are sketched in `stage`.
+    #[must_use]
+    pub fn sketches_in(&self, stage: &str) -> bool {
+        self.log_grads && (self.gradient_stages.is_empty() || self.gradient_stages.iter().any(|named| named == stage))
+    }
+
     /// What does not go together, one line each.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

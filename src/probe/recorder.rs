@@ -4,7 +4,7 @@ use super::batch_sketch::{self, SketchPlan, VirtualGradients};
 use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
-use super::per_sample::{PerSample, Rows};
+use super::per_sample::PerSample;
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
@@ -121,7 +121,7 @@ impl Recorder {
         }
         let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
         let mut sketches =
-            if config.log_grads && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
+            if config.sketches_in(view.stage) && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
         let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
         sketches.retain(|plan| (trains || config.virtual_frozen) && plan.tensors() > 0);
         let frozen: Vec<_> = sketches.iter().flat_map(|plan| plan.frozen(view.params)).collect();
@@ -205,11 +205,10 @@ impl Recorder {
             return Ok(0);
         }
         let Some(samples) = &mut self.stage.samples else { return Ok(0) };
-        let Some((Rows { pairs, samples, noise, gradients }, spent)) = samples.finish(at)? else { return Ok(0) };
+        let Some((rows, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
         self.sketch_cost += spent;
-        let writer = &mut self.setup.writer;
-        Ok(writer.push(&pairs)? + writer.push(&samples)? + writer.push(&noise)? + writer.push(&gradients)?)
+        Ok(rows.write(&mut self.setup.writer)?)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
@@ -239,11 +238,9 @@ impl Recorder {
             }
         }
         let found = self.stage.tracked.as_mut().map(|tracked| tracked.finish(view.at)).transpose()?;
-        let Rows { pairs, samples, gradients, .. } = found.flatten().unwrap_or_default().0;
+        let rows = found.flatten().unwrap_or_default().0;
         let writer = &mut self.setup.writer;
-        let bytes = [writer.push(&routes)?, writer.push(&contexts)?, writer.push(&pairs)?, writer.push(&samples)?];
-        self.early_bytes += writer.push(&gradients)?;
-        self.early_bytes += bytes.iter().sum::<u64>();
+        self.early_bytes += writer.push(&routes)? + writer.push(&contexts)? + rows.write(writer)?;
         self.cost += view.took + begun.elapsed();
         Ok(())
     }

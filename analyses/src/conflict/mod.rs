@@ -8,6 +8,7 @@
 //! * A mean's standard error counts a step as one observation (its pairs share samples, weights and projections); with
 //!   one step only, a pair.
 
+mod counts;
 mod labels;
 mod matrix;
 mod noise;
@@ -15,6 +16,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use counts::{CellCounts, Counts, conflict_counts};
 pub use labels::{Labels, dominating_experts};
 pub use matrix::{CellConflict, Conflict, Matrix, SampleAt, conflict, conflict_by};
 pub use noise::{NoisePoint, noise_series, pooled_scale};

@@ -1,5 +1,7 @@
 //! Counts and the mean cosine of a group of pairs.
 
+use crate::store::ConflictRow;
+
 /// What is known of a group of pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
@@ -56,13 +58,34 @@ impl Tally {
         } else if low <= 0.0 {
             self.undecided += 1;
         }
+        self.observe(step, 1.0, cosine);
+    }
+
+    /// Counts the pairs of a row. All rows of one step come together.
+    pub(super) fn add_counts(&mut self, row: &ConflictRow) {
+        self.undefined += row.undefined;
+        self.not_finite += row.not_finite;
+        if row.pairs == 0 {
+            return;
+        }
+        self.pairs += row.pairs;
+        self.conflict += row.conflict;
+        self.undecided += row.undecided;
+        self.sum += row.cosines;
+        self.squares += row.squares;
+        self.sketched += row.errors;
+        self.observe(row.step, row.pairs as f64, row.cosines);
+    }
+
+    /// `more` pairs of a step, whose cosines sum to `cosines`.
+    fn observe(&mut self, step: u64, more: f64, cosines: f64) {
         match &mut self.open {
             Some((of, n, sum)) if *of == step => {
-                *n += 1.0;
-                *sum += cosine;
+                *n += more;
+                *sum += cosines;
             }
             open => {
-                let before = open.replace((step, 1.0, cosine));
+                let before = open.replace((step, more, cosines));
                 self.folded = fold(self.folded, before);
                 self.steps += 1;
             }

@@ -1,7 +1,7 @@
 //! Made pairs with known answers.
 
 use super::*;
-use crate::store::{NoiseRow, PairRow, RecordWriter, RoutingRow, RunDir, WriterOptions};
+use crate::store::{ConflictRow, NoiseRow, PairRow, RecordWriter, RoutingRow, RunDir, WriterOptions};
 use std::collections::BTreeMap;
 
 fn pair(step: u64, layer: &str, ids: [&str; 2], tasks: [&str; 2], cosine: Option<f32>, half: f32) -> PairRow {
@@ -43,6 +43,41 @@ fn run(pairs: &[Vec<PairRow>], noise: &[NoiseRow], routing: &[RoutingRow]) -> (t
 
 fn close(a: Option<f64>, b: f64) {
     assert!((a.unwrap() - b).abs() < 1e-6, "{a:?} {b}");
+}
+
+#[test]
+fn counts_say_what_the_pairs_say() {
+    let pairs: Vec<PairRow> = (0..4)
+        .flat_map(|step| {
+            [(["a", "b"], ["vqa", "vqa"], 0.5), (["a", "c"], ["vqa", "ocr"], -0.4), (["b", "c"], ["vqa", "ocr"], 0.05)]
+                .map(|(ids, tasks, c)| pair(step, "3", ids, tasks, Some(c - 0.02 * step as f32), 0.1))
+        })
+        .chain([pair(9, "3", ["a", "c"], ["vqa", "ocr"], None, 0.1)])
+        .collect();
+    let counted = |step: u64, within: bool| {
+        let of: Vec<&PairRow> = pairs.iter().filter(|p| p.step == step && (p.task_a == p.task_b) == within).collect();
+        of.first().map(|first| {
+            let mut row = ConflictRow::like(first);
+            of.iter().for_each(|pair| row.count(pair));
+            row
+        })
+    };
+    let counts: Vec<ConflictRow> =
+        (0..10).flat_map(|step| [counted(step, true), counted(step, false)]).flatten().collect();
+    let (_root, dir) = run(std::slice::from_ref(&pairs), &[], &[]);
+    let mut writer = RecordWriter::resume(&dir, 1, WriterOptions::default()).unwrap();
+    writer.push(&counts).unwrap();
+    writer.finish().unwrap();
+    let single = conflict(&dir, &Selection::of("shared")).unwrap();
+    let whole = conflict_counts(&dir, &Selection::of("shared")).unwrap();
+    let (single, cell) = (single.cell("3", "all").unwrap(), whole.cell("3", "all").unwrap());
+    assert_eq!((cell.all.pairs, cell.all.conflict, cell.all.undecided, cell.all.undefined), (12, 4, 4, 1));
+    for (a, b) in [(&single.all, &cell.all), (&single.within, &cell.within), (&single.across, &cell.across)] {
+        assert_eq!((a.pairs, a.conflict, a.undecided, a.steps), (b.pairs, b.conflict, b.undecided, b.steps));
+        close(a.mean(), b.mean().unwrap());
+        close(a.error(), b.error().unwrap());
+    }
+    assert!(whole.problems.is_empty() && whole.stage == "instruct");
 }
 
 #[test]

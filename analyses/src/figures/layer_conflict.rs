@@ -28,7 +28,7 @@ pub(super) struct LayerConflict {
 impl LayerConflict {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::LayerConflict;
-        let (found, mode) = tally::load(id, source, options, None, None)?;
+        let (found, mode) = tally::counts(id, source, options)?;
         let mut modules: Vec<String> = found.cells.iter().map(|c| c.module.clone()).collect();
         modules.sort_by_key(|m| (m != ALL, m.clone()));
         modules.dedup();

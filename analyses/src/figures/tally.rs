@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use super::{FigureId, Options, Result};
-use crate::conflict::{Conflict, Selection, Tally, conflict};
+use crate::conflict::{Conflict, Counts, Selection, Tally, conflict, conflict_counts};
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 
@@ -40,31 +40,42 @@ impl Pairs {
     }
 }
 
-/// The pairs to draw: sketched ones, or exact ones where no others were logged. `layer` alone, if named.
+fn selection(source: &Source, options: &Options, mode: &str) -> Selection {
+    let stage = source.stage(options.stage.as_deref());
+    Selection { stage, mode: mode.to_owned(), ..Selection::of(&options.space) }
+}
+
+/// The pairs of one layer and module to draw: sketched ones, or exact ones where no others were logged.
 pub(super) fn load(
     id: FigureId,
     source: &Source,
     options: &Options,
-    layer: Option<&str>,
-    module: Option<&str>,
+    layer: &str,
+    module: &str,
 ) -> Result<(Conflict, &'static str)> {
     for mode in ["sketch", "exact"] {
-        let selection = Selection {
-            stage: source.stage(options.stage.as_deref()),
-            mode: mode.to_owned(),
-            layer: layer.map(str::to_owned),
-            module: module.map(str::to_owned),
-            ..Selection::of(&options.space)
-        };
-        let found = conflict(&source.run, &selection)?;
+        let (layer, module) = (Some(layer.to_owned()), Some(module.to_owned()));
+        let found = conflict(&source.run, &Selection { layer, module, ..selection(source, options, mode) })?;
         source.note(&found.problems);
         if found.cells.iter().any(|c| c.all.pairs > 0) {
             return Ok((found, mode));
         }
     }
-    let of = layer.map_or_else(String::new, |l| format!(" and layer {l}"));
-    let what = format!("`pairs` of space {}{of}", options.space);
+    let what = format!("`pairs` of space {} and layer {layer}", options.space);
     Err(source.lacks(id, &what, option_that_logs("pairs")))
+}
+
+/// The counts of every layer and module to draw, of such pairs.
+pub(super) fn counts(id: FigureId, source: &Source, options: &Options) -> Result<(Counts, &'static str)> {
+    for mode in ["sketch", "exact"] {
+        let found = conflict_counts(&source.run, &selection(source, options, mode))?;
+        source.note(&found.problems);
+        if found.cells.iter().any(|c| c.all.pairs > 0) {
+            return Ok((found, mode));
+        }
+    }
+    let what = format!("`conflict` of space {}", options.space);
+    Err(source.lacks(id, &what, option_that_logs("conflict")))
 }
 
 /// How much longer sketches would have to be where most pairs are undecided: a factor on `k`.

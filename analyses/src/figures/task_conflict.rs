@@ -32,7 +32,7 @@ impl TaskConflict {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::TaskConflict;
         let layer = options.layer.clone().unwrap_or_else(|| ALL.to_owned());
-        let (found, mode) = tally::load(id, source, options, Some(&layer), Some(ALL))?;
+        let (found, mode) = tally::load(id, source, options, &layer, ALL)?;
         let Some(cell) = found.cell(&layer, ALL) else {
             return Err(source.lacks(id, &format!("`pairs` of layer {layer}"), option_that_logs("pairs")));
         };

@@ -15,7 +15,9 @@ pub(super) trait Cell: Sized {
     /// What the column is called in messages about its type.
     const EXPECTED: &'static str;
     /// The column, or why these cells cannot share one.
-    fn array(cells: Vec<Self>) -> Result<ArrayRef, String>;
+    fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String>
+    where
+        Self: 'a;
     /// The cells of a column; `None` if it is of another type or has nulls where there must be none.
     fn cells(array: &ArrayRef) -> Option<Vec<Self>>;
     /// What a reader puts where an older writer had no such column; `None` if it must be there.
@@ -29,8 +31,8 @@ macro_rules! primitive {
         impl Cell for $rust {
             const NULLABLE: bool = false;
             const EXPECTED: &'static str = $name;
-            fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-                Ok(Arc::new(<$array>::from(cells)))
+            fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+                Ok(Arc::new(<$array>::from(cells.copied().collect::<Vec<Self>>())))
             }
             fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
                 let array = array.as_primitive_opt::<$arrow>()?;
@@ -40,8 +42,8 @@ macro_rules! primitive {
         impl Cell for Option<$rust> {
             const NULLABLE: bool = true;
             const EXPECTED: &'static str = $name;
-            fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-                Ok(Arc::new(<$array>::from(cells)))
+            fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+                Ok(Arc::new(<$array>::from(cells.copied().collect::<Vec<Self>>())))
             }
             fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
                 Some(array.as_primitive_opt::<$arrow>()?.iter().collect())
@@ -61,8 +63,8 @@ primitive!(f64, Float64Array, Float64Type, "float64");
 impl Cell for bool {
     const NULLABLE: Self = false;
     const EXPECTED: &'static str = "bool";
-    fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-        Ok(Arc::new(BooleanArray::from(cells)))
+    fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+        Ok(Arc::new(BooleanArray::from(cells.copied().collect::<Vec<Self>>())))
     }
     fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
         array.as_boolean_opt()?.iter().collect()
@@ -76,8 +78,8 @@ impl Cell for bool {
 impl Cell for String {
     const NULLABLE: bool = false;
     const EXPECTED: &'static str = "string";
-    fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-        Ok(Arc::new(StringArray::from(cells)))
+    fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+        Ok(Arc::new(StringArray::from_iter_values(cells)))
     }
     fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
         array.as_string_opt::<i32>()?.iter().map(|s| s.map(str::to_owned)).collect()
@@ -87,8 +89,8 @@ impl Cell for String {
 impl Cell for Option<String> {
     const NULLABLE: bool = true;
     const EXPECTED: &'static str = "string";
-    fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-        Ok(Arc::new(StringArray::from(cells)))
+    fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+        Ok(Arc::new(cells.map(Option::as_deref).collect::<StringArray>()))
     }
     fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
         Some(array.as_string_opt::<i32>()?.iter().map(|s| s.map(str::to_owned)).collect())
@@ -99,9 +101,9 @@ impl Cell for Option<String> {
 }
 
 /// Width of the vectors of one column; they are equally long within a table.
-fn width<T>(cells: &[Vec<T>]) -> Result<i32, String> {
-    let width = cells.first().map_or(0, Vec::len);
-    if let Some(other) = cells.iter().find(|c| c.len() != width) {
+fn width<'a, T: 'a>(mut cells: impl Iterator<Item = &'a Vec<T>> + Clone) -> Result<i32, String> {
+    let width = cells.clone().next().map_or(0, Vec::len);
+    if let Some(other) = cells.find(|c| c.len() != width) {
         return Err(format!("vectors of {width} and {} numbers in one table", other.len()));
     }
     i32::try_from(width).map_err(|_too_wide| format!("a vector of {width} numbers"))
@@ -112,10 +114,10 @@ macro_rules! vector {
         impl Cell for Vec<$rust> {
             const NULLABLE: bool = false;
             const EXPECTED: &'static str = $name;
-            fn array(cells: Vec<Self>) -> Result<ArrayRef, String> {
-                let width = width(&cells)?;
-                let rows = cells.len();
-                let values: ArrayRef = Arc::new(<$array>::from(cells.concat()));
+            fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
+                let width = width(cells.clone())?;
+                let rows = cells.clone().count();
+                let values: ArrayRef = Arc::new(<$array>::from(cells.flatten().copied().collect::<Vec<$rust>>()));
                 let field = Arc::new(Field::new("item", $data_type, false));
                 FixedSizeListArray::try_new_with_length(field, width, values, None, rows)
                     .map(|a| Arc::new(a) as ArrayRef)
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn nulls_are_refused_where_none_may_be_and_nan_is_no_null() {
-        let column = <Option<f64> as Cell>::array(vec![Some(f64::NAN), None]).unwrap();
+        let column = <Option<f64> as Cell>::array([Some(f64::NAN), None].iter()).unwrap();
         assert_eq!(column.null_count(), 1);
         assert!(<f64 as Cell>::cells(&column).is_none());
         let back = <Option<f64> as Cell>::cells(&column).unwrap();
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn vectors_of_two_lengths_are_refused() {
-        let error = <Vec<f32> as Cell>::array(vec![vec![1.0], vec![1.0, 2.0]]).unwrap_err();
+        let error = <Vec<f32> as Cell>::array([vec![1.0], vec![1.0, 2.0]].iter()).unwrap_err();
         assert!(error.contains("1 and 2"), "{error}");
     }
 }

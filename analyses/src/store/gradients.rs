@@ -80,6 +80,98 @@ record! {
 }
 
 record! {
+    /// Stream `conflict`: how the gradients of a step's samples agree, counted for every layer and module: one row for pairs of
+    /// samples of one task, one for pairs of two, one for pairs of which a sample has no task.
+    ConflictRow in "conflict" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage.
+        step: u64,
+        /// Layer, or `all`.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// Module, or `all`.
+        module: String,
+        /// `trainable` or `shared`; see stream `gradients`.
+        space: String,
+        /// Whether both samples belong to the tracked set, which is measured without training on it.
+        tracked: bool,
+        /// `sketch` or `exact`.
+        mode: String,
+        /// `within` one task, `across` two, or `unlabelled`.
+        relation: String,
+        /// Pairs with a cosine.
+        pairs: u64,
+        /// Of those, the ones in conflict: the 95 % interval lies below 0.
+        conflict: u64,
+        /// Of those, the ones that are undecided: the interval holds 0.
+        undecided: u64,
+        /// Pairs without a cosine: a norm is zero, or its estimate not positive.
+        undefined: u64,
+        /// Pairs whose numbers are not finite; in none of the rest.
+        not_finite: u64,
+        /// Sum of the cosines.
+        cosines: f64,
+        /// Sum of their squares.
+        squares: f64,
+        /// Sum of their squared standard errors.
+        errors: f64,
+    }
+}
+
+impl ConflictRow {
+    /// An empty row with the keys of `pair`.
+    #[must_use]
+    pub fn like(pair: &PairRow) -> Self {
+        let relation = match (&pair.task_a, &pair.task_b) {
+            (Some(a), Some(b)) if a == b => "within",
+            (Some(_), Some(_)) => "across",
+            _ => "unlabelled",
+        };
+        Self {
+            stage: pair.stage.clone(),
+            step: pair.step,
+            layer: pair.layer.clone(),
+            depth: pair.depth,
+            module: pair.module.clone(),
+            space: pair.space.clone(),
+            tracked: pair.tracked,
+            mode: pair.mode.clone(),
+            relation: relation.to_owned(),
+            pairs: 0,
+            conflict: 0,
+            undecided: 0,
+            undefined: 0,
+            not_finite: 0,
+            cosines: 0.0,
+            squares: 0.0,
+            errors: 0.0,
+        }
+    }
+
+    /// Counts a pair.
+    pub fn count(&mut self, pair: &PairRow) {
+        let Some(cosine) = pair.cosine.map(f64::from) else {
+            self.undefined += 1;
+            return;
+        };
+        let error = f64::from(pair.error.unwrap_or(0.0));
+        if !cosine.is_finite() || !error.is_finite() {
+            self.not_finite += 1;
+            return;
+        }
+        let (low, high) = (pair.low.map_or(cosine, f64::from), pair.high.map_or(cosine, f64::from));
+        self.pairs += 1;
+        self.conflict += u64::from(high < 0.0);
+        self.undecided += u64::from(high >= 0.0 && low <= 0.0);
+        self.cosines += cosine;
+        self.squares += cosine * cosine;
+        self.errors += error * error;
+    }
+}
+
+record! {
     /// Stream `sample_gradients`: norm of each sample's gradient and its alignment with the step's, by layer and module.
     SampleGradientRow in "sample_gradients" {
         /// Stage.

@@ -45,7 +45,7 @@ pub use dataset::{DatasetRow, read_dataset, write_dataset};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{Poll, RunFollower};
-pub use gradients::{DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
+pub use gradients::{ConflictRow, DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use reader::{
     Read, read_batches, read_records, stream_schemas, streams, visit_batches, visit_record_batches, visit_records,

@@ -40,7 +40,7 @@ pub fn option_that_logs(stream: &str) -> &'static str {
         "routing" => "`[probe] routing = true` in a stage that trains the vision encoder with `covft`",
         "contexts" => "`[probe] contexts = true` in a stage that trains the vision encoder with `covft`",
         "gradients" => "`--log-grads` with `[probe] batch_sketches = true`",
-        "pairs" | "sample_gradients" | "noise" => "`--log-grads` with `[probe] sample_sketches = true`",
+        "pairs" | "conflict" | "sample_gradients" | "noise" => "`--log-grads` with `[probe] sample_sketches = true`",
         "budget" => "`[probe] budget`",
         "distances" => "`covft-probe experiment conflict`",
         "layers" => "`[probe] drift = true`, and `--log-grads` for gradient norms and cosines",
@@ -92,7 +92,7 @@ macro_rules! record {
                 $crate::store::records::columns($stream, vec![$((
                     stringify!($field),
                     <$kind as $crate::store::cell::Cell>::NULLABLE,
-                    <$kind as $crate::store::cell::Cell>::array(rows.iter().map(|r| r.$field.clone()).collect()),
+                    <$kind as $crate::store::cell::Cell>::array(rows.iter().map(|r| &r.$field)),
                 ),)*])
             }
 

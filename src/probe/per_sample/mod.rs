@@ -20,11 +20,12 @@ pub(super) use rows::Rows;
 
 use super::error::ProbeError;
 use super::space::Space;
-use crate::config::probe::{ProbeConfig, Schedule};
+use crate::config::probe::{ProbeConfig, SampleRows, Schedule};
 use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Place};
 use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
 use projections::Projections;
+use rayon::prelude::*;
 use rows::Common;
 use statistics::CellId;
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) k: usize,
     /// Whether an encoder of which nothing trains runs backward.
     pub(super) frozen_encoder: bool,
+    /// Whether every module of every layer has rows of its own.
+    pub(super) by_module: bool,
     /// Whether the sketches themselves are recorded.
     pub(super) keeps_sketches: bool,
 }
@@ -92,7 +95,7 @@ impl PerSample {
     /// The probe for a stage; `None` where nothing is to be measured: gradients are not logged, or nothing in the encoder
     /// trains and its virtual gradients are not asked for.
     pub(super) fn new(config: &ProbeConfig, view: &StageView<'_>, blocks: usize) -> Option<Self> {
-        let wanted = config.log_grads && (config.sample_sketches || !config.exact_steps.is_empty());
+        let wanted = config.sketches_in(view.stage) && (config.sample_sketches || !config.exact_steps.is_empty());
         let trains = trained(view.params).next().is_some();
         if !wanted || !(trains || config.virtual_frozen) {
             return None;
@@ -102,6 +105,7 @@ impl PerSample {
             modules: config.sample_modules.clone(),
             k: config.sketch_k.rows(),
             frozen_encoder: !trains,
+            by_module: config.sample_rows == SampleRows::Modules,
             keeps_sketches: config.sample_gradients,
         };
         let shown = |name: &(String, &'static str)| plan.spaces.contains(&Space::Trainable) && plan.counts(name.1);
@@ -219,8 +223,15 @@ impl PerSample {
                 );
             }
         }
-        for (id, cell) in statistics::cells(&units, common.keep.len()) {
-            common.push(id, &cell, rows);
+        let cells: Vec<_> = statistics::cells(&units, common.keep.len()).into_iter().collect();
+        let found: Vec<_> = cells.par_iter().map(|(_, cell)| (cell.cosines(), cell.alignments())).collect();
+        for ((id, cell), (cosines, alignments)) in cells.iter().zip(&found) {
+            let each = self.plan.by_module || id.layer.is_none() || id.module.is_none();
+            common.pairs(*id, cell, cosines, each, rows);
+            common.noise(*id, cell, rows);
+            if each {
+                common.gradients(*id, cell, alignments, rows);
+            }
         }
         units
     }

@@ -35,6 +35,7 @@ impl Oracle {
             modules: Vec::new(),
             k: 16,
             frozen_encoder: false,
+            by_module: true,
             keeps_sketches: false,
         };
         let projections = Arc::new(Mutex::new(Projections::new(0, plan.k)));

@@ -1,21 +1,36 @@
 //! Records of what a step's samples have to do with each other.
 
-use super::statistics::{Cell, CellId};
+use super::statistics::{Cell, CellId, Cosine, Estimate};
 use super::units::{LayerSketch, folding_error};
 use crate::probe::drift::depth;
 use crate::probe::space::Space;
 use crate::train::hook::{SampleInfo, StepId};
-use covft_analyses::store::{ALL, GradientRow, NoiseRow, PairRow, SampleGradientRow};
+use covft_analyses::store::{ALL, ConflictRow, GradientRow, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError};
 use half::f16;
 
 /// Rows of one step.
 #[derive(Clone, Debug, Default)]
 pub(in crate::probe) struct Rows {
     pub(in crate::probe) pairs: Vec<PairRow>,
+    pub(in crate::probe) conflict: Vec<ConflictRow>,
     pub(in crate::probe) samples: Vec<SampleGradientRow>,
     pub(in crate::probe) noise: Vec<NoiseRow>,
     /// The sketches themselves, where they are asked for.
     pub(in crate::probe) gradients: Vec<GradientRow>,
+}
+
+impl Rows {
+    /// Hands them to the writer; their size in memory, bytes.
+    ///
+    /// # Errors
+    /// What stopped the writer.
+    pub(in crate::probe) fn write(&self, writer: &mut RecordWriter) -> Result<u64, StoreError> {
+        Ok(writer.push(&self.pairs)?
+            + writer.push(&self.conflict)?
+            + writer.push(&self.samples)?
+            + writer.push(&self.noise)?
+            + writer.push(&self.gradients)?)
+    }
 }
 
 /// What all rows of one space and mode have in common.
@@ -47,11 +62,8 @@ impl Common<'_> {
         &self.samples[self.keep[i]]
     }
 
-    /// The rows of one cell.
-    pub(super) fn push(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
-        self.pairs(id, cell, rows);
-        self.gradients(id, cell, rows);
-        // Tracked samples are no step's: there is no noise of theirs to speak of.
+    /// Tracked samples are no step's: there is no noise of theirs to speak of.
+    pub(super) fn noise(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
         if self.tracked {
             return;
         }
@@ -71,35 +83,52 @@ impl Common<'_> {
         }));
     }
 
-    /// A sample that came twice makes no pair with itself.
-    fn pairs(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
+    /// Pairs of one cell: each if `each` is asked for, and their counts. A sample that came twice makes no pair with itself.
+    pub(super) fn pairs(&self, id: CellId, cell: &Cell<'_>, cosines: &[Cosine], each: bool, rows: &mut Rows) {
         let (layer, depth, module) = self.names(id);
-        for (i, j, cosine) in cell.cosines() {
+        let mut counts: [Option<ConflictRow>; 3] = [None, None, None];
+        let mut row = PairRow {
+            stage: self.at.stage.to_owned(),
+            step: self.at.step,
+            layer,
+            depth,
+            module,
+            space: self.space.name().to_owned(),
+            tracked: self.tracked,
+            mode: self.mode.to_owned(),
+            sample_a: String::new(),
+            sample_b: String::new(),
+            task_a: None,
+            task_b: None,
+            dot: 0.0,
+            cosine: None,
+            error: None,
+            low: None,
+            high: None,
+        };
+        for &(i, j, cosine) in cosines {
             let (a, b) = (self.sample(i), self.sample(j));
             if a.id == b.id {
                 continue;
             }
-            let task = |of: &SampleInfo| of.task.as_deref().map(str::to_owned);
-            rows.pairs.push(PairRow {
-                stage: self.at.stage.to_owned(),
-                step: self.at.step,
-                layer: layer.clone(),
-                depth,
-                module: module.clone(),
-                space: self.space.name().to_owned(),
-                tracked: self.tracked,
-                mode: self.mode.to_owned(),
-                sample_a: a.id.to_string(),
-                sample_b: b.id.to_string(),
-                task_a: task(a),
-                task_b: task(b),
-                dot: cell.dot(i, j),
-                cosine: cosine.map(|c| c.value as f32),
-                error: cosine.map(|c| c.error as f32),
-                low: cosine.map(|c| c.low as f32),
-                high: cosine.map(|c| c.high as f32),
-            });
+            let number = |of: fn(Estimate) -> f64| cosine.map(|c| of(c) as f32);
+            (row.cosine, row.error) = (number(|c| c.value), number(|c| c.error));
+            (row.low, row.high) = (number(|c| c.low), number(|c| c.high));
+            row.dot = cell.dot(i, j);
+            let relation = match (&a.task, &b.task) {
+                (Some(a), Some(b)) => usize::from(a != b),
+                _ => 2,
+            };
+            if each || counts[relation].is_none() {
+                (row.sample_a, row.sample_b) = (a.id.to_string(), b.id.to_string());
+                (row.task_a, row.task_b) = (a.task.as_deref().map(str::to_owned), b.task.as_deref().map(str::to_owned));
+            }
+            counts[relation].get_or_insert_with(|| ConflictRow::like(&row)).count(&row);
+            if each {
+                rows.pairs.push(row.clone());
+            }
         }
+        rows.conflict.extend(counts.into_iter().flatten());
     }
 
     /// The samples' sketches of one layer; `cell` is the layer whole.
@@ -130,9 +159,14 @@ impl Common<'_> {
     }
 
     /// Samples without an image have a row too, of nulls.
-    fn gradients(&self, id: CellId, cell: &Cell<'_>, rows: &mut Rows) {
+    pub(super) fn gradients(
+        &self,
+        id: CellId,
+        cell: &Cell<'_>,
+        alignments: &[Option<Estimate>],
+        rows: &mut Rows,
+    ) {
         let (layer, depth, module) = self.names(id);
-        let alignments = cell.alignments();
         for (number, sample) in self.samples.iter().enumerate() {
             let place = self.keep.binary_search(&number).ok();
             let alignment = place.and_then(|i| alignments[i]);

@@ -12,6 +12,7 @@ use super::student::t_quantile;
 use super::units::Unit;
 use crate::ops::LayerId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A layer (`None`: all of them) and a module (`None`: all of them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,9 @@ pub(super) struct Estimate {
     pub(super) high: f64,
 }
 
+/// A pair of samples with its cosine; `None` where a gradient is zero.
+pub(super) type Cosine = (usize, usize, Option<Estimate>);
+
 /// Gradient noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Noise {
@@ -47,6 +51,8 @@ const DEGREES: f64 = 2.0;
 pub(super) struct Cell<'u> {
     pub(super) n: usize,
     dots: Vec<f64>,
+    /// Norms of the samples' gradients.
+    norms: Vec<f64>,
     sketched: Vec<Sketched<'u>>,
 }
 
@@ -55,34 +61,43 @@ pub(super) struct Cell<'u> {
 struct Sketched<'u> {
     half: &'u [f64],
     /// Its own norms of the samples' gradients.
-    norms: Vec<f64>,
+    norms: Arc<[f64]>,
+}
+
+fn norms(dots: &[f64], n: usize) -> impl Iterator<Item = f64> {
+    (0..n).map(move |i| dots[i * n + i].sqrt())
 }
 
 /// Every layer and module of `units`, each layer whole, each module over all layers, and everything.
 pub(super) fn cells(units: &[Unit], n: usize) -> BTreeMap<CellId, Cell<'_>> {
-    let mut groups: BTreeMap<CellId, Vec<&Unit>> = BTreeMap::new();
+    let mut groups: BTreeMap<CellId, Vec<(&Unit, Arc<[f64]>)>> = BTreeMap::new();
     for unit in units {
+        let own: Arc<[f64]> = norms(&unit.dots, n).collect();
         for layer in [Some(unit.layer), None] {
             for module in [Some(unit.module), None] {
-                groups.entry(CellId { layer, module }).or_default().push(unit);
+                groups.entry(CellId { layer, module }).or_default().push((unit, own.clone()));
             }
         }
     }
-    groups.into_iter().map(|(id, units)| (id, Cell::new(&units, n))).collect()
+    groups.into_iter().map(|(id, units)| (id, Cell::of(units, n))).collect()
 }
 
 impl<'u> Cell<'u> {
     /// The sum of `units`, of `n` samples.
     pub(super) fn new(units: &[&'u Unit], n: usize) -> Self {
+        Self::of(units.iter().map(|unit| (*unit, norms(&unit.dots, n).collect())).collect(), n)
+    }
+
+    /// The same of units and their norms.
+    fn of(units: Vec<(&'u Unit, Arc<[f64]>)>, n: usize) -> Self {
         let mut dots = vec![0.0; n * n];
-        for unit in units {
+        for (unit, _) in &units {
             dots.iter_mut().zip(&unit.dots).for_each(|(sum, dot)| *sum += dot);
         }
-        let sketched = |unit: &&'u Unit| {
-            let norms = (0..n).map(|i| unit.dots[i * n + i].sqrt()).collect();
-            unit.half.as_deref().map(|half| Sketched { half, norms })
-        };
-        Self { n, dots, sketched: units.iter().filter_map(sketched).collect() }
+        let sketched =
+            |(unit, norms): (&'u Unit, _)| unit.half.as_deref().map(|half| Sketched { half, norms });
+        let sketched = units.into_iter().filter_map(sketched).collect();
+        Self { n, norms: norms(&dots, n).collect(), dots, sketched }
     }
 
     /// `<g_i, g_j>`.
@@ -97,12 +112,14 @@ impl<'u> Cell<'u> {
             let share = |a: usize, b: usize| unit.norms[a] * unit.norms[b];
             pooled(alike().map(|(a, b)| unit.half[a * self.n + b] / share(a, b))) * share(i, j).powi(2)
         };
-        estimate(self.dot(i, j), self.sketched.iter().map(variance))
+        let mut error = Variance::default();
+        self.sketched.iter().for_each(|unit| error.add(variance(unit)));
+        error.around(self.dot(i, j))
     }
 
     /// `||g_i||`.
     pub(super) fn norm(&self, i: usize) -> f64 {
-        self.dot(i, i).sqrt()
+        self.norms[i]
     }
 
     /// Pairs whose second sample is `apart` or more after the first.
@@ -112,26 +129,34 @@ impl<'u> Cell<'u> {
     }
 
     /// Cosines of all pairs `i < j`; `None` where a gradient is zero.
-    pub(super) fn cosines(&self) -> Vec<(usize, usize, Option<Estimate>)> {
-        let norms: Vec<f64> = (0..self.n).map(|i| self.norm(i)).collect();
-        let share = |unit: &Sketched<'_>, i: usize, j: usize| unit.norms[i] * unit.norms[j] / (norms[i] * norms[j]);
-        let of = |unit: &Sketched<'_>| {
-            let shift = |(i, j)| self.cosine_shift(unit.half, i, j) / share(unit, i, j);
-            pooled(self.pairs(1).map(shift))
+    pub(super) fn cosines(&self) -> Vec<Cosine> {
+        let n = self.n;
+        let inverse: Vec<f64> = self.norms.iter().map(|norm| norm.recip()).collect();
+        let cosines: Vec<f64> = self.pairs(1).map(|(i, j)| self.dot(i, j) * inverse[i] * inverse[j]).collect();
+        let mut errors = vec![Variance::default(); cosines.len()];
+        let (mut shifts, mut shares) = (vec![0.0; cosines.len()], vec![0.0; cosines.len()]);
+        for unit in &self.sketched {
+            let share: Vec<f64> = unit.norms.iter().zip(&inverse).map(|(own, inverse)| own * inverse).collect();
+            // What the unit's half differences do to the squared norms, as shares of them.
+            let own: Vec<f64> = (0..n).map(|i| unit.half[i * n + i] * inverse[i] * inverse[i]).collect();
+            let mut at = 0;
+            for i in 0..n {
+                let row = &unit.half[i * n..(i + 1) * n];
+                for j in i + 1..n {
+                    shares[at] = share[i] * share[j];
+                    let dot = row[j] * inverse[i] * inverse[j];
+                    shifts[at] = (dot - cosines[at] / 2.0 * (own[i] + own[j])) / shares[at];
+                    at += 1;
+                }
+            }
+            let variance = pooled(shifts.iter().copied());
+            errors.iter_mut().zip(&shares).for_each(|(error, share)| error.add(variance * share * share));
+        }
+        let zero = |i: usize, j: usize| self.norms[i] * self.norms[j] == 0.0;
+        let one = |((i, j), (error, cosine)): ((usize, usize), (&Variance, &f64))| {
+            (i, j, (!zero(i, j)).then(|| error.around(*cosine)))
         };
-        let units: Vec<f64> = self.sketched.iter().map(of).collect();
-        let one = |i: usize, j: usize| {
-            let scale = norms[i] * norms[j];
-            let variances = self.sketched.iter().zip(&units).map(|(unit, s2)| s2 * share(unit, i, j).powi(2));
-            (scale != 0.0).then(|| estimate(self.dot(i, j) / scale, variances))
-        };
-        self.pairs(1).map(|(i, j)| (i, j, one(i, j))).collect()
-    }
-
-    /// What a unit's half differences do to the cosine of a pair.
-    fn cosine_shift(&self, half: &[f64], i: usize, j: usize) -> f64 {
-        let at = |i: usize, j: usize| half[i * self.n + j];
-        shift([self.dot(i, j), self.dot(i, i), self.dot(j, j)], [at(i, j), at(i, i), at(j, j)])
+        self.pairs(1).zip(errors.iter().zip(&cosines)).map(one).collect()
     }
 
     /// Cosine of each sample's gradient with the sum of the others'; `None` where either is zero.
@@ -147,20 +172,18 @@ impl<'u> Cell<'u> {
                 .collect()
         };
         let whole = sums(&self.dots);
-        let share = |unit: &Sketched<'_>, i: usize| unit.norms[i] / self.norm(i);
-        let of = |unit: &Sketched<'_>| {
+        let mut errors = vec![Variance::default(); n];
+        for unit in &self.sketched {
+            let share = |i: usize| unit.norms[i] / self.norms[i];
             let parts = sums(unit.half);
-            pooled((0..n).map(|i| shift(whole[i], parts[i]) / share(unit, i)))
-        };
-        let units: Vec<f64> = self.sketched.iter().map(of).collect();
-        let one = |i: usize| {
-            let [along, own, rest] = whole[i];
-            let variances = self.sketched.iter().zip(&units).map(|(unit, s2)| s2 * share(unit, i).powi(2));
+            let variance = pooled((0..n).map(|i| shift(whole[i], parts[i]) / share(i)));
+            errors.iter_mut().enumerate().for_each(|(i, error)| error.add(variance * share(i).powi(2)));
+        }
+        let one = |([along, own, rest], error): (&[f64; 3], &Variance)| {
             // The squared norm of a sum of nothing but rounding may come out below zero.
-            (own != 0.0 && (rest > 0.0 || rest.is_nan()))
-                .then(|| estimate(along / (own.sqrt() * rest.sqrt()), variances))
+            (*own != 0.0 && (*rest > 0.0 || rest.is_nan())).then(|| error.around(along / (own.sqrt() * rest.sqrt())))
         };
-        (0..n).map(one).collect()
+        whole.iter().zip(&errors).map(one).collect()
     }
 
     /// Unbiased estimates of `|G|^2` and `tr(Sigma)`, with `n g_i` as the observations whose mean is `G`; `None` for fewer
@@ -176,12 +199,27 @@ impl<'u> Cell<'u> {
     }
 }
 
-/// A value whose error is the sum of independent ones of these variances.
-fn estimate(value: f64, variances: impl Iterator<Item = f64>) -> Estimate {
-    let (sum, squares) = variances.fold((0.0, 0.0), |(sum, squares), v| (sum + v, squares + v * v));
-    let error = f64::sqrt(sum);
-    let reach = if sum == 0.0 { 0.0 } else { t_quantile(DEGREES * sum * sum / squares) * error };
-    Estimate { value, error, low: value - reach, high: value + reach }
+/// The variance of a sum of independent errors.
+#[derive(Clone, Copy, Debug, Default)]
+struct Variance {
+    sum: f64,
+    /// Sum of the squared variances, which tells how many of them there are in effect.
+    squares: f64,
+}
+
+impl Variance {
+    fn add(&mut self, variance: f64) {
+        self.sum += variance;
+        self.squares += variance * variance;
+    }
+
+    /// `value` with this error.
+    fn around(self, value: f64) -> Estimate {
+        let error = self.sum.sqrt();
+        let degrees = DEGREES * self.sum * self.sum / self.squares;
+        let reach = if self.sum == 0.0 { 0.0 } else { t_quantile(degrees) * error };
+        Estimate { value, error, low: value - reach, high: value + reach }
+    }
 }
 
 /// First-order change of `dot / sqrt(a b)` when `dot`, `a`, `b` change by `by`.

@@ -1,7 +1,7 @@
 //! Made runs and a made study with every stream, from formulas.
 
 use crate::store::{
-    ALL, ContextRow, DatasetRow, DistanceRow, EvalRow, LayerRow, Manifest, PairRow, RecordWriter, RoutingRow, RunDir,
+    ALL, ConflictRow, ContextRow, DatasetRow, DistanceRow, EvalRow, LayerRow, Manifest, PairRow, RecordWriter, RoutingRow, RunDir,
     STUDY_SCHEMA, SampleRow, StepRow, Study, StudyKind, StudyRun, StudyStatus, WriterOptions, write_dataset,
 };
 use half::f16;
@@ -233,6 +233,12 @@ fn pair_rows(writer: &mut RecordWriter, step: u64) {
                     low: Some(cosine - 2.0 * error),
                     high: Some(cosine + 2.0 * error),
                 });
+            }
+            for within in [true, false] {
+                let of: Vec<&PairRow> = rows.iter().filter(|r| (r.task_a == r.task_b) == within).collect();
+                let mut counts = ConflictRow::like(of[0]);
+                of.into_iter().for_each(|row| counts.count(row));
+                writer.push(&[counts]).unwrap();
             }
             writer.push(&rows).unwrap();
         }
