@@ -8,6 +8,10 @@ use super::parallel::{map, part};
 pub const SKETCH_LANES: usize = 16;
 /// Rows that are projected together.
 const ROWS: usize = 8;
+/// Rows of one task, about: samples of few tokens are sketched several at a time.
+const TASK_ROWS: usize = 64;
+/// Multiplications of all projections below which one thread does everything.
+const SMALL: usize = 4 << 20;
 
 /// Sizes of a sketch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +31,10 @@ pub struct SketchShape {
 fn project_body<const FMA: bool>(x: &[f32], p: &[f32], out: &mut [f32], stride: usize, at: usize) {
     let (p, _) = p.as_chunks::<SKETCH_LANES>();
     let d = p.len();
-    let (blocks, rest) = x.split_at(x.len() / (ROWS * d) * ROWS * d);
-    let mut row = 0;
-    for block in blocks.chunks_exact(ROWS * d) {
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &block[r * d..(r + 1) * d]);
+    let count = x.len() / d;
+    for first in (0..count).step_by(ROWS) {
+        // A last block of fewer rows computes its last row again. Slices of one length need no bounds checks below.
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &x[(first + r).min(count - 1) * d..][..d]);
         let mut sums = [[0.0f32; SKETCH_LANES]; ROWS];
         for (j, p) in p.iter().enumerate() {
             for (sums, x) in sums.iter_mut().zip(&rows) {
@@ -40,20 +44,9 @@ fn project_body<const FMA: bool>(x: &[f32], p: &[f32], out: &mut [f32], stride: 
                 }
             }
         }
-        for sums in &sums {
+        for (row, sums) in (first..count).zip(&sums) {
             out[row * stride + at..][..SKETCH_LANES].copy_from_slice(sums);
-            row += 1;
         }
-    }
-    for x in rest.chunks_exact(d) {
-        let mut sums = [0.0f32; SKETCH_LANES];
-        for (x, p) in x.iter().zip(p) {
-            for (s, p) in sums.iter_mut().zip(p) {
-                *s = fma::<FMA>(*x, *p, *s);
-            }
-        }
-        out[row * stride + at..][..SKETCH_LANES].copy_from_slice(&sums);
-        row += 1;
     }
 }
 
@@ -106,11 +99,17 @@ pub fn kronecker_sketch(input: &[f32], output_grad: &[f32], p: &[f32], q: &[f32]
     assert!(input.len() == rows * d_in && output_grad.len() == rows * d_out, "sketch {shape:?}");
     assert!(samples > 0 && rows.is_multiple_of(samples), "{rows} rows of {samples} samples");
     let (level, rows) = (level(), rows / samples);
-    let sketches = map(samples, |sample| {
-        let p = projected(level, part(input, sample, rows * d_in), p, d_in, k);
-        let q = projected(level, part(output_grad, sample, rows * d_out), q, d_out, k);
-        let mut sums = vec![0.0; k * k / 2];
-        outer_products(level, &p, &q, &mut sums, k);
+    // A small layer is done before another thread would have woken up.
+    let small = input.len() + output_grad.len() < SMALL / k;
+    let together = if small { samples } else { TASK_ROWS.div_ceil(rows.max(1)).min(samples) };
+    let sketches = map(samples.div_ceil(together), |task| {
+        let p = projected(level, part(input, task, together * rows * d_in), p, d_in, k);
+        let q = projected(level, part(output_grad, task, together * rows * d_out), q, d_out, k);
+        let of_task = together.min(samples - task * together);
+        let mut sums = vec![0.0; of_task * k * k / 2];
+        for (sample, sums) in sums.chunks_exact_mut(k * k / 2).enumerate() {
+            outer_products(level, part(&p, sample, rows * k), part(&q, sample, rows * k), sums, k);
+        }
         sums
     });
     sketches.concat()

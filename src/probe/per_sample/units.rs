@@ -9,6 +9,7 @@ use crate::nn::Stream;
 use crate::ops::LayerId;
 use crate::probe::space::{Space, without_expert};
 use rand::Rng as _;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Longest gradient, beside those of linear layers, that is kept as it is; longer ones (position tables) are
@@ -72,21 +73,33 @@ fn summed(space: Space, tables: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
 /// Units of a space from sketches, for samples `keep`.
 pub(super) fn sketched(sums: &StepSums, space: Space, k: usize, keep: &[usize], seed: u64) -> Vec<Unit> {
     let n = keep.len();
-    let mut units = Vec::new();
-    for ((layer, module, ..), group) in grouped(&sums.linears, space, |w: &LinearSums| w.trains) {
+    let linears: Vec<_> = grouped(&sums.linears, space, |w: &LinearSums| w.trains).into_iter().collect();
+    let of_linear = |((layer, module, ..), group): &(Key, Vec<&LinearSums>)| {
         let tables = group.iter().map(|w| rows(&w.sketches, k * k / 2, keep)).collect();
         let (dots, half) = halves(&summed(space, tables), n);
-        units.push(Unit { layer, module, dots, half: Some(half) });
-    }
-    let mut exact: BTreeMap<(LayerId, &'static str), Vec<f64>> = BTreeMap::new();
-    for ((layer, module, name, _), group) in grouped(&sums.vectors, space, |w: &VectorSums| w.trains) {
+        Unit { layer: *layer, module, dots, half: Some(half) }
+    };
+    let mut units: Vec<Unit> = linears.par_iter().map(of_linear).collect();
+    let others: Vec<_> = grouped(&sums.vectors, space, |w: &VectorSums| w.trains).into_iter().collect();
+    let of_vector = |((layer, module, name, _), group): &(Key, Vec<&VectorSums>)| {
         let tables = summed(space, group.iter().map(|w| vectors(w, keep)).collect());
-        if tables.iter().all(|t| t.len() <= LONGEST * n) {
-            tables.iter().for_each(|t| add(exact.entry((layer, module)).or_default(), &gram(t, n)));
+        let (dots, half) = if tables.iter().all(|t| t.len() <= LONGEST * n) {
+            let mut dots = vec![0.0; n * n];
+            tables.iter().for_each(|t| add(&mut dots, &gram(t, n)));
+            (dots, None)
         } else {
-            let sketches: Vec<_> = tables.iter().map(|t| count_sketch(t, n, &name, seed)).collect();
+            let sketches: Vec<_> = tables.iter().map(|t| count_sketch(t, n, name, seed)).collect();
             let (dots, half) = halves(&sketches, n);
-            units.push(Unit { layer, module, dots, half: Some(half) });
+            (dots, Some(half))
+        };
+        Unit { layer: *layer, module, dots, half }
+    };
+    let found: Vec<Unit> = others.par_iter().map(of_vector).collect();
+    let mut exact: BTreeMap<(LayerId, &'static str), Vec<f64>> = BTreeMap::new();
+    for unit in found {
+        match unit.half {
+            None => add(exact.entry((unit.layer, unit.module)).or_default(), &unit.dots),
+            Some(_) => units.push(unit),
         }
     }
     units.extend(exact.into_iter().map(|((layer, module), dots)| Unit { layer, module, dots, half: None }));
