@@ -22,6 +22,7 @@ mod observer;
 mod patch;
 mod path;
 mod precision;
+pub mod profile;
 mod rope;
 mod rows;
 #[cfg(test)]
