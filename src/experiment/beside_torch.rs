@@ -39,10 +39,14 @@ pub enum BesideError {
         why: String,
     },
     /// The shim cannot be used here.
-    #[error("MKL can be unlocked on Linux only, where a library can be loaded before a program's own; leave --mkl-unlocked out")]
+    #[error(
+        "MKL can be unlocked on Linux only, where a library can be loaded before a program's own; leave --mkl-unlocked out"
+    )]
     NoPreload,
     /// The shim cannot be made.
-    #[error("--mkl-unlocked compiles one line of C with `{compiler}`, which failed ({why}); install a C compiler or name one in CC")]
+    #[error(
+        "--mkl-unlocked compiles one line of C with `{compiler}`, which failed ({why}); install a C compiler or name one in CC"
+    )]
     NoCompiler {
         /// The compiler.
         compiler: String,
@@ -251,7 +255,8 @@ impl Torch {
     }
 
     fn at(python: OsString) -> Result<Self, BesideError> {
-        let ask = "import torch, transformers; print(f'torch {torch.__version__}, transformers {transformers.__version__}')";
+        let ask =
+            "import torch, transformers; print(f'torch {torch.__version__}, transformers {transformers.__version__}')";
         let output = Command::new(&python).args(["-c", ask]).stdin(Stdio::null()).output();
         let output = output.map_err(|source| BesideError::NoPython { python: python.clone(), source })?;
         if !output.status.success() {
@@ -380,7 +385,8 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_and_failures_carry_their_words() {
-        let ok = Command::new("sh").args(["-c", "echo hello; echo '{\"all\":[1.0],\"trainable\":3}'"]).output().unwrap();
+        let ok =
+            Command::new("sh").args(["-c", "echo hello; echo '{\"all\":[1.0],\"trainable\":3}'"]).output().unwrap();
         let line: Line = parse("x", &ok).unwrap();
         let mut measured = Measured::default();
         measured.add(line);

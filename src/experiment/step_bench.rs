@@ -296,8 +296,7 @@ impl Preset {
         let language = LanguageConfig { weights: None, tokenizer: None, sizes: Some(sizes) };
         let (width, ffn, layers, heads, vocabulary) = text;
         let sizes = TextSizes { width, ffn, layers, heads, vocabulary: Some(vocabulary), positions: 512 };
-        let text =
-            TextConfig { weights: None, tokenizer: None, pool: Pool::Cls, sizes: Some(sizes) };
+        let text = TextConfig { weights: None, tokenizer: None, pool: Pool::Cls, sizes: Some(sizes) };
         ModelConfig { checkpoint: None, vision, projector: ProjectorKind::Mlp2xGelu, language, text }
     }
 }

@@ -9,6 +9,8 @@ mod activation;
 mod attention;
 #[cfg(test)]
 mod bench;
+#[doc(hidden)]
+pub mod cases;
 mod checkpoint;
 mod cross_entropy;
 mod ctx;

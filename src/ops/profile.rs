@@ -64,8 +64,7 @@ fn with_clock(tick: impl FnOnce(&mut Clock)) {
 
 /// Runs `work` with the clock on and says where its time went.
 pub fn profiled<R>(work: impl FnOnce() -> R) -> (R, Spent) {
-    let clock =
-        Clock { since: Instant::now(), part: "outside", direction: Direction::Forward, spent: BTreeMap::new() };
+    let clock = Clock { since: Instant::now(), part: "outside", direction: Direction::Forward, spent: BTreeMap::new() };
     CLOCK.set(Some(clock));
     let result = work();
     with_clock(|clock| clock.book(clock.part, BETWEEN, clock.direction));

@@ -80,7 +80,13 @@ pub(super) fn run(args: &GrowthArgs) -> anyhow::Result<ExitCode> {
     };
     let curves = axes.iter().map(measure).collect::<Result<Vec<Curve>, _>>()?;
     bar.finish_and_clear();
-    println!("{}, {:?}; {} processes of {} steps a point\n", args.sizes.heading(), base.method, args.rounds, base.steps);
+    println!(
+        "{}, {:?}; {} processes of {} steps a point\n",
+        args.sizes.heading(),
+        base.method,
+        args.rounds,
+        base.steps
+    );
     print!("{}", markdown(&curves));
     write(&args.out.join("growth.csv"), csv(&curves).as_bytes())?;
     let costs: [(&str, &str, fn(&Curve) -> Vec<(f64, f64)>); 2] = [
