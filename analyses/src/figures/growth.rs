@@ -70,7 +70,8 @@ impl Growth {
 
     fn paint(&self, canvas: &mut Canvas) {
         let used = legend(canvas, &Self::entries(), (5.0, canvas.small * 0.75), canvas.size.0 - 5.0);
-        let highest = |panel: &GrowthPanel| panel.points.iter().map(|p| p.1).fold(0.0, f64::max) * 1.06;
+        // The remark stands above the curve.
+        let highest = |panel: &GrowthPanel| panel.points.iter().map(|p| p.1).fold(0.0, f64::max) * 1.22;
         // Every panel has its own scale and as much room for its numbers as the widest needs.
         let room = self.panels.iter().map(|p| left_room(canvas, (0.0, highest(p)))).fold(0.0, f64::max);
         let grid = Grid {

@@ -1,12 +1,12 @@
 //! `covft-probe bench growth`: a step's time and peak memory against batch, tokens, layers and experts.
 
 use super::step::{MethodName, SizeArgs};
+use crate::cli::progress::bar;
 use crate::experiment::growth::{Axis, Curve, Exponents, csv, markdown};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use covft_analyses::figures::{Format, Growth, GrowthPanel, Venue};
 use covft_analyses::store::write_atomic;
-use indicatif::ProgressBar;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &GrowthArgs) -> anyhow::Result<ExitCode> {
     }
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let base = args.sizes.bench(args.method);
-    let bar = ProgressBar::new_spinner();
+    let (bar, _) = bar("{spinner} {msg}");
     bar.enable_steady_tick(Duration::from_millis(200));
     let measure = |axis: &Axis| {
         Curve::measure(*axis, base, args.rounds, |axis, value| bar.set_message(format!("{}: {value}", axis.title())))
