@@ -1,6 +1,6 @@
 //! `covft-probe bench step`: a step's time alone, by operation, or beside PyTorch's.
 
-use crate::experiment::beside_torch::{Beside, Compared, Shim, Torch, cpu_vendor};
+use crate::experiment::beside_torch::{Beside, Compared, Measured, Shim, Torch, cpu_vendor};
 use crate::experiment::step_bench::{Method, Preset, Resized, StepBench};
 use crate::kernels::dispatch_level;
 use crate::ops::profile::{BETWEEN, Direction, Spent};
@@ -188,11 +188,9 @@ fn row(method: &str, compared: &Compared) -> String {
         let ms = seconds * 1e3;
         if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
     };
-    let times = |m: &crate::experiment::beside_torch::Measured| format!("{} ({})", ms(m.median()), ms(m.fastest()));
-    let ratio = |m: &crate::experiment::beside_torch::Measured| format!("{:.2}", ours.median() / m.median());
-    let or_dash = |of: &dyn Fn(&crate::experiment::beside_torch::Measured) -> String| {
-        unlocked.as_ref().map_or_else(|| "-".to_owned(), of)
-    };
+    let times = |m: &Measured| format!("{} ({})", ms(m.median()), ms(m.fastest()));
+    let ratio = |m: &Measured| format!("{:.2}", ours.median() / m.median());
+    let or_dash = |of: &dyn Fn(&Measured) -> String| unlocked.as_ref().map_or_else(|| "-".to_owned(), of);
     format!(
         "| {method} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         times(ours),
@@ -244,7 +242,6 @@ fn profile_table(spent: &Spent, steps: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::beside_torch::Measured;
     use crate::ops::profile::Entry;
     use std::time::Duration;
 
