@@ -46,10 +46,12 @@ fn steps(criterion: &mut Criterion) {
 
 fn main() {
     quiet_tensor_threads();
-    let quick = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    let mut criterion = quick.sample_size(20).configure_from_args();
-    // The graph of a step is walked and dropped by recursion: as the program does, give it room.
-    let work = move || {
+    // The graph of a step is walked and dropped by recursion: as the program does, give it room. Criterion's state cannot
+    // change threads.
+    let work = || {
+        let quick =
+            Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+        let mut criterion = quick.sample_size(20).configure_from_args();
         operations(&mut criterion);
         steps(&mut criterion);
         criterion.final_summary();

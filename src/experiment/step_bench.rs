@@ -363,14 +363,18 @@ mod tests {
         let booked: f64 = spent.values().map(|s| s.0.as_secs_f64()).sum();
         assert!(booked > 0.0 && booked < all);
         let calls = |part: &str, op: &str, direction| {
-            spent.iter().filter(|(e, _)| e.part == part && e.op == op && e.direction == direction).map(|e| e.1.1).sum()
+            spent
+                .iter()
+                .filter(|(e, _)| e.part == part && e.op == op && e.direction == direction)
+                .map(|e| e.1.1)
+                .sum::<usize>()
         };
         // Two steps of four blocks with seven projections each, and one output head.
         let both = [Direction::Forward, Direction::Backward];
-        assert_eq!(both.map(|d| calls("language model", "linear", d)), [56usize; 2]);
-        assert_eq!(both.map(|d| calls("output head and loss", "linear", d)), [2usize; 2]);
+        assert_eq!(both.map(|d| calls("language model", "linear", d)), [56; 2]);
+        assert_eq!(both.map(|d| calls("output head and loss", "linear", d)), [2; 2]);
         // Three CoMoE blocks.
-        assert_eq!(both.map(|d| calls("vision encoder", "mixture", d)), [6usize; 2]);
+        assert_eq!(both.map(|d| calls("vision encoder", "mixture", d)), [6; 2]);
     }
 
     fn tiny(method: Method) -> StepBench {
