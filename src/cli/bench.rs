@@ -1,11 +1,12 @@
-//! `covft-probe bench step` and `covft-probe bench probes`.
+//! `covft-probe bench`: what a step costs, how that grows, and what probes add to it.
+
+mod growth;
+mod step;
 
 use super::recipe::{self, RecipeArgs};
-use crate::config::model::{Router, VisionMethod};
 use crate::experiment::probe_bench;
-use crate::experiment::step_bench::{Preset, StepBench};
 use anyhow::Context;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,8 +18,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Time one training step on random tokens; the sizes and the printed line are those of scripts/torch_step.py.
-    Step(StepArgs),
+    /// Time one training step on random tokens: alone, by operation, or beside PyTorch's.
+    Step(step::StepArgs),
+    /// How time and peak memory of a step grow with batch, tokens, layers and experts: CSV and figures.
+    Growth(growth::GrowthArgs),
     /// What probes cost: the same steps without and with each level of them in turn, as a Markdown table.
     Probes(ProbesArgs),
 }
@@ -40,50 +43,10 @@ struct ProbesArgs {
     write: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  covft-probe bench step --preset tiny --method covft --batch 16
-  scripts/step-time tiny covft 16          this and PyTorch in turn, with the ratio")]
-struct StepArgs {
-    /// Model sizes.
-    #[arg(long, value_enum, default_value = "tiny")]
-    preset: PresetName,
-    /// How the vision encoder is tuned.
-    #[arg(long, value_enum, default_value = "covft")]
-    method: MethodName,
-    /// Samples.
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Text tokens after the image, all labelled.
-    #[arg(long, default_value_t = 48)]
-    text_len: usize,
-    /// Tokens of the text encoder.
-    #[arg(long, default_value_t = 16)]
-    question_len: usize,
-    /// Timed steps, after two that are not.
-    #[arg(long, default_value_t = 8)]
-    steps: usize,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PresetName {
-    Tiny,
-    Real,
-    #[value(name = "real-112")]
-    Real112,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MethodName {
-    Covft,
-    Full,
-    Freeze,
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
-        What::Step(args) => step(args),
+        What::Step(args) => step::run(args),
+        What::Growth(args) => growth::run(args),
         What::Probes(args) => probes(args),
     }
 }
@@ -122,31 +85,6 @@ fn with_section(text: &str, name: &str, table: &str) -> String {
         (Some(from), Some(to)) if from < to => format!("{}{section}{}", &text[..from], &text[to + end.len()..]),
         _ => format!("{}\n\n{section}", text.trim_end()),
     }
-}
-
-fn step(args: &StepArgs) -> anyhow::Result<ExitCode> {
-    let preset = match args.preset {
-        PresetName::Tiny => Preset::Tiny,
-        PresetName::Real => Preset::Real,
-        PresetName::Real112 => Preset::Real112,
-    };
-    let method = match args.method {
-        MethodName::Covft => {
-            VisionMethod::Covft { experts: 4, start_layer: None, end_layer: None, router: Router::Dense }
-        }
-        MethodName::Full => VisionMethod::Full,
-        MethodName::Freeze => VisionMethod::Freeze,
-    };
-    let bench = StepBench {
-        preset,
-        method,
-        batch: args.batch,
-        text_len: args.text_len,
-        question_len: args.question_len,
-        steps: args.steps,
-    };
-    println!("{}", serde_json::to_string(&bench.run()?)?);
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

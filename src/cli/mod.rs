@@ -63,7 +63,7 @@ enum Command {
     Compare(compare::Args),
     /// Check every number of a reference folder against this implementation.
     Verify(verify::Args),
-    /// Time a training step, phase by phase, or what probes add to it.
+    /// Time a training step, alone or beside PyTorch, how it grows, or what probes add to it.
     Bench(bench::Args),
     /// Draw figures of runs and studies as SVG, PDF and PNG, with the plotted numbers beside them.
     Plot(plot::Args),

@@ -1,7 +1,9 @@
 //! Whole runs and what compares them.
 
+pub mod beside_torch;
 pub mod checkpoint_drift;
 pub mod estimate;
+pub mod growth;
 pub mod probe_bench;
 pub mod session;
 pub mod step_bench;

@@ -1,17 +1,18 @@
 //! One training step of fixed sizes on random tokens, timed phase by phase: the twin of `scripts/torch_step.py`.
 
 use crate::config::model::{
-    LanguageConfig, LanguageMethod, LanguageSizes, ModelConfig, ProjectorKind, TextConfig, TextMethod, TextSizes,
-    TowerKind, Tuning, VisionConfig, VisionMethod,
+    Checkpointing, LanguageConfig, LanguageMethod, LanguageSizes, ModelConfig, Pool, ProjectorKind, Router, TextConfig,
+    TextMethod, TextSizes, TowerKind, Tuning, VisionConfig, VisionMethod,
 };
 use crate::config::train::{StageConfig, check_stages};
 use crate::models::mllm::{IMAGE_TOKEN, Mllm, MllmInput};
 use crate::nn::{MapSource, ParamStore, Stream};
 use crate::ops::Ctx;
+use crate::ops::profile::{self, Direction, Spent};
 use crate::train::{AdamW, clip_factor, global_norm};
 use candle_core::{Device, Result, Tensor};
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Sizes of `scripts/torch_step.py`.
@@ -25,13 +26,39 @@ pub enum Preset {
     Real112,
 }
 
+/// How the vision encoder is tuned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// CoVFT in the upper half of its blocks.
+    Covft,
+    /// All of it trains.
+    Full,
+    /// None of it does.
+    Freeze,
+}
+
+/// Departures from a preset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resized {
+    /// Side of the image in pixels.
+    pub image_size: Option<usize>,
+    /// Blocks of the vision encoder, the unused last one included.
+    pub tower_layers: Option<usize>,
+    /// Blocks of the language model.
+    pub language_layers: Option<usize>,
+    /// Experts of each CoMoE layer (4 otherwise).
+    pub experts: Option<usize>,
+}
+
 /// What is timed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepBench {
     /// Sizes.
     pub preset: Preset,
+    /// What differs from them.
+    pub resized: Resized,
     /// How the vision encoder is tuned.
-    pub method: VisionMethod,
+    pub method: Method,
     /// Samples.
     pub batch: usize,
     /// Text tokens after the image, all labelled.
@@ -43,7 +70,7 @@ pub struct StepBench {
 }
 
 /// What was measured; times in seconds, medians over the steps.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepReport {
     /// Median step time.
     pub step_s: f64,
@@ -65,56 +92,129 @@ pub struct StepReport {
     pub loss: f64,
 }
 
+/// Model, optimiser and input, ready for one step after the other.
+pub struct PreparedStep {
+    model: Mllm,
+    params: ParamStore,
+    optimizer: AdamW,
+    input: MllmInput,
+    device: Device,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepTimes {
+    /// Seconds of the forward pass.
+    pub forward: f64,
+    /// Seconds of the backward pass.
+    pub backward: f64,
+    /// Seconds of clipping and optimiser.
+    pub optimizer: f64,
+    /// Mean loss of its tokens.
+    pub loss: f64,
+}
+
+impl StepTimes {
+    /// Seconds of all.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.forward + self.backward + self.optimizer
+    }
+}
+
+impl PreparedStep {
+    /// Forward, backward, clipping at 1, AdamW.
+    ///
+    /// # Errors
+    /// A gradient that is missing or not finite; a tensor operation that fails.
+    pub fn step(&mut self) -> Result<StepTimes> {
+        let began = Instant::now();
+        let ctx = Ctx::train(&self.device)?;
+        let output = self.model.forward(&ctx, &self.input)?;
+        let tokens: usize = output.sample_tokens.iter().sum();
+        let mean = (output.loss_sum / tokens as f64)?;
+        let forward = began.elapsed().as_secs_f64();
+        profile::enter("sums of gradients", Direction::Backward);
+        drop(mean.backward()?);
+        let backward = began.elapsed().as_secs_f64();
+        profile::enter("clipping", Direction::Update);
+        let norm = global_norm(&self.params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?;
+        profile::enter("AdamW", Direction::Update);
+        self.optimizer.step(1.0, clip_factor(norm, 1.0))?;
+        self.params.clear_gradients();
+        let total = began.elapsed().as_secs_f64();
+        profile::enter("outside", Direction::Update);
+        let loss = f64::from(mean.to_scalar::<f32>()?);
+        Ok(StepTimes { forward, backward: backward - forward, optimizer: total - backward, loss })
+    }
+
+    /// Trained numbers.
+    #[must_use]
+    pub fn trainable(&self) -> usize {
+        self.params.trainable().map(|p| p.weight.tensor().elem_count()).sum()
+    }
+}
+
 impl StepBench {
-    /// Builds the model from nothing, runs and times the steps.
-    pub fn run(&self) -> Result<StepReport> {
+    /// Builds the model from nothing.
+    ///
+    /// # Errors
+    /// Sizes that do not fit each other.
+    pub fn prepare(&self) -> Result<PreparedStep> {
         let device = Device::Cpu;
-        let config = self.preset.config();
+        let config = self.resized.apply(self.preset.config());
         let tuning = Tuning {
-            vision: self.method.clone(),
+            vision: self.method.tuning(self.resized.experts),
             projector: true,
             language: LanguageMethod::Full,
             text: TextMethod::Freeze,
-            checkpointing: crate::config::model::Checkpointing::None,
+            checkpointing: Checkpointing::None,
         };
         let (model, params) = Mllm::build(&config, &tuning, &MapSource::default(), 0, &device, 0)?;
-        let mut optimizer = AdamW::new(&params, &checked_stage(&tuning));
+        let optimizer = AdamW::new(&params, &checked_stage(&tuning));
         let input = self.input(&config, &device)?;
-        let mut times: [Vec<f64>; 4] = Default::default();
-        let mut loss = 0.0;
-        for step in 0..self.steps + 2 {
-            let began = Instant::now();
-            let ctx = Ctx::train(&device)?;
-            let output = model.forward(&ctx, &input)?;
-            let tokens: usize = output.sample_tokens.iter().sum();
-            let mean = (output.loss_sum / tokens as f64)?;
-            let forward = began.elapsed().as_secs_f64();
-            drop(mean.backward()?);
-            let backward = began.elapsed().as_secs_f64();
-            let factor =
-                clip_factor(global_norm(&params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?, 1.0);
-            optimizer.step(1.0, factor)?;
-            params.clear_gradients();
-            let total = began.elapsed().as_secs_f64();
-            loss = f64::from(mean.to_scalar::<f32>()?);
-            if step >= 2 {
-                for (list, time) in times.iter_mut().zip([total, forward, backward - forward, total - backward]) {
-                    list.push(time);
-                }
-            }
-        }
-        let [step, forward, backward, optimizer] = times.each_ref().map(|list| median(list));
+        Ok(PreparedStep { model, params, optimizer, input, device })
+    }
+
+    /// Runs and times the steps.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare) and [`PreparedStep::step`].
+    pub fn run(&self) -> Result<StepReport> {
+        let mut prepared = self.warm()?;
+        let steps = (0..self.steps).map(|_| prepared.step()).collect::<Result<Vec<StepTimes>>>()?;
+        let of = |part: fn(&StepTimes) -> f64| steps.iter().map(part).collect::<Vec<f64>>();
+        let all = of(StepTimes::total);
+        let step_s = median(&all);
         Ok(StepReport {
-            step_s: step,
-            forward_s: forward,
-            backward_s: backward,
-            optimizer_s: optimizer,
-            samples_per_s: self.batch as f64 / step,
-            trainable: trainable(&params),
+            step_s,
+            forward_s: median(&of(|t| t.forward)),
+            backward_s: median(&of(|t| t.backward)),
+            optimizer_s: median(&of(|t| t.optimizer)),
+            samples_per_s: self.batch as f64 / step_s,
+            trainable: prepared.trainable(),
             peak_mib: crate::probe::memory::peak().map(|bytes| bytes >> 20),
-            loss,
-            all: std::mem::take(&mut times[0]),
+            loss: steps.last().map_or(f64::NAN, |t| t.loss),
+            all,
         })
+    }
+
+    /// Runs the steps with the clock of [`profile`] on.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile(&self) -> Result<Spent> {
+        let mut prepared = self.warm()?;
+        let (done, spent) = profile::profiled(|| (0..self.steps).try_for_each(|_| prepared.step().map(drop)));
+        done.map(|()| spent)
+    }
+
+    fn warm(&self) -> Result<PreparedStep> {
+        let mut prepared = self.prepare()?;
+        for _ in 0..2 {
+            prepared.step()?;
+        }
+        Ok(prepared)
     }
 
     fn input(&self, config: &ModelConfig, device: &Device) -> Result<MllmInput> {
@@ -139,6 +239,32 @@ impl StepBench {
             context_ids,
             task_ids: None,
         })
+    }
+}
+
+impl Method {
+    fn tuning(self, experts: Option<usize>) -> VisionMethod {
+        match self {
+            Self::Covft => VisionMethod::Covft {
+                experts: experts.unwrap_or(4),
+                start_layer: None,
+                end_layer: None,
+                router: Router::Dense,
+            },
+            Self::Full => VisionMethod::Full,
+            Self::Freeze => VisionMethod::Freeze,
+        }
+    }
+}
+
+impl Resized {
+    fn apply(&self, mut config: ModelConfig) -> ModelConfig {
+        config.vision.image_size = self.image_size.or(config.vision.image_size);
+        config.vision.layers = self.tower_layers.or(config.vision.layers);
+        if let (Some(layers), Some(sizes)) = (self.language_layers, &mut config.language.sizes) {
+            sizes.layers = layers;
+        }
+        config
     }
 }
 
@@ -170,8 +296,7 @@ impl Preset {
         let language = LanguageConfig { weights: None, tokenizer: None, sizes: Some(sizes) };
         let (width, ffn, layers, heads, vocabulary) = text;
         let sizes = TextSizes { width, ffn, layers, heads, vocabulary: Some(vocabulary), positions: 512 };
-        let text =
-            TextConfig { weights: None, tokenizer: None, pool: crate::config::model::Pool::Cls, sizes: Some(sizes) };
+        let text = TextConfig { weights: None, tokenizer: None, pool: Pool::Cls, sizes: Some(sizes) };
         ModelConfig { checkpoint: None, vision, projector: ProjectorKind::Mlp2xGelu, language, text }
     }
 }
@@ -183,11 +308,8 @@ fn checked_stage(tuning: &Tuning) -> crate::config::train::Stage {
     check_stages(&[stage]).expect("the values above are valid").remove(0)
 }
 
-fn trainable(params: &ParamStore) -> usize {
-    params.trainable().map(|p| p.weight.tensor().elem_count()).sum()
-}
-
-fn median(values: &[f64]) -> f64 {
+/// The middle value, or the middle of the two middle ones; NaN without any.
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -212,16 +334,51 @@ mod tests {
 
     #[test]
     fn a_tiny_step_runs_and_its_loss_is_that_of_guessing() {
-        let bench = StepBench {
-            preset: Preset::Tiny,
-            method: VisionMethod::Freeze,
-            batch: 2,
-            text_len: 6,
-            question_len: 4,
-            steps: 1,
-        };
-        let report = bench.run().unwrap();
+        let report = tiny(Method::Freeze).run().unwrap();
         assert!((report.loss - 1024f64.ln()).abs() < 0.5, "{report:?}");
         assert!(report.step_s > 0.0 && report.trainable > 1_000_000);
+    }
+
+    #[test]
+    fn what_is_resized_is() {
+        let trainable = |bench: StepBench| bench.prepare().unwrap().trainable();
+        let base = tiny(Method::Covft);
+        let with = |resized: Resized| trainable(StepBench { resized, ..base });
+        let at_first = trainable(base);
+        assert!(with(Resized { experts: Some(8), ..Resized::default() }) > at_first);
+        assert!(with(Resized { language_layers: Some(2), ..Resized::default() }) < at_first);
+        assert!(with(Resized { tower_layers: Some(4), ..Resized::default() }) < at_first);
+        let larger = Resized { image_size: Some(128), ..Resized::default() };
+        let prepared = StepBench { resized: larger, ..base }.prepare().unwrap();
+        assert_eq!(prepared.input.pixels.dims(), [2, 3, 128, 128]);
+    }
+
+    #[test]
+    fn a_profile_accounts_for_the_whole_step() {
+        use crate::ops::profile::Direction;
+        let bench = StepBench { steps: 2, ..tiny(Method::Covft) };
+        let began = Instant::now();
+        let spent = bench.profile().unwrap();
+        let all = began.elapsed().as_secs_f64();
+        let booked: f64 = spent.values().map(|s| s.0.as_secs_f64()).sum();
+        assert!(booked > 0.0 && booked < all);
+        let calls = |part: &str, op: &str, direction| {
+            spent
+                .iter()
+                .filter(|(e, _)| e.part == part && e.op == op && e.direction == direction)
+                .map(|e| e.1.1)
+                .sum::<usize>()
+        };
+        // Two steps of four blocks with seven projections each, and one output head.
+        let both = [Direction::Forward, Direction::Backward];
+        assert_eq!(both.map(|d| calls("language model", "linear", d)), [56; 2]);
+        assert_eq!(both.map(|d| calls("output head and loss", "linear", d)), [2; 2]);
+        // Three CoMoE blocks.
+        assert_eq!(both.map(|d| calls("vision encoder", "mixture", d)), [6; 2]);
+    }
+
+    fn tiny(method: Method) -> StepBench {
+        let resized = Resized::default();
+        StepBench { preset: Preset::Tiny, resized, method, batch: 2, text_len: 6, question_len: 4, steps: 1 }
     }
 }

@@ -13,6 +13,7 @@ use super::towers::{Tower, VisionOutput};
 use super::tuning::vision_trains;
 use crate::config::model::{Checkpointing, LanguageMethod, ModelConfig, TextMethod, Tuning, VisionMethod};
 use crate::nn::{Linear, ParamBuilder, ParamStore, Part, Role, TensorSource};
+use crate::ops::profile::{self, Direction};
 use crate::ops::{self, Ctx, IGNORE_INDEX};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use std::sync::Arc;
@@ -195,11 +196,17 @@ impl Mllm {
     /// The loss of a batch.
     pub fn forward(&self, ctx: &Ctx, input: &MllmInput) -> Result<MllmOutput> {
         let ctx = &self.computing(ctx);
+        let part = |name| profile::enter(name, Direction::Forward);
+        part("text encoder");
         let (text, text_loss_sum) = self.text(ctx, input)?;
+        part("vision encoder");
         let vision = self.see(ctx, &input.pixels, text.as_ref())?;
+        part("projector");
         let projected = self.projected(ctx, &vision.features)?;
+        part("language model");
         let spliced = self.spliced(input)?;
         let states = self.states(ctx, &projected, &spliced)?;
+        part("output head and loss");
         let (mut rows, mut targets) = spliced.labelled();
         if rows.is_empty() {
             // A batch whose labels were all cut off: one row without a label gives loss 0 and zero gradients.

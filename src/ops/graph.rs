@@ -2,14 +2,16 @@
 //! output in, without a copy, and remembers how to go back.
 
 use super::ctx::Ctx;
-use super::path;
+use super::{path, profile};
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use std::sync::{Mutex, PoisonError};
 
-/// Whether the fused forms apply: everything is float32 on the CPU.
+/// Whether the fused forms apply: everything is float32 on the CPU. Operations ask first thing, so a profile's clock for
+/// them starts here.
 pub(super) fn fits(tensors: &[&Tensor]) -> bool {
+    profile::begin();
     path::fuses() && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
 }
 
@@ -32,6 +34,8 @@ type Backward<const N: usize> = dyn Fn(&Tensor, &Tensor) -> Result<[Option<Tenso
 
 pub(super) struct Node<const N: usize> {
     name: &'static str,
+    /// What a profile books the way back under.
+    part: &'static str,
     output: Mutex<Option<Vec<f32>>>,
     shape: Shape,
     backward: Box<Backward<N>>,
@@ -46,7 +50,9 @@ impl<const N: usize> Node<N> {
     }
 
     fn back(&self, inputs: [&Tensor; N], result: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; N]> {
+        profile::begin();
         let mut grads = (self.backward)(&result.detach(), &grad.contiguous()?.detach())?;
+        profile::backward_done(self.part, self.name);
         for (grad, input) in grads.iter_mut().zip(inputs) {
             if !input.track_op() {
                 *grad = None;
@@ -147,6 +153,7 @@ pub(super) fn record<'a, const N: usize>(
 where
     [&'a Tensor; N]: Inputs<N>,
 {
+    profile::forward_done(name);
     if !inputs.iter().any(|t| t.track_op()) {
         return host(output, dims);
     }
@@ -154,7 +161,9 @@ where
     if shape.elem_count() != output.len() {
         bail!("{name}: {} numbers for a result of shape {dims:?}", output.len());
     }
-    inputs.enter(Node { name, output: Mutex::new(Some(output)), shape, backward: Box::new(backward) })
+    let node =
+        Node { name, part: profile::part(), output: Mutex::new(Some(output)), shape, backward: Box::new(backward) };
+    inputs.enter(node)
 }
 
 /// From the gradient of a carried tensor to the gradient of the node's input.

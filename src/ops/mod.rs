@@ -9,6 +9,8 @@ mod activation;
 mod attention;
 #[cfg(test)]
 mod bench;
+#[doc(hidden)]
+pub mod cases;
 mod checkpoint;
 mod cross_entropy;
 mod ctx;
@@ -22,6 +24,7 @@ mod observer;
 mod patch;
 mod path;
 mod precision;
+pub mod profile;
 mod rope;
 mod rows;
 #[cfg(test)]

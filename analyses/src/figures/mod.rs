@@ -28,6 +28,7 @@ mod error;
 mod expert_load;
 mod font;
 mod gradient_cosine;
+mod growth;
 mod heat;
 mod layer_conflict;
 mod loss;
@@ -51,6 +52,7 @@ mod theme;
 
 pub use color::viridis;
 pub use error::FigureError;
+pub use growth::{Growth, GrowthPanel};
 pub use options::{Format, Measure, Options};
 pub use plot::Plot;
 pub use sidecar::Sidecar;
