@@ -10,8 +10,6 @@ pub const SKETCH_LANES: usize = 16;
 const ROWS: usize = 8;
 /// Rows of one task, about: samples of few tokens are sketched several at a time.
 const TASK_ROWS: usize = 64;
-/// Multiplications of all projections below which one thread does everything.
-const SMALL: usize = 4 << 20;
 
 /// Sizes of a sketch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +97,7 @@ pub fn kronecker_sketch(input: &[f32], output_grad: &[f32], p: &[f32], q: &[f32]
     assert!(input.len() == rows * d_in && output_grad.len() == rows * d_out, "sketch {shape:?}");
     assert!(samples > 0 && rows.is_multiple_of(samples), "{rows} rows of {samples} samples");
     let (level, rows) = (level(), rows / samples);
-    // A small layer is done before another thread would have woken up.
-    let small = input.len() + output_grad.len() < SMALL / k;
-    let together = if small { samples } else { TASK_ROWS.div_ceil(rows.max(1)).min(samples) };
+    let together = TASK_ROWS.div_ceil(rows.max(1)).min(samples);
     let sketches = map(samples.div_ceil(together), |task| {
         let p = projected(level, part(input, task, together * rows * d_in), p, d_in, k);
         let q = projected(level, part(output_grad, task, together * rows * d_out), q, d_out, k);
