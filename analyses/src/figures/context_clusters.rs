@@ -8,9 +8,9 @@ use super::raster;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
+use crate::analysis::ContextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// More marks than this are drawn as a picture inside the axes.
@@ -38,21 +38,23 @@ pub(super) struct ContextClusters {
 impl ContextClusters {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::ContextClusters;
-        let contexts = Contexts::load(id, source, options, false)?;
-        let clusters = contexts.clusters(id, source, options)?;
-        let (plane, share) = contexts.plane(id, source)?;
-        let tasks: Vec<String> = contexts.tasks.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let task = |i: usize| tasks.iter().position(|t| *t == contexts.tasks[i]).unwrap_or(0);
-        let dot = |i: usize| (contexts.ids[i].clone(), task(i), clusters.labels()[i], plane[[i, 0]], plane[[i, 1]]);
+        let contexts = Contexts::load(id, source, options)?;
+        let clusters = contexts.clusters(options)?;
+        let (plane, share) = contexts.plane()?;
+        let data = contexts.data;
+        let (tasks, task_of) = data.tasks();
+        let dot = |(i, s): (usize, &ContextSample)| {
+            (s.sample.clone(), task_of[i], clusters.labels()[i], plane[[i, 0]], plane[[i, 1]])
+        };
         Ok(Self {
-            dots: (0..contexts.ids.len()).map(dot).collect(),
+            dots: data.samples.iter().enumerate().map(dot).collect(),
             clusters: clusters.centroids().nrows(),
             inertia: clusters.inertia(),
             seed: options.seed,
-            of: contexts.of,
-            stage: contexts.stage,
-            layer: contexts.layer,
-            from_step: contexts.from_step,
+            of: data.of,
+            stage: data.stage,
+            layer: data.layer,
+            from_step: data.steps.0,
             share,
             tasks,
         })

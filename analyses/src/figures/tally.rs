@@ -57,7 +57,7 @@ pub(super) fn load(
             ..Selection::of(&options.space)
         };
         let found = conflict(&source.run, &selection)?;
-        source.note(&found.problems);
+        source.note(found.problems.iter().map(ToString::to_string));
         if found.cells.iter().any(|c| c.all.pairs > 0) {
             return Ok((found, mode));
         }
