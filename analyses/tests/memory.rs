@@ -1,5 +1,6 @@
 //! Long runs pass through little memory. A test binary of its own: it measures its process.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test, helpers included, should end it")]
 
 use covft_analyses::analysis::{ContextData, Selection, cluster_history, routing_stats};
 use covft_analyses::export::{ExportOptions, Format, export};
@@ -27,11 +28,33 @@ fn value(a: u64, b: u64) -> f32 {
     ((a * 7919 + b * 104_729) as f64 * 12.9898).sin() as f32
 }
 
+fn pair(step: u64, sample_a: String, sample_b: String, i: u64) -> PairRow {
+    PairRow {
+        stage: "instruct".into(),
+        step,
+        layer: "all".into(),
+        depth: None,
+        module: "all".into(),
+        space: "trainable".into(),
+        tracked: false,
+        mode: "sketch".into(),
+        sample_a,
+        sample_b,
+        task_a: Some(format!("task {}", i % 5)),
+        task_b: Some(format!("task {}", (i + 1) % 5)),
+        dot: 0.0,
+        cosine: Some(value(i, step)),
+        error: Some(0.1),
+        low: Some(value(i, step) - 0.2),
+        high: Some(value(i, step) + 0.2),
+    }
+}
+
 /// 204,800 context rows in many parts, as many routing rows, and what belongs to them.
 fn make(at: &Path, tracked: bool) -> RunDir {
     let dir = RunDir::create(at).unwrap();
     Manifest::start(vec!["train".into()], 1, "cpu", "plain").write(&dir).unwrap();
-    let mut writer = RecordWriter::create(&dir, WriterOptions::default()).unwrap();
+    let mut writer = RecordWriter::create(&dir, WriterOptions { merge: 4, ..WriterOptions::default() }).unwrap();
     for step in 0..STEPS {
         let (stage, layer, depth) = (|| "instruct".to_owned(), || "4".to_owned(), Some(4));
         let sample = |i: u64| id(if tracked { i } else { step * BATCH + i });
@@ -67,26 +90,7 @@ fn make(at: &Path, tracked: bool) -> RunDir {
             SampleRow { stage: stage(), step, sample: sample(i), micro: 0, task, has_image: false, loss, tokens: 3 }
         };
         writer.push(&(0..BATCH).map(row).collect::<Vec<_>>()).unwrap();
-        let pair = |i: u64| PairRow {
-            stage: stage(),
-            step,
-            layer: "all".into(),
-            depth: None,
-            module: "all".into(),
-            space: "trainable".into(),
-            tracked: false,
-            mode: "sketch".into(),
-            sample_a: sample(i),
-            sample_b: sample(i + 1),
-            task_a: Some(format!("task {}", i % 5)),
-            task_b: Some(format!("task {}", (i + 1) % 5)),
-            dot: 0.0,
-            cosine: Some(value(i, step)),
-            error: Some(0.1),
-            low: Some(value(i, step) - 0.2),
-            high: Some(value(i, step) + 0.2),
-        };
-        writer.push(&(0..BATCH).map(pair).collect::<Vec<_>>()).unwrap();
+        writer.push(&(0..BATCH).map(|i| pair(step, sample(i), sample(i + 1), i)).collect::<Vec<_>>()).unwrap();
         if step % 100 == 99 {
             writer.flush().unwrap();
         }

@@ -112,7 +112,9 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
         }
         match last.get_mut(&row.stage) {
             Some(latest) => *latest = row.step.max(*latest),
-            None => drop(last.insert(row.stage.clone(), row.step)),
+            None => {
+                last.insert(row.stage.clone(), row.step);
+            }
         }
         steps.entry(((row.stage, row.depth, row.layer), row.step)).or_default().add(&row.weights);
     })?;

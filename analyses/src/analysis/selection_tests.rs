@@ -120,7 +120,10 @@ fn figures_are_over_the_samples_and_clusters_of_the_analysis() {
         let r = found.routing.unwrap().r.unwrap();
         // Sidecars keep nine digits.
         let near = |note: &serde_json::Value, value: f64| (note.as_f64().unwrap() - value).abs() < 1e-8;
-        assert!(near(&json["notes"]["pearson_r"], r.estimate) && near(&json["notes"]["interval_95"][0], r.low), "{r:?}");
+        assert!(
+            near(&json["notes"]["pearson_r"], r.estimate) && near(&json["notes"]["interval_95"][0], r.low),
+            "{r:?}"
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! `routing-context`: similarity of the routing of two samples against similarity of their contexts: density of pairs,
 //! Pearson's r and its interval.
 
-use super::axes::{Axes, bottom_room, left_room};
+use super::axes::{Axes, bottom_room, left_room, signed};
 use super::color::{INK, Scale};
 use super::contexts::Contexts;
 use super::heat;
@@ -96,8 +96,8 @@ impl Figure for RoutingContext {
                 canvas.rect(corner(c, r + 1), corner(c + 1, r), color);
             }
         }
-        let text = format!("r = {:.2} [{:.2}, {:.2}], {} pairs", self.r, self.low, self.high, self.pairs);
-        let text = text.replace('-', "\u{2212}");
+        let [r, low, high] = [self.r, self.low, self.high].map(|v| signed(v, 2));
+        let text = format!("r = {r} [{low}, {high}], {} pairs", self.pairs);
         canvas.text(&text, (left, canvas.small * 0.75), canvas.small, (Across::Left, Along::Middle), INK);
         canvas.line(&[axes.from, (axes.from.0, to.1), to], INK, 0.6);
         heat::bar(canvas, (to.0, top), to.1, scale, "pairs (log10)");
