@@ -4,8 +4,8 @@ use super::steps;
 use super::table::Table;
 use anyhow::Context;
 use covft_analyses::analysis::{
-    AnalysisError, ClusterHistory, ContextAnalysis, ContextData, ContextParams, RoutingContext, RoutingStats,
-    Selection, Steps, ViewFile, Written, cluster_history, context_layers, routing_context, routing_stats, write,
+    AnalysisError, ClusterHistory, ContextAnalysis, ContextData, ContextOverview, ContextParams, RoutingContext,
+    RoutingStats, Selection, Steps, ViewFile, Written, cluster_history, routing_context, routing_stats, write,
 };
 use covft_analyses::stats::Interval;
 use covft_analyses::store::RunDir;
@@ -21,7 +21,7 @@ analysis.json with every parameter, seed and result.
 Clusters are found in the original space, not on the components. They are numbered from the largest.
 
 Examples:
-  covft-probe analyze runs/scenes                             deepest layer, later half of the stage, 10 clusters
+  covft-probe analyze runs/scenes                             last layer but one, later half of the stage, 10 clusters
   covft-probe analyze runs/scenes --sweep 2..20               the number of clusters with the best silhouette
   covft-probe analyze runs/scenes --layer 3 --k 8 --seed 1
   covft-probe analyze runs/scenes --steps 100..149 --out early
@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// Stage; the last with context vectors if left out.
     #[arg(long)]
     stage: Option<String>,
-    /// Layer; the deepest with context vectors if left out.
+    /// Layer; the last but one with context vectors if left out, as in `plot`.
     #[arg(long)]
     layer: Option<String>,
     /// One step. Without --step and --steps: the last one with tracked samples, else the later half of the stage.
@@ -101,11 +101,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         true
     };
     on("reading context vectors", 0, 1);
-    let data = ContextData::load(&run, &selection)?;
+    let overview = ContextOverview::read(&run)?;
+    let data = ContextData::of(&overview, &selection)?;
     let analysis = ContextAnalysis::run(&params, &data, &mut on)?;
     let k = analysis.clusters.centroids().nrows();
     let history = cluster_history(&run, &data, k, params.restarts, params.seed, &mut on)?;
-    let layers = by_layer(&run, &selection, &params, &data, &analysis, &mut on)?;
+    let layers = by_layer(&overview, &selection, &params, &data, &analysis, &mut on)?;
     on("routing", 0, 1);
     let routing = match routing_stats(&run) {
         Ok(stats) => Some(stats),
@@ -139,7 +140,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Routing against contexts in every layer that has both.
 fn by_layer(
-    run: &RunDir,
+    overview: &ContextOverview,
     selection: &Selection,
     params: &ContextParams,
     data: &ContextData,
@@ -147,7 +148,7 @@ fn by_layer(
     on: &mut dyn FnMut(&str, usize, usize) -> bool,
 ) -> anyhow::Result<Vec<(String, RoutingContext)>> {
     let mut found = Vec::new();
-    let layers = context_layers(run, Some(&data.stage))?;
+    let layers = overview.layers(Some(&data.stage))?;
     for (i, layer) in layers.iter().enumerate() {
         on("routing against contexts, by layer", i, layers.len());
         if *layer == data.layer {
@@ -155,7 +156,7 @@ fn by_layer(
             continue;
         }
         let other = Selection { layer: Some(layer.clone()), stage: Some(data.stage.clone()), ..selection.clone() };
-        match ContextData::load(run, &other) {
+        match ContextData::of(overview, &other) {
             Ok(data) => {
                 let compared = routing_context(&data, params.pairs, params.resamples, params.seed);
                 found.extend(compared.map(|r| (layer.clone(), r)));

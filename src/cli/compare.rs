@@ -1,5 +1,6 @@
 //! `covft-probe compare`: tables of runs and studies.
 
+use super::steps::Steps;
 use crate::experiment::study::blind;
 use anyhow::Context;
 use covft_analyses::store::{RunDir, Study, StudyKind, StudyStatus};
@@ -40,6 +41,8 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let progress = Steps::new();
+    progress.show("reading", 0, 1);
     let tables = match args.paths.as_slice() {
         [path] if Study::path(path).exists() => study_tables(path, args.each)?,
         paths => {
@@ -50,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             both(&Comparison::of_runs(&runs, chance)?)
         }
     };
+    drop(progress);
     for (_, table) in &tables {
         let text = match args.format {
             Form::Text => table.text(),

@@ -1,5 +1,6 @@
 //! `covft-probe plot`.
 
+use super::steps::Steps;
 use anyhow::bail;
 use covft_analyses::figures::{FigureError, FigureId, Format, Inputs, Measure, Options, Plot, Venue};
 use std::path::{Path, PathBuf};
@@ -98,18 +99,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in &inputs.missing {
         println!("not begun, left out: {}", path.display());
     }
+    let progress = Steps::new();
+    let draw = |id: FigureId, number: usize, all: usize| {
+        progress.show(id.name(), number, all);
+        draw(args, &inputs, id, venue, &out, &command, &progress)
+    };
     let drawn = match args.figure {
-        Which::One(id) => draw(args, &inputs, id, venue, &out, &command)?,
+        Which::One(id) => draw(id, 0, 1)?,
         Which::All => {
             let mut drawn = 0;
-            for id in FigureId::ALL {
-                match draw(args, &inputs, id, venue, &out, &command) {
+            for (number, id) in FigureId::ALL.into_iter().enumerate() {
+                match draw(id, number, FigureId::ALL.len()) {
                     Ok(files) => drawn += files,
                     Err(error) => match error.downcast_ref::<FigureError>() {
                         Some(FigureError::Lacks { what, option, .. }) => {
-                            println!("no {id}: needs {what}, logged by {option}");
+                            progress.say(&format!("no {id}: needs {what}, logged by {option}"));
                         }
-                        Some(FigureError::Data { why, .. }) => println!("no {id}: {why}"),
+                        Some(FigureError::Data { why, .. }) => progress.say(&format!("no {id}: {why}")),
                         _ => return Err(error),
                     },
                 }
@@ -117,8 +123,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             drawn
         }
     };
+    drop(progress);
     for problem in inputs.problems() {
-        println!("{problem}");
+        eprintln!("warning: {problem}");
     }
     if drawn == 0 {
         bail!("no figure could be drawn: {}", args.runs[0].display());
@@ -133,11 +140,12 @@ fn draw(
     venue: Venue,
     out: &Path,
     command: &[String],
+    progress: &Steps,
 ) -> anyhow::Result<usize> {
     let mut files = 0;
     for plot in Plot::load(id, inputs, &args.options())? {
         for file in plot.save(venue, &args.format, out, command)? {
-            println!("{}", file.display());
+            progress.say(&file.display().to_string());
             files += 1;
         }
     }

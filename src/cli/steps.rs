@@ -1,31 +1,42 @@
 //! What long commands that do not train have in common: the name of what goes on, and ranges on the command line.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use super::progress;
+use indicatif::ProgressBar;
+use std::cell::Cell;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// One line on the terminal that says what is done now; nothing where stderr is no terminal.
+/// Without a terminal, a line at most so often.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// One line on the terminal that says what is done now and for how long; where stderr is no terminal, a line now and then of
+/// what takes long.
 #[derive(Debug)]
 pub(super) struct Steps {
     bar: ProgressBar,
+    plain: bool,
+    said: Cell<Instant>,
 }
 
 impl Steps {
     pub(super) fn new() -> Self {
-        let hidden = !std::io::stderr().is_terminal();
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-            bar.set_style(style);
-        }
+        let (bar, plain) = progress::bar("{spinner} {msg}  {elapsed}");
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self { bar }
+        Self { bar, plain, said: Cell::new(Instant::now()) }
     }
 
     pub(super) fn show(&self, what: &str, done: usize, all: usize) {
         let counted = if all > 1 { format!(" ({} of {all})", done + 1) } else { String::new() };
+        if self.plain && self.said.get().elapsed() > QUIET {
+            self.said.set(Instant::now());
+            eprintln!("{what}{counted}");
+        }
         self.bar.set_message(format!("{what}{counted}"));
+    }
+
+    /// A line on standard output, above the bar.
+    pub(super) fn say(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
     }
 }
 

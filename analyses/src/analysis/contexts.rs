@@ -4,7 +4,7 @@ use super::data::ContextData;
 use super::error::{AnalysisError, Result};
 use super::labels::{Word, over_represented};
 use super::routing_context::{RoutingContext, routing_context};
-use crate::cluster::{Clusters, Contingency, KMeansParams, Silhouette, adjusted_rand, silhouette};
+use crate::cluster::{Clusters, Contingency, KMeansError, Silhouette, adjusted_rand, silhouette};
 use crate::reduce::Pca;
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -149,7 +149,10 @@ impl ContextAnalysis {
         let pca = Pca::params(params.components.clamp(1, most)).fit(&x)?;
         let coordinates = pca.transform(data.vectors.view());
         let k_means = |k: usize, seed: u64| {
-            Ok::<_, AnalysisError>(KMeansParams::new(k).restarts(params.restarts).seed(seed).fit(&x)?)
+            if k > n {
+                return Err(KMeansError::Clusters { clusters: k, samples: n }.into());
+            }
+            data.clusters(k, params.restarts, seed)
         };
         let quality = |c: &Clusters| {
             silhouette(data.vectors.view(), &c.labels().to_vec(), params.silhouette_samples, params.seed)
@@ -167,7 +170,7 @@ impl ContextAnalysis {
         }
         let k = params.clusters.or_else(|| best(&sweep)).unwrap_or_else(|| 10.min(n));
         on("clusters", 0, 1)?;
-        let clusters = by_size(k_means(k, params.seed)?);
+        let clusters = k_means(k, params.seed)?;
         let labels = clusters.labels().to_vec();
         let mut stability =
             (params.seeds > 0).then(|| SeedStability { seeds: vec![], ari: vec![], inertia_ratio: vec![] });
@@ -224,18 +227,6 @@ impl ContextAnalysis {
 fn best(sweep: &[SweepPoint]) -> Option<usize> {
     let known = sweep.iter().filter_map(|p| Some((p.clusters, p.silhouette?.mean)));
     known.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
-}
-
-/// The same clusters, numbered from the largest on; of equally large ones, the one whose first sample comes first.
-fn by_size(clusters: Clusters) -> Clusters {
-    let sizes = clusters.sizes();
-    let first = |c: usize| clusters.labels().iter().position(|l| *l == c).unwrap_or(usize::MAX);
-    let mut order: Vec<(usize, usize, usize)> =
-        (0..sizes.len()).map(|c| (usize::MAX - sizes[c], first(c), c)).collect();
-    order.sort_unstable();
-    let mut to = vec![0; sizes.len()];
-    order.iter().enumerate().for_each(|(new, (_, _, old))| to[*old] = new);
-    clusters.renumbered(&to)
 }
 
 fn summaries(

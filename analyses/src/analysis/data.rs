@@ -1,12 +1,20 @@
 //! The context vectors that an analysis is over.
 
 use super::error::{AnalysisError, Result};
+use super::overview::{ContextOverview, Definite};
+use crate::cluster::{Clusters, KMeansParams};
 use crate::stats::Stream;
 use crate::store::{
-    ContextRow, Record, RoutingRow, RunDir, SampleRow, StoreError, option_that_logs, read_dataset, visit_batches,
+    ContextRow, DatasetRow, RoutingWeights, RunDir, SampleTask, StoreError, visit_dataset, visit_records,
 };
+use half::f16;
+use linfa::DatasetBase;
+use linfa::traits::Fit;
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Samples of a selection at most where it does not say.
+const MOST: usize = 100_000;
 
 /// Name of the task of samples whose data name none.
 pub const NO_TASK: &str = "(no task)";
@@ -26,7 +34,7 @@ pub enum Steps {
 pub struct Selection {
     /// Stage; the last with context vectors if `None`.
     pub stage: Option<String>,
-    /// Layer; the deepest with context vectors if `None`.
+    /// Layer; the last but one with context vectors if `None` (the paper's penultimate layer).
     pub layer: Option<String>,
     /// Steps. A sample that occurs at several counts once, with its last vector.
     pub steps: Steps,
@@ -80,93 +88,77 @@ pub struct ContextData {
     pub problems: Vec<String>,
 }
 
-/// A layer with context vectors.
-#[derive(Debug, Default)]
-struct Seen {
-    steps: BTreeSet<u64>,
-    tracked: BTreeSet<u64>,
+/// Vectors by sample, and their steps.
+type Found = BTreeMap<String, (u64, Vec<f16>)>;
+
+/// Samples of a selection and their vectors, one a sample: its last.
+struct Chosen {
+    vectors: Found,
+    /// Samples that the selection has.
+    of: usize,
+    not_finite: usize,
 }
 
-type Overview = BTreeMap<(String, Option<i32>, String), Seen>;
-
-/// What there is, by stage, depth and layer; and the stage that came last.
-fn overview(run: &RunDir) -> Result<(Overview, String, Vec<StoreError>)> {
-    let mut found = Overview::new();
-    let mut last = String::new();
-    let problems = visit_batches(run, ContextRow::STREAM, None, |path, batch| {
-        for row in ContextRow::rows(&batch, path)? {
-            last.clone_from(&row.stage);
-            let seen = found.entry((row.stage, row.depth, row.layer)).or_default();
-            seen.steps.insert(row.step);
-            if row.tracked {
-                seen.tracked.insert(row.step);
-            }
+/// Goes through the selected rows whose vectors are finite.
+fn visit_selected(run: &RunDir, what: &Definite, mut see: impl FnMut(ContextRow)) -> Result<Vec<StoreError>> {
+    Ok(visit_records(run, |row: ContextRow| {
+        let chosen = row.stage == what.stage
+            && row.layer == what.layer
+            && row.tracked == what.tracked
+            && (what.steps.0..=what.steps.1).contains(&row.step);
+        if chosen {
+            see(row);
         }
-        Ok(())
+    })?)
+}
+
+fn is_finite(row: &ContextRow) -> bool {
+    row.vector.iter().all(|v| v.is_finite())
+}
+
+/// The vectors of at most `most` samples, drawn with `seed` where there are more. No more than so many are ever in memory:
+/// where there turn out to be more, the records are read a second time for those that were drawn.
+fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chosen> {
+    // Step and width of each sample's last vector.
+    let mut last: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+    let mut vectors = Some(Found::new());
+    let mut not_finite = BTreeSet::new();
+    visit_selected(run, what, |row| {
+        if !is_finite(&row) {
+            not_finite.insert(row.sample);
+            return;
+        }
+        last.insert(row.sample.clone(), (row.step, row.vector.len()));
+        if let Some(held) = &mut vectors {
+            held.insert(row.sample, (row.step, row.vector));
+        }
+        vectors.take_if(|held| held.len() > most);
     })?;
-    Ok((found, last, problems))
-}
-
-/// Layers with context vectors of `stage` (the last with any if `None`), shallowest first.
-///
-/// # Errors
-/// The run has no context vectors, or none of this stage.
-pub fn context_layers(run: &RunDir, stage: Option<&str>) -> Result<Vec<String>> {
-    let (found, last, _) = overview(run)?;
-    let stage = pick_stage(run, &found, last, stage)?;
-    Ok(found.keys().filter(|k| k.0 == stage).map(|k| k.2.clone()).collect())
-}
-
-fn pick_stage(run: &RunDir, found: &Overview, last: String, asked: Option<&str>) -> Result<String> {
-    let stream = ContextRow::STREAM;
-    let path = run.path().to_owned();
-    if found.is_empty() {
-        return Err(AnalysisError::NoRecords { stream, option: option_that_logs(stream), path });
-    }
-    let Some(asked) = asked else { return Ok(last) };
-    let stages: BTreeSet<&str> = found.keys().map(|k| k.0.as_str()).collect();
-    if stages.contains(asked) {
-        return Ok(asked.to_owned());
-    }
-    let known = stages.into_iter().collect::<Vec<_>>().join(", ");
-    Err(AnalysisError::Unknown { stream, what: "stage", asked: asked.to_owned(), known, path })
-}
-
-/// Stage, layer and steps of a selection, made definite.
-struct Definite {
-    stage: String,
-    layer: String,
-    depth: Option<i32>,
-    steps: (u64, u64),
-    tracked: bool,
-}
-
-fn definite(run: &RunDir, selection: &Selection) -> Result<(Definite, Vec<StoreError>)> {
-    let (found, last, problems) = overview(run)?;
-    let stage = pick_stage(run, &found, last, selection.stage.as_deref())?;
-    let layers: Vec<_> = found.iter().filter(|(k, _)| k.0 == stage).collect();
-    let unknown = |what, asked: String, known| {
-        let path = run.path().to_owned();
-        AnalysisError::Unknown { stream: ContextRow::STREAM, what, asked, known, path }
+    // Widths can differ only between parts of a run that was resumed with another model: the last one counts.
+    let width = last.values().max_by_key(|v| v.0).map_or(0, |v| v.1);
+    last.retain(|_, v| v.1 == width);
+    let of = last.len();
+    let drawn = Stream::new(seed).choose(of, most);
+    let mut place = 0;
+    last.retain(|_, _| {
+        let keep = drawn.binary_search(&place).is_ok();
+        place += 1;
+        keep
+    });
+    let mut vectors = match vectors {
+        Some(held) => held,
+        None => {
+            let mut again = Found::new();
+            visit_selected(run, what, |row| {
+                if is_finite(&row) && last.get(&row.sample) == Some(&(row.step, row.vector.len())) {
+                    again.insert(row.sample, (row.step, row.vector));
+                }
+            })?;
+            again
+        }
     };
-    let layer = match &selection.layer {
-        None => layers.last(),
-        Some(asked) => layers.iter().find(|(k, _)| k.2 == *asked),
-    };
-    let Some(((_, depth, layer), seen)) = layer else {
-        let known = layers.iter().map(|(k, _)| k.2.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(unknown("layer", selection.layer.clone().unwrap_or_default(), known));
-    };
-    let (first, last) = (seen.steps.first().copied().unwrap_or(0), seen.steps.last().copied().unwrap_or(0));
-    let (steps, tracked) = match (selection.steps, seen.tracked.last()) {
-        (Steps::Late, Some(step)) => ((*step, *step), true),
-        (Steps::Late, None) => ((first + (last - first).div_ceil(2), last), false),
-        (Steps::Between(from, to), _) => ((from, to), seen.tracked.range(from..=to.max(from)).next().is_some()),
-    };
-    if steps.0 > steps.1 || seen.steps.range(steps.0..=steps.1).next().is_none() {
-        return Err(unknown("steps", format!("{} to {}", steps.0, steps.1), format!("{first} to {last}")));
-    }
-    Ok((Definite { stage, layer: layer.clone(), depth: *depth, steps, tracked }, problems))
+    vectors.retain(|sample, _| last.contains_key(sample));
+    Ok(Chosen { vectors, of, not_finite: not_finite.len() })
 }
 
 impl ContextData {
@@ -175,58 +167,35 @@ impl ContextData {
     /// # Errors
     /// The run has no context vectors, or none of this selection; fewer than three samples are left.
     pub fn load(run: &RunDir, selection: &Selection) -> Result<Self> {
-        let (what, mut problems) = definite(run, selection)?;
-        let mut found: BTreeMap<String, (u64, Vec<f32>)> = BTreeMap::new();
-        let mut not_finite = BTreeSet::new();
-        visit_batches(run, ContextRow::STREAM, None, |path, batch| {
-            for row in ContextRow::rows(&batch, path)? {
-                let chosen = row.stage == what.stage
-                    && row.layer == what.layer
-                    && row.tracked == what.tracked
-                    && (what.steps.0..=what.steps.1).contains(&row.step);
-                if !chosen {
-                    continue;
-                }
-                if row.vector.iter().all(|v| v.is_finite()) {
-                    found.insert(row.sample, (row.step, row.vector.iter().map(|v| v.to_f32()).collect()));
-                } else {
-                    not_finite.insert(row.sample);
-                }
-            }
-            Ok(())
-        })?;
-        // Widths can differ only between parts of a run that was resumed with another model: the last one counts.
-        let width = found.values().max_by_key(|v| v.0).map_or(0, |v| v.1.len());
-        found.retain(|_, v| v.1.len() == width);
-        let of = found.len();
+        Self::of(&ContextOverview::read(run)?, selection)
+    }
+
+    /// The same where the overview of the run is at hand.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub fn of(overview: &ContextOverview, selection: &Selection) -> Result<Self> {
+        let run = overview.run();
+        let what = overview.definite(selection)?;
+        let most = if selection.most == 0 { MOST } else { selection.most };
+        let Chosen { vectors: found, of, not_finite } = choose(run, &what, most, selection.seed)?;
         if of < 3 {
             return Err(AnalysisError::TooFew { found: of, needed: 3, path: run.path().to_owned() });
         }
-        let most = if selection.most == 0 { 100_000 } else { selection.most };
-        let drawn: BTreeSet<usize> = Stream::new(selection.seed).choose(of, most).into_iter().collect();
-        let mut rows = Vec::with_capacity(drawn.len() * width);
-        let mut keys = Vec::with_capacity(drawn.len());
-        for (_, (sample, (step, vector))) in found.into_iter().enumerate().filter(|(i, _)| drawn.contains(i)) {
-            rows.extend(vector);
+        let width = found.values().next().map_or(0, |v| v.1.len());
+        let mut rows = Vec::with_capacity(found.len() * width);
+        let mut keys = Vec::with_capacity(found.len());
+        for (sample, (step, vector)) in found {
+            rows.extend(vector.iter().map(|v| v.to_f32()));
             keys.push((sample, step));
         }
         let vectors = Array2::from_shape_vec((keys.len(), width), rows).expect("rows of one width");
+        let mut problems = overview.problems().to_vec();
         let (weights, more) = weights(run, &what, &keys)?;
-        problems.extend(more);
+        problems.extend(more.iter().map(ToString::to_string));
         let samples = describe(run, &keys, &mut problems)?;
-        Ok(Self {
-            stage: what.stage,
-            layer: what.layer,
-            depth: what.depth,
-            steps: what.steps,
-            tracked: what.tracked,
-            samples,
-            vectors,
-            weights,
-            of,
-            not_finite: not_finite.len(),
-            problems: problems.iter().map(ToString::to_string).collect(),
-        })
+        let Definite { stage, layer, depth, steps, tracked } = what;
+        Ok(Self { stage, layer, depth, steps, tracked, samples, vectors, weights, of, not_finite, problems })
     }
 
     /// Names of the tasks, sorted, and the index of each sample's.
@@ -238,6 +207,27 @@ impl ContextData {
         let of = self.samples.iter().map(at).collect();
         (names, of)
     }
+
+    /// k-means in the original space, `clusters` of them (as many as samples at most), numbered from the largest on.
+    ///
+    /// # Errors
+    /// No cluster is asked for.
+    pub fn clusters(&self, clusters: usize, restarts: usize, seed: u64) -> Result<Clusters> {
+        let params = KMeansParams::new(clusters.min(self.samples.len())).restarts(restarts).seed(seed);
+        Ok(by_size(params.fit(&DatasetBase::from(self.vectors.view()))?))
+    }
+}
+
+/// The same clusters, numbered from the largest on; of equally large ones, the one whose first sample comes first.
+fn by_size(clusters: Clusters) -> Clusters {
+    let sizes = clusters.sizes();
+    let first = |c: usize| clusters.labels().iter().position(|l| *l == c).unwrap_or(usize::MAX);
+    let mut order: Vec<(usize, usize, usize)> =
+        (0..sizes.len()).map(|c| (usize::MAX - sizes[c], first(c), c)).collect();
+    order.sort_unstable();
+    let mut to = vec![0; sizes.len()];
+    order.iter().enumerate().for_each(|(new, (_, _, old))| to[*old] = new);
+    clusters.renumbered(&to)
 }
 
 /// Routing weights of the samples at their steps; `None` unless all are there.
@@ -245,16 +235,13 @@ fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Opt
     let place: HashMap<(&str, u64), usize> =
         keys.iter().enumerate().map(|(i, (sample, step))| ((sample.as_str(), *step), i)).collect();
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); keys.len()];
-    let problems = visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
-        for row in RoutingRow::rows(&batch, path)? {
-            if row.stage == what.stage
-                && row.layer == what.layer
-                && let Some(i) = place.get(&(row.sample.as_str(), row.step))
-            {
-                found[*i] = row.weights;
-            }
+    let problems = visit_records(run, |row: RoutingWeights| {
+        if row.stage == what.stage
+            && row.layer == what.layer
+            && let Some(i) = place.get(&(row.sample.as_str(), row.step))
+        {
+            found[*i] = row.weights;
         }
-        Ok(())
     })?;
     let experts = found.first().map_or(0, Vec::len);
     let whole = experts > 0 && found.iter().all(|w| w.len() == experts && w.iter().all(|v| v.is_finite()));
@@ -263,40 +250,30 @@ fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Opt
 }
 
 /// What the data set, or else the sample records, say of the samples.
-fn describe(run: &RunDir, keys: &[(String, u64)], problems: &mut Vec<StoreError>) -> Result<Vec<ContextSample>> {
-    let dataset = read_dataset(run).unwrap_or_else(|problem| {
-        problems.push(problem);
-        Vec::new()
-    });
+fn describe(run: &RunDir, keys: &[(String, u64)], problems: &mut Vec<String>) -> Result<Vec<ContextSample>> {
     let wanted: BTreeSet<&str> = keys.iter().map(|k| k.0.as_str()).collect();
-    let known: HashMap<&str, usize> = dataset
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| wanted.contains(row.sample.as_str()))
-        .map(|(i, row)| (row.sample.as_str(), i))
-        .collect();
+    let mut known: HashMap<String, DatasetRow> = HashMap::new();
+    let read = visit_dataset(run, |row: DatasetRow| {
+        if wanted.contains(row.sample.as_str()) {
+            known.insert(row.sample.clone(), row);
+        }
+    });
+    problems.extend(read.err().map(|problem| problem.to_string()));
     let mut tasks: HashMap<String, String> = HashMap::new();
     if known.len() < wanted.len() {
-        problems.extend(visit_batches(run, SampleRow::STREAM, None, |path, batch| {
-            for row in SampleRow::rows(&batch, path)? {
-                if let (Some(task), true) = (row.task, wanted.contains(row.sample.as_str())) {
-                    tasks.insert(row.sample, task);
-                }
+        let read = visit_records(run, |row: SampleTask| {
+            if let (Some(task), true) = (row.task, wanted.contains(row.sample.as_str())) {
+                tasks.insert(row.sample, task);
             }
-            Ok(())
-        })?);
+        })?;
+        problems.extend(read.iter().map(ToString::to_string));
     }
     let one = |(sample, step): &(String, u64)| {
-        let row = known.get(sample.as_str()).map(|i| &dataset[*i]);
-        let task = row.and_then(|r| r.task.clone()).or_else(|| tasks.get(sample).cloned());
-        ContextSample {
-            sample: sample.clone(),
-            step: *step,
-            task: task.unwrap_or_else(|| NO_TASK.to_owned()),
-            image: row.and_then(|r| r.image.clone()),
-            question: row.map_or_else(String::new, |r| r.question.clone()),
-            answer: row.map_or_else(String::new, |r| r.answer.clone()),
-        }
+        let row = known.remove(sample);
+        let task = row.as_ref().and_then(|r| r.task.clone()).or_else(|| tasks.get(sample).cloned());
+        let (image, question, answer) = row.map(|r| (r.image, r.question, r.answer)).unwrap_or_default();
+        let task = task.unwrap_or_else(|| NO_TASK.to_owned());
+        ContextSample { sample: sample.clone(), step: *step, task, image, question, answer }
     };
     Ok(keys.iter().map(one).collect())
 }

@@ -30,6 +30,14 @@ pub enum AnalysisError {
         /// The run.
         path: PathBuf,
     },
+    /// The run has the stream, but none of it can be read.
+    #[error("no `{stream}` records can be read: {why}")]
+    Unreadable {
+        /// Stream.
+        stream: &'static str,
+        /// The first damage, ending in the file.
+        why: String,
+    },
     /// A stage, layer or step that has no rows.
     #[error("no `{stream}` records of {what} {asked}; there are {known}: {}", path.display())]
     Unknown {

@@ -3,7 +3,7 @@
 use super::data::ContextData;
 use super::error::{AnalysisError, Result};
 use crate::cluster::{KMeansParams, adjusted_rand, matched};
-use crate::store::{ContextRow, Record, RunDir, visit_batches};
+use crate::store::{ContextRow, RunDir, visit_records};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::Array2;
@@ -47,47 +47,76 @@ pub fn cluster_history(
     seed: u64,
     progress: &mut dyn FnMut(&str, usize, usize) -> bool,
 ) -> Result<ClusterHistory> {
-    let mut by_step: BTreeMap<u64, BTreeMap<String, Vec<f32>>> = BTreeMap::new();
     if !data.tracked {
         return Ok(ClusterHistory::default());
     }
-    visit_batches(run, ContextRow::STREAM, None, |path, batch| {
-        for row in ContextRow::rows(&batch, path)? {
-            let wanted = row.tracked && row.stage == data.stage && row.layer == data.layer;
-            if wanted && row.vector.iter().all(|v| v.is_finite()) {
-                let vector = row.vector.iter().map(|v| v.to_f32()).collect();
-                by_step.entry(row.step).or_default().insert(row.sample, vector);
-            }
-        }
-        Ok(())
-    })?;
-    let mut samples: Option<BTreeSet<String>> = None;
-    for rows in by_step.values() {
-        let here = rows.keys().cloned().collect();
-        samples = Some(samples.map_or(here, |s| &s & &rows.keys().cloned().collect()));
-    }
-    let samples: Vec<String> = samples.unwrap_or_default().into_iter().collect();
-    if by_step.len() < 2 || samples.len() < clusters.max(2) {
+    let (samples, all) = everywhere(run, data)?;
+    if all < 2 || samples.len() < clusters.max(2) {
         return Ok(ClusterHistory::default());
     }
     let mut steps: Vec<HistoryStep> = Vec::new();
-    let all = by_step.len();
-    for (i, (step, rows)) in by_step.iter().enumerate() {
-        if !progress("clusters over steps", i, all) {
+    let params = KMeansParams::new(clusters).restarts(restarts).seed(seed);
+    // One step's vectors at a time.
+    visit_steps(run, data, |step, rows| {
+        if !progress("clusters over steps", steps.len(), all) {
             return Err(AnalysisError::Stopped);
         }
-        let width = samples.first().map_or(0, |s| rows[s].len());
-        let flat: Vec<f32> = samples.iter().flat_map(|s| &rows[s]).copied().collect();
-        let Ok(x) = Array2::from_shape_vec((samples.len(), width), flat) else { continue };
-        let found = KMeansParams::new(clusters).restarts(restarts).seed(seed).fit(&DatasetBase::from(x))?;
+        let width = samples.first().and_then(|s| rows.get(s)).map_or(0, Vec::len);
+        let flat: Vec<f32> = samples.iter().filter_map(|s| rows.get(s)).flatten().copied().collect();
+        let Ok(x) = Array2::from_shape_vec((samples.len(), width), flat) else { return Ok(()) };
+        let found = params.fit(&DatasetBase::from(x))?;
         let labels = found.labels().to_vec();
         let before = steps.last().map(|s| s.labels.as_slice());
         let to = before.map_or_else(|| (0..clusters).collect(), |before| matched(before, &labels, clusters, clusters));
         let labels: Vec<usize> = labels.into_iter().map(|l| to[l]).collect();
         let ari_before = before.and_then(|before| adjusted_rand(before, &labels));
-        steps.push(HistoryStep { step: *step, ari_before, ari_last: None, inertia: found.inertia(), labels });
-    }
+        steps.push(HistoryStep { step, ari_before, ari_last: None, inertia: found.inertia(), labels });
+        Ok(())
+    })?;
     let last = steps.last().map(|s| s.labels.clone()).unwrap_or_default();
     steps.iter_mut().for_each(|s| s.ari_last = adjusted_rand(&s.labels, &last));
     Ok(ClusterHistory { samples, steps })
+}
+
+/// The samples that occur at every step with finite vectors, and the number of steps.
+fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<String>, usize)> {
+    let mut samples: Option<BTreeSet<String>> = None;
+    let mut steps = 0;
+    visit_steps(run, data, |_, rows| {
+        steps += 1;
+        match &mut samples {
+            Some(samples) => samples.retain(|s| rows.contains_key(s)),
+            None => samples = Some(rows.keys().cloned().collect()),
+        }
+        Ok(())
+    })?;
+    Ok((samples.unwrap_or_default().into_iter().collect(), steps))
+}
+
+/// Hands over the finite vectors of the tracked samples step by step (those with any). The rows of a step lie together in the
+/// records.
+fn visit_steps(
+    run: &RunDir,
+    data: &ContextData,
+    mut see: impl FnMut(u64, &BTreeMap<String, Vec<f32>>) -> Result<()>,
+) -> Result<()> {
+    let mut now: Option<u64> = None;
+    let mut rows: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let mut ended = Ok(());
+    visit_records(run, |row: ContextRow| {
+        let wanted = row.tracked && row.stage == data.stage && row.layer == data.layer;
+        if !wanted || ended.is_err() {
+            return;
+        }
+        if let Some(before) = now.filter(|now| *now != row.step && !rows.is_empty()) {
+            ended = see(before, &rows);
+            rows.clear();
+        }
+        now = Some(row.step);
+        if row.vector.iter().all(|v| v.is_finite()) {
+            rows.insert(row.sample, row.vector.iter().map(|v| v.to_f32()).collect());
+        }
+    })?;
+    ended?;
+    now.filter(|_| !rows.is_empty()).map_or(Ok(()), |now| see(now, &rows))
 }

@@ -10,18 +10,24 @@ mod error;
 mod files;
 mod history;
 mod labels;
+mod overview;
 mod routing;
 mod routing_context;
+#[cfg(test)]
+mod selection_tests;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod view_file;
 
 pub use contexts::{ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};
-pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps, context_layers};
+pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps};
 pub use error::{AnalysisError, Result};
 pub use files::{Written, write};
 pub use history::{ClusterHistory, HistoryStep, cluster_history};
 pub use labels::{Word, over_represented, words};
+pub use overview::ContextOverview;
 pub use routing::{RoutingStats, RoutingStep, RoutingTask, routing_stats};
 pub use routing_context::{RoutingContext, RoutingPair, routing_context};
+pub(crate) use tasks::sample_tasks;
 pub use view_file::{NamedSelection, VIEW_SCHEMA, ViewFile};

@@ -2,8 +2,9 @@
 
 use super::data::NO_TASK;
 use super::error::{AnalysisError, Result};
-use crate::store::{Record, RoutingRow, RunDir, SampleRow, option_that_logs, read_dataset, visit_batches};
-use std::collections::{BTreeMap, HashMap};
+use super::tasks::sample_tasks;
+use crate::store::{Record, RoutingWeights, RunDir, StoreError, option_that_logs, visit_records};
+use std::collections::BTreeMap;
 
 /// A step's routing in one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,23 +105,27 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
     let mut steps: BTreeMap<(Key, u64), Sums> = BTreeMap::new();
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     let mut not_finite = 0;
-    let problems = visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
-        for row in RoutingRow::rows(&batch, path)? {
-            if !row.weights.iter().all(|w| w.is_finite()) {
-                not_finite += 1;
-                continue;
-            }
-            let latest = last.entry(row.stage.clone()).or_default();
-            *latest = row.step.max(*latest);
-            steps.entry(((row.stage, row.depth, row.layer), row.step)).or_default().add(&row.weights);
+    let mut problems = visit_records(run, |row: RoutingWeights| {
+        if !row.weights.iter().all(|w| w.is_finite()) {
+            not_finite += 1;
+            return;
         }
-        Ok(())
+        match last.get_mut(&row.stage) {
+            Some(latest) => *latest = row.step.max(*latest),
+            None => {
+                last.insert(row.stage.clone(), row.step);
+            }
+        }
+        steps.entry(((row.stage, row.depth, row.layer), row.step)).or_default().add(&row.weights);
     })?;
     if steps.is_empty() {
-        let stream = RoutingRow::STREAM;
+        let stream = RoutingWeights::STREAM;
+        if let Some(problem) = problems.first() {
+            return Err(AnalysisError::Unreadable { stream, why: problem.to_string() });
+        }
         return Err(AnalysisError::NoRecords { stream, option: option_that_logs(stream), path: run.path().to_owned() });
     }
-    let tasks = by_task(run, &last)?;
+    let tasks = by_task(run, &last, &mut problems)?;
     let steps = steps.into_iter().map(|(((stage, depth, layer), step), sums)| {
         let (gate_mass, samples) = (sums.mean(), sums.samples);
         let entropy_mean = sums.entropy / samples.max(1) as f64;
@@ -143,30 +148,16 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
     Ok(RoutingStats { steps: steps.collect(), tasks, not_finite, problems })
 }
 
-fn by_task(run: &RunDir, last: &BTreeMap<String, u64>) -> Result<Vec<RoutingTask>> {
-    // A task by sample: from the data set, and from the sample records where the run keeps none.
-    let mut tasks: HashMap<String, String> = HashMap::new();
-    for row in read_dataset(run).unwrap_or_default() {
-        tasks.extend(row.task.map(|task| (row.sample, task)));
-    }
-    if tasks.is_empty() {
-        visit_batches(run, SampleRow::STREAM, None, |path, batch| {
-            for row in SampleRow::rows(&batch, path)? {
-                tasks.extend(row.task.map(|task| (row.sample, task)));
-            }
-            Ok(())
-        })?;
-    }
+fn by_task(run: &RunDir, last: &BTreeMap<String, u64>, problems: &mut Vec<StoreError>) -> Result<Vec<RoutingTask>> {
+    let (tasks, more) = sample_tasks(run)?;
+    problems.extend(more);
     let mut sums: BTreeMap<(Key, &str), Sums> = BTreeMap::new();
-    visit_batches(run, RoutingRow::STREAM, None, |path, batch| {
-        for row in RoutingRow::rows(&batch, path)? {
-            let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
-            if late && row.weights.iter().all(|w| w.is_finite()) {
-                let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
-                sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
-            }
+    visit_records(run, |row: RoutingWeights| {
+        let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
+        if late && row.weights.iter().all(|w| w.is_finite()) {
+            let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
+            sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
         }
-        Ok(())
     })?;
     let row = |(((stage, depth, layer), task), sums): ((Key, &str), Sums)| {
         let weights = sums.mean();

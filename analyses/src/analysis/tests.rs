@@ -127,7 +127,7 @@ fn what_is_missing_or_broken_is_told() {
     let bytes = fs::read(&part).unwrap();
     fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
     let error = ContextData::load(&dir, &Selection::default()).unwrap_err().to_string();
-    assert!(error.contains("contexts") && error.ends_with("run"), "{error}");
+    assert!(error.contains("damaged") && error.ends_with("part-000000.parquet"), "{error}");
 
     let root = tempfile::tempdir().unwrap();
     let empty = RunDir::create(root.path().join("empty")).unwrap();

@@ -31,7 +31,7 @@ pub struct ViewFile {
     /// Stage; the last with context vectors if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// Layer; the deepest with context vectors if missing.
+    /// Layer; the last but one with context vectors if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
     /// First and last step; [`Steps::Late`] if missing.

@@ -2,7 +2,7 @@
 //! many.
 
 use super::{Selection, Tally};
-use crate::store::{ALL, ConflictRow, Result, RunDir, StoreError, visit_record_batches};
+use crate::store::{ALL, ConflictRow, Result, RunDir, StoreError, visit_records};
 use std::collections::BTreeMap;
 
 /// One layer and module.
@@ -73,6 +73,6 @@ pub fn conflict_counts(dir: &RunDir, selection: &Selection) -> Result<Counts> {
             _ => {}
         }
     };
-    let problems = visit_record_batches::<ConflictRow>(dir, &mut |rows| rows.iter().for_each(&mut add))?;
+    let problems = visit_records(dir, |row: ConflictRow| add(&row))?;
     Ok(Counts { stage, cells: cells.into_values().collect(), problems })
 }

@@ -1,7 +1,7 @@
 //! What a sample is counted under.
 
 use super::matrix::SampleAt;
-use crate::store::{NoiseRow, Result, RoutingRow, RunDir, read_records, visit_record_batches};
+use crate::store::{NoiseRow, Result, RoutingWeights, RunDir, read_records, visit_records};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Puts samples in groups. Closures and maps from sample ids to names do.
@@ -48,13 +48,11 @@ pub fn dominating_experts(dir: &RunDir, layer: Option<&str>) -> Result<impl Labe
     let steps = read_records::<NoiseRow>(dir)?.rows.into_iter().map(|row| (row.stage, row.step));
     let steps: BTreeSet<(String, u64)> = steps.collect();
     let mut largest: HashMap<_, HashMap<_, _>> = HashMap::new();
-    visit_record_batches::<RoutingRow>(dir, &mut |rows| {
-        for row in rows {
-            if layer.is_some_and(|wanted| wanted != row.layer) || !steps.contains(&(row.stage.clone(), row.step)) {
-                continue;
-            }
-            let weights = row.weights.iter().enumerate();
-            let Some((expert, _)) = weights.reduce(|a, b| if b.1 > a.1 { b } else { a }) else { continue };
+    visit_records(dir, |row: RoutingWeights| {
+        if layer.is_some_and(|wanted| wanted != row.layer) || !steps.contains(&(row.stage.clone(), row.step)) {
+            return;
+        }
+        if let Some((expert, _)) = row.weights.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }) {
             let of = largest.entry((row.stage, row.layer)).or_default();
             of.insert((row.step, row.sample), expert);
         }

@@ -2,7 +2,7 @@
 
 use super::tally::{Pair, Tally};
 use super::{Labels, Selection};
-use crate::store::{PairRow, Result, RunDir, StoreError, visit_record_batches};
+use crate::store::{PairRow, Result, RunDir, StoreError, visit_records};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ pub fn conflict(dir: &RunDir, selection: &Selection) -> Result<Conflict> {
 /// As [`conflict`].
 pub fn conflict_by(dir: &RunDir, selection: &Selection, labels: &dyn Labels) -> Result<Conflict> {
     let mut counting = Counting::new(selection, labels);
-    let problems = visit_record_batches::<PairRow>(dir, &mut |rows| rows.iter().for_each(|row| counting.add(row)))?;
+    let problems = visit_records(dir, |row: PairRow| counting.add(&row))?;
     Ok(counting.finish(problems))
 }
 

@@ -24,7 +24,7 @@ pub use series::{Null, Series};
 pub use sketches::{LayerSketches, Sketches};
 pub use solve::{momentum, sketched};
 
-use crate::store::{LayerRow, Result, RunDir, read_records};
+use crate::store::{ALL, LayerRow, Result, RunDir, read_where};
 
 /// The series of `definition` in a stage of `run` (the last one that has any, if none is named), one a layer from the
 /// embeddings on, then the one over all layers; empty where the run did not log what is needed. `space` is `trainable` or
@@ -34,7 +34,7 @@ use crate::store::{LayerRow, Result, RunDir, read_records};
 /// The run cannot be listed. Damaged parts are passed over with a warning.
 pub fn directions(run: &RunDir, definition: Definition, stage: Option<&str>, space: &str) -> Result<Vec<Series>> {
     if definition == Definition::Momentum {
-        let read = read_records::<LayerRow>(run)?;
+        let read = read_where(run, |row: &LayerRow| row.module == ALL)?;
         read.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
         return Ok(if space == "trainable" { momentum(&read.rows, stage) } else { Vec::new() });
     }

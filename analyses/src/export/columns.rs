@@ -120,10 +120,6 @@ pub(super) fn stream(
         let (stream, path) = (source.name.clone(), path.to_owned());
         return Err(ExportError::Short { stream, found: rows, expected: source.rows, why, path });
     }
-    for problem in problems {
-        if !made.problems.contains(&problem) {
-            made.problems.push(problem);
-        }
-    }
+    made.tell(problems);
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) fn write(
         }
         draft.file.write_all(text.as_bytes()).map_err(ExportError::io("write", path))
     })?;
-    made.problems.extend(problems.iter().map(ToString::to_string));
+    made.tell(problems.iter().map(ToString::to_string));
     made.files.push(Exported { path: draft.finish()?, entries: rows });
     Ok(())
 }

@@ -4,10 +4,8 @@
 use super::draft::Draft;
 use super::protobuf::{bytes, double, doubles, float, int, record};
 use super::{Export, ExportError, Exported, Result};
-use crate::analysis::routing_stats;
-use crate::store::{
-    ALL, EvalRow, LayerRow, Manifest, NoiseRow, Record, RunDir, SampleRow, StepRow, StoreError, visit_batches,
-};
+use crate::analysis::{AnalysisError, RoutingStats, routing_stats};
+use crate::store::{ALL, EvalRow, LayerRow, Manifest, NoiseRow, RunDir, SampleRow, StepRow, StoreError, visit_records};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -86,28 +84,24 @@ fn histogram(values: &[f64]) -> Option<Vec<u8>> {
 #[derive(Default)]
 struct Clock {
     start: f64,
-    steps: BTreeMap<(String, u64), (u64, f64)>,
+    steps: BTreeMap<String, BTreeMap<u64, (u64, f64)>>,
 }
 
 impl Clock {
     fn read(run: &RunDir, problems: &mut Vec<StoreError>) -> Result<Self> {
         let mut clock = Self { start: Manifest::read(run).map_or(0.0, |m| seconds(&m.started)), ..Self::default() };
         let mut passed = 0.0;
-        problems.extend(visit_batches(run, StepRow::STREAM, None, |path, batch| {
-            for row in StepRow::rows(&batch, path)? {
-                passed += row.ms_total / 1000.0;
-                clock.steps.insert((row.stage, row.step), (row.global_step, clock.start + passed));
-            }
-            Ok(())
+        problems.extend(visit_records(run, |row: StepRow| {
+            passed += row.ms_total / 1000.0;
+            clock.steps.entry(row.stage).or_default().insert(row.step, (row.global_step, clock.start + passed));
         })?);
         Ok(clock)
     }
 
     /// Steps that no row tells of stand where the last one before them does, as much later.
     fn at(&self, stage: &str, step: u64) -> (u64, f64) {
-        let key = (stage.to_owned(), step);
-        let before = self.steps.range((stage.to_owned(), 0)..=key).next_back();
-        before.map_or((step, self.start), |((_, known), (global, time))| (global + (step - known), *time))
+        let before = self.steps.get(stage).and_then(|steps| steps.range(..=step).next_back());
+        before.map_or((step, self.start), |(known, (global, time))| (global + (step - known), *time))
     }
 }
 
@@ -129,7 +123,16 @@ pub(super) fn export(run: &RunDir, out: &Path, made: &mut Export) -> Result<()> 
     events.event(clock.start, 0, |event| bytes(event, 3, b"brain.Event:2"));
     scalars(run, &clock, &mut events, &mut problems)?;
     losses(run, &clock, &mut events, &mut problems)?;
-    for step in routing_stats(run).map(|r| r.steps).unwrap_or_default() {
+    let routing = match routing_stats(run) {
+        Ok(found) => found,
+        Err(AnalysisError::Store(error)) => return Err(error.into()),
+        Err(error @ AnalysisError::Unreadable { .. }) => {
+            RoutingStats { problems: vec![error.to_string()], ..RoutingStats::default() }
+        }
+        Err(_none_logged) => RoutingStats::default(),
+    };
+    let unread = routing.problems;
+    for step in routing.steps {
         let mut put = |what: String, value: f64| {
             events.scalar(&clock, &step.stage, step.step, &format!("routing/{what}/{}", step.layer), Some(value));
         };
@@ -145,54 +148,47 @@ pub(super) fn export(run: &RunDir, out: &Path, made: &mut Export) -> Result<()> 
     if events.count == 1 {
         return Err(ExportError::Nothing { path: run.path().to_owned() });
     }
-    made.problems.extend(problems.iter().map(ToString::to_string));
+    made.tell(problems.iter().map(ToString::to_string).chain(unread));
     made.files.push(Exported { path: events.draft.finish()?, entries: events.count });
     Ok(())
 }
 
 fn scalars(run: &RunDir, clock: &Clock, events: &mut Events, problems: &mut Vec<StoreError>) -> Result<()> {
-    problems.extend(visit_batches(run, StepRow::STREAM, None, |path, batch| {
-        for row in StepRow::rows(&batch, path)? {
-            let mut put = |tag: &str, value| events.scalar(clock, &row.stage, row.step, &format!("train/{tag}"), value);
-            put("loss", Some(row.loss));
-            put("grad_norm", Some(row.grad_norm));
-            put("clip_factor", Some(row.clip_factor));
-            put("lr_vision", row.lr_vision);
-            put("lr_projector", row.lr_projector);
-            put("lr_language", row.lr_language);
-            put("lr_text", row.lr_text);
-            put("ms_total", Some(row.ms_total));
-            put("ms_probe", Some(row.ms_probe));
-        }
-        Ok(())
+    problems.extend(visit_records(run, |row: StepRow| {
+        let mut put = |tag: &str, value| events.scalar(clock, &row.stage, row.step, &format!("train/{tag}"), value);
+        put("loss", Some(row.loss));
+        put("grad_norm", Some(row.grad_norm));
+        put("clip_factor", Some(row.clip_factor));
+        put("lr_vision", row.lr_vision);
+        put("lr_projector", row.lr_projector);
+        put("lr_language", row.lr_language);
+        put("lr_text", row.lr_text);
+        put("ms_total", Some(row.ms_total));
+        put("ms_probe", Some(row.ms_probe));
     })?);
-    problems.extend(visit_batches(run, LayerRow::STREAM, None, |path, batch| {
-        for row in LayerRow::rows(&batch, path)?.into_iter().filter(|r| r.module == ALL) {
-            let mut put = |tag: &str, value| {
-                events.scalar(clock, &row.stage, row.step, &format!("layers/{tag}/{}", row.layer), value);
-            };
-            put("drift", Some(row.drift));
-            put("update", Some(row.update));
-            put("grad_norm", row.grad_norm);
-            put("momentum", row.momentum);
+    problems.extend(visit_records(run, |row: LayerRow| {
+        if row.module != ALL {
+            return;
         }
-        Ok(())
+        let mut put = |tag: &str, value| {
+            events.scalar(clock, &row.stage, row.step, &format!("layers/{tag}/{}", row.layer), value);
+        };
+        put("drift", Some(row.drift));
+        put("update", Some(row.update));
+        put("grad_norm", row.grad_norm);
+        put("momentum", row.momentum);
     })?);
-    problems.extend(visit_batches(run, EvalRow::STREAM, None, |path, batch| {
-        for row in EvalRow::rows(&batch, path)? {
-            let tag = |what: &str| format!("eval/{}/{what}/{}", row.split, row.task);
-            // An evaluation after n steps stands at step n - 1, the last whose update it saw.
-            let step = row.step.saturating_sub(1);
-            events.scalar(clock, &row.stage, step, &tag("loss"), row.loss);
-            events.scalar(clock, &row.stage, step, &tag("score"), row.score);
-        }
-        Ok(())
+    problems.extend(visit_records(run, |row: EvalRow| {
+        let tag = |what: &str| format!("eval/{}/{what}/{}", row.split, row.task);
+        // An evaluation after n steps stands at step n - 1, the last whose update it saw.
+        let step = row.step.saturating_sub(1);
+        events.scalar(clock, &row.stage, step, &tag("loss"), row.loss);
+        events.scalar(clock, &row.stage, step, &tag("score"), row.score);
     })?);
-    problems.extend(visit_batches(run, NoiseRow::STREAM, None, |path, batch| {
-        for row in NoiseRow::rows(&batch, path)?.into_iter().filter(|r| r.module == ALL) {
+    problems.extend(visit_records(run, |row: NoiseRow| {
+        if row.module == ALL {
             events.scalar(clock, &row.stage, row.step, &format!("noise_scale/{}/{}", row.space, row.layer), row.scale);
         }
-        Ok(())
     })?);
     Ok(())
 }
@@ -200,18 +196,15 @@ fn scalars(run: &RunDir, clock: &Clock, events: &mut Events, problems: &mut Vec<
 /// A histogram of the samples' losses at each step.
 fn losses(run: &RunDir, clock: &Clock, events: &mut Events, problems: &mut Vec<StoreError>) -> Result<()> {
     let mut now: Option<(String, u64, Vec<f64>)> = None;
-    problems.extend(visit_batches(run, SampleRow::STREAM, None, |path, batch| {
-        for row in SampleRow::rows(&batch, path)? {
-            if let Some((stage, step, values)) = &mut now {
-                if *stage == row.stage && *step == row.step {
-                    values.extend(row.loss);
-                    continue;
-                }
-                events.histogram(clock, stage, *step, "samples/loss", values);
+    problems.extend(visit_records(run, |row: SampleRow| {
+        if let Some((stage, step, values)) = &mut now {
+            if *stage == row.stage && *step == row.step {
+                values.extend(row.loss);
+                return;
             }
-            now = Some((row.stage, row.step, row.loss.into_iter().collect()));
+            events.histogram(clock, stage, *step, "samples/loss", values);
         }
-        Ok(())
+        now = Some((row.stage, row.step, row.loss.into_iter().collect()));
     })?);
     if let Some((stage, step, values)) = now {
         events.histogram(clock, &stage, step, "samples/loss", &values);

@@ -80,6 +80,17 @@ pub struct Export {
     pub problems: Vec<String>,
 }
 
+impl Export {
+    /// Keeps what could not be read, each once: a part is met again and again where a format goes column by column.
+    fn tell(&mut self, problems: impl IntoIterator<Item = String>) {
+        for problem in problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
 /// Why nothing, or not all, was exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {

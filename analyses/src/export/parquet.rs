@@ -28,7 +28,7 @@ pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Resu
         Ok(())
     })?;
     writer.close().map_err(why)?;
-    made.problems.extend(problems.iter().map(ToString::to_string));
+    made.tell(problems.iter().map(ToString::to_string));
     made.files.push(Exported { path: draft.finish()?, entries: rows });
     Ok(())
 }

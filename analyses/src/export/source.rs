@@ -1,11 +1,14 @@
 //! What is exported: a stream, or the data set.
 
 use super::{ExportError, ExportOptions, Result};
-use crate::store::{DatasetRow, Record, RunDir, StoreError, read_dataset, stream_schemas, streams, visit_batches};
+use crate::store::{RunDir, StoreError, dataset_schema, stream_schemas, streams, visit_batches, visit_dataset_batches};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::path::Path;
 use std::sync::Arc;
+
+/// What the data set is called among the streams.
+const DATASET: &str = "dataset";
 
 /// Columns with words that people or the model wrote.
 const TEXT: [(&str, &str); 3] = [("dataset", "question"), ("dataset", "answer"), ("predictions", "text")];
@@ -18,7 +21,6 @@ pub(super) struct Source<'a> {
     pub rows: u64,
     stream: String,
     run: &'a RunDir,
-    dataset: Option<RecordBatch>,
     /// The stream has parts of other schemas too: every column is read to tell them apart.
     mixed: bool,
 }
@@ -28,22 +30,11 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Ve
     let mut found = Vec::new();
     let mut names = Vec::new();
     let wanted = |name: &str| options.streams.is_empty() || options.streams.iter().any(|s| s == name);
-    let dataset = read_dataset(run)?;
-    if !dataset.is_empty() {
-        names.push("dataset".to_owned());
-        if wanted("dataset") {
-            let batch = DatasetRow::batch(&dataset)?;
-            let schema = without_text("dataset", &batch.schema(), options);
-            let rows = batch.num_rows() as u64;
-            found.push(Source {
-                name: "dataset".into(),
-                stream: "dataset".into(),
-                schema,
-                rows,
-                run,
-                dataset: Some(batch),
-                mixed: false,
-            });
+    if let Some((schema, rows)) = dataset_schema(run)?.filter(|d| d.1 > 0) {
+        names.push(DATASET.to_owned());
+        if wanted(DATASET) {
+            let schema = without_text(DATASET, &schema, options);
+            found.push(Source { name: DATASET.into(), stream: DATASET.into(), schema, rows, run, mixed: false });
         }
     }
     for stream in streams(run)? {
@@ -56,7 +47,7 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Ve
         for (i, (schema, rows)) in schemas.into_iter().enumerate().filter(|(_, s)| s.1 > 0) {
             let name = if i == 0 { stream.clone() } else { format!("{stream}-{}", i + 1) };
             let schema = without_text(&stream, &schema, options);
-            found.push(Source { name, schema, rows, stream: stream.clone(), run, dataset: None, mixed });
+            found.push(Source { name, schema, rows, stream: stream.clone(), run, mixed });
         }
     }
     if let Some(missing) = options.streams.iter().find(|s| !names.contains(s)) {
@@ -85,6 +76,7 @@ impl Source<'_> {
         let all: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         let kept: Vec<&str> = all.iter().copied().filter(|n| columns.is_none_or(|c| c.contains(n))).collect();
         let mut failed = None;
+        let mut left = self.rows;
         let mut each = |batch: &RecordBatch| {
             let fits = |name: &&str| {
                 let field = self.schema.field_with_name(name).ok();
@@ -98,6 +90,12 @@ impl Source<'_> {
             if failed.is_some() || !own {
                 return;
             }
+            // A live run has grown since it was listed: all columns end at the same row.
+            let batch = batch.slice(0, batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX)));
+            left -= batch.num_rows() as u64;
+            if batch.num_rows() == 0 {
+                return;
+            }
             let places: Vec<usize> = kept.iter().filter_map(|n| batch.schema().index_of(n).ok()).collect();
             let done = match batch.project(&places) {
                 Ok(batch) => visit(batch),
@@ -105,22 +103,16 @@ impl Source<'_> {
             };
             failed = done.err();
         };
-        let problems = match &self.dataset {
-            Some(batch) => {
-                (0..batch.num_rows())
-                    .step_by(8192)
-                    .for_each(|at| each(&batch.slice(at, 8192.min(batch.num_rows() - at))));
-                Vec::new()
-            }
-            None => visit_batches(
-                self.run,
-                &self.stream,
-                Some(if self.mixed { &all } else { &kept }),
-                |_: &Path, batch| {
-                    each(&batch);
-                    Ok(())
-                },
-            )?,
+        let columns = Some(if self.mixed { all.as_slice() } else { kept.as_slice() });
+        let pass = |_: &Path, batch: RecordBatch| {
+            each(&batch);
+            Ok(())
+        };
+        let problems = if self.stream == DATASET {
+            visit_dataset_batches(self.run, columns, pass)?;
+            Vec::new()
+        } else {
+            visit_batches(self.run, &self.stream, columns, pass)?
         };
         failed.map_or(Ok(problems), Err)
     }

@@ -262,6 +262,16 @@ impl Grid {
     }
 }
 
+/// A number with so many decimals and a true minus sign; never a negative zero.
+pub(super) fn signed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.contains(|c: char| c.is_ascii_digit() && c != '0') => format!("\u{2212}{rest}"),
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,10 @@
 //! `cluster-samples`: of each cluster of context vectors the four samples nearest to its centre: picture, question,
 //! answer.
 
-use super::FigureError;
 use super::color::{GREY, INK, WHITE, cluster};
 use super::contexts::Contexts;
 use super::scene::{Across, Along, Canvas, Pixels, Point, Shape};
-use super::source::{Source, samples};
+use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
 use crate::store::RunDir;
 use base64::Engine;
@@ -68,41 +67,32 @@ fn pixels(png: &str) -> Option<Pixels> {
 impl ClusterSamples {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::ClusterSamples;
-        let contexts = Contexts::load(id, source, options, false)?;
-        let known = samples(source)?;
-        if known.is_empty() {
+        let contexts = Contexts::load(id, source, options)?;
+        if !source.run.dataset().exists() {
             return Err(source.lacks(id, "`dataset.parquet`", "every training run"));
         }
-        let clusters = contexts.clusters(id, source, options)?;
-        let sample = |(i, distance): (usize, f64)| {
-            let row = known.get(&contexts.ids[i]);
+        let clusters = contexts.clusters(options)?;
+        let data = contexts.data;
+        let distances = clusters.distances(data.vectors.view());
+        let sample = |i: usize| {
+            let s = &data.samples[i];
             Sample {
-                id: contexts.ids[i].clone(),
-                task: contexts.tasks[i].clone(),
-                distance,
-                question: row.map(|r| r.question.clone()).unwrap_or_default(),
-                answer: row.map(|r| r.answer.clone()).unwrap_or_default(),
-                picture: row.and_then(|r| r.image.as_ref()).and_then(|image| picture(&source.run, image)),
+                id: s.sample.clone(),
+                task: s.task.clone(),
+                distance: distances[i],
+                question: s.question.clone(),
+                answer: s.answer.clone(),
+                picture: s.image.as_ref().and_then(|image| picture(&source.run, image)),
             }
         };
         let row = |c: usize| {
-            let centre = clusters.centroids().row(c);
-            let far = |i: &usize| {
-                let apart = contexts.vectors.row(*i).iter().zip(centre).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-                (*i, apart.sqrt())
-            };
-            let own = (0..contexts.ids.len()).filter(|i| clusters.labels()[*i] == c);
-            let mut own: Vec<(usize, f64)> = own.map(|i| far(&i)).collect();
-            own.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-            let count = own.len();
-            Row { cluster: c, samples: count, nearest: own.into_iter().take(NEAREST).map(sample).collect() }
+            let mut own: Vec<usize> = (0..data.samples.len()).filter(|i| clusters.labels()[*i] == c).collect();
+            own.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]).then(a.cmp(b)));
+            let samples = own.len();
+            Row { cluster: c, samples, nearest: own.into_iter().take(NEAREST).map(sample).collect() }
         };
         let rows: Vec<Row> = (0..clusters.centroids().nrows()).map(row).collect();
-        if rows.iter().all(|r| r.nearest.is_empty()) {
-            let why = "no cluster has a sample".to_owned();
-            return Err(FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() });
-        }
-        let (stage, layer, from_step) = (contexts.stage, contexts.layer, contexts.from_step);
+        let (stage, layer, from_step) = (data.stage.clone(), data.layer.clone(), data.steps.0);
         Ok(Self { stage, layer, from_step, rows })
     }
 

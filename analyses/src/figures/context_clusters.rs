@@ -8,9 +8,9 @@ use super::raster;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
+use crate::analysis::ContextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// More marks than this are drawn as a picture inside the axes.
@@ -38,21 +38,23 @@ pub(super) struct ContextClusters {
 impl ContextClusters {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::ContextClusters;
-        let contexts = Contexts::load(id, source, options, false)?;
-        let clusters = contexts.clusters(id, source, options)?;
-        let (plane, share) = contexts.plane(id, source)?;
-        let tasks: Vec<String> = contexts.tasks.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let task = |i: usize| tasks.iter().position(|t| *t == contexts.tasks[i]).unwrap_or(0);
-        let dot = |i: usize| (contexts.ids[i].clone(), task(i), clusters.labels()[i], plane[[i, 0]], plane[[i, 1]]);
+        let contexts = Contexts::load(id, source, options)?;
+        let clusters = contexts.clusters(options)?;
+        let (plane, share) = contexts.plane()?;
+        let data = contexts.data;
+        let (tasks, task_of) = data.tasks();
+        let dot = |(i, s): (usize, &ContextSample)| {
+            (s.sample.clone(), task_of[i], clusters.labels()[i], plane[[i, 0]], plane[[i, 1]])
+        };
         Ok(Self {
-            dots: (0..contexts.ids.len()).map(dot).collect(),
+            dots: data.samples.iter().enumerate().map(dot).collect(),
             clusters: clusters.centroids().nrows(),
             inertia: clusters.inertia(),
             seed: options.seed,
-            of: contexts.of,
-            stage: contexts.stage,
-            layer: contexts.layer,
-            from_step: contexts.from_step,
+            of: data.of,
+            stage: data.stage,
+            layer: data.layer,
+            from_step: data.steps.0,
             share,
             tasks,
         })
@@ -73,16 +75,22 @@ impl ContextClusters {
         }
     }
 
-    /// The number of each cluster at the middle of its marks: what tells clusters apart besides colour.
+    /// The number of each cluster at the middle of its marks, or beside it with a line to it where numbers would cover each
+    /// other: what tells clusters apart besides colour.
     fn numbers(&self, canvas: &mut Canvas, axes: &Axes) {
-        for i in 0..self.clusters {
-            let own: Vec<&Dot> = self.dots.iter().filter(|d| d.2 == i).collect();
-            if own.is_empty() {
-                continue;
-            }
-            let mean = |of: fn(&Dot) -> f64| own.iter().map(|d| of(d)).sum::<f64>() / own.len() as f64;
-            let at = axes.at(mean(|d| d.3), mean(|d| d.4));
-            let radius = canvas.small * 0.62;
+        let middle = |i: usize| {
+            let own = || self.dots.iter().filter(|d| d.2 == i);
+            let mean = |of: fn(&Dot) -> f64| own().map(of).sum::<f64>() / own().count() as f64;
+            (own().count() > 0).then(|| (i, axes.at(mean(|d| d.3), mean(|d| d.4))))
+        };
+        let middles: Vec<(usize, Point)> = (0..self.clusters).filter_map(middle).collect();
+        let radius = canvas.small * 0.62;
+        let mut places: Vec<Point> = middles.iter().map(|m| m.1).collect();
+        apart(&mut places, 2.0 * (radius + 0.8) + 0.6, axes, radius + 0.8);
+        for ((_, middle), place) in middles.iter().zip(&places) {
+            canvas.line(&[*middle, *place], INK, 0.6);
+        }
+        for ((i, _), at) in middles.iter().zip(places) {
             canvas.mark(Shape::Disc, at, radius + 0.8, INK);
             canvas.mark(Shape::Disc, at, radius + 0.2, WHITE);
             canvas.text(&i.to_string(), at, canvas.small, (Across::Center, Along::Middle), INK);
@@ -98,6 +106,35 @@ impl ContextClusters {
             y += legend(canvas, &entries, (start, y), right) + 1.0;
         }
         y
+    }
+}
+
+/// Moves places that are nearer to each other than `least`, all of them `margin` inside the axes.
+fn apart(places: &mut [Point], least: f64, axes: &Axes, margin: f64) {
+    for _ in 0..200 {
+        let mut moved = false;
+        for i in 0..places.len() {
+            for j in 0..i {
+                let (x, y) = (places[i].0 - places[j].0, places[i].1 - places[j].1);
+                let distance = (x * x + y * y).sqrt();
+                if distance >= least {
+                    continue;
+                }
+                // Places that coincide go apart along the axis.
+                let (x, y) = if distance > 1e-6 { (x / distance, y / distance) } else { (1.0, 0.0) };
+                let step = (least - distance) / 2.0 + 0.01;
+                (places[i].0, places[i].1) = (places[i].0 + x * step, places[i].1 + y * step);
+                (places[j].0, places[j].1) = (places[j].0 - x * step, places[j].1 - y * step);
+                moved = true;
+            }
+        }
+        for place in places.iter_mut() {
+            place.0 = place.0.max(axes.from.0 + margin).min(axes.to.0 - margin);
+            place.1 = place.1.max(axes.from.1 + margin).min(axes.to.1 - margin);
+        }
+        if !moved {
+            break;
+        }
     }
 }
 
@@ -149,5 +186,22 @@ impl Figure for ContextClusters {
             "clusters": "k-means in the original space", "k": self.clusters, "seed": self.seed, "inertia": self.inertia,
             "variance_ratio": self.share,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_cover_each_other() {
+        let axes = Axes { from: (0.0, 0.0), to: (100.0, 60.0), x: (0.0, 1.0), y: (0.0, 1.0) };
+        let mut places = vec![(50.0, 30.0), (50.0, 30.0), (51.0, 31.0), (1.0, 1.0), (2.0, 1.0), (80.0, 20.0)];
+        apart(&mut places, 10.0, &axes, 5.0);
+        for (i, a) in places.iter().enumerate() {
+            assert!(a.0 >= 5.0 && a.0 <= 95.0 && a.1 >= 5.0 && a.1 <= 55.0, "{a:?}");
+            assert!(places[..i].iter().all(|b| (a.0 - b.0).powi(2) + (a.1 - b.1).powi(2) > 99.0), "{places:?}");
+        }
+        assert_eq!(places[5], (80.0, 20.0));
     }
 }

@@ -1,20 +1,20 @@
-//! What the context figures share: which layer and steps, and what is known of the samples.
+//! What the context figures share: the samples that `covft-probe analyze` takes too, and what is known of them.
 
-use super::source::{Source, samples};
+use super::source::Source;
 use super::{FigureError, FigureId, Options, Result};
-use crate::cluster::{Clusters, KMeansParams};
+use crate::analysis::{AnalysisError, ContextData, Selection, Steps, sample_tasks};
+use crate::cluster::Clusters;
 use crate::reduce::Pca;
-use crate::stats::Stream;
-use crate::store::{ContextRow, Record, RoutingRow, SampleRow, option_that_logs};
+use crate::store::{Record, option_that_logs};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::Array2;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 
-/// Samples without a task.
-pub(super) const NO_TASK: &str = "(no task)";
 /// Samples that clusters are sought over at most, as in the paper.
 const SAMPLES: usize = 5000;
+/// Beginnings of k-means.
+const RESTARTS: usize = 10;
 
 /// The stage to draw and its last step.
 pub(super) fn last_step<R: Record>(
@@ -38,128 +38,68 @@ pub(super) fn last_step<R: Record>(
 }
 
 /// The task of each sample that has one.
-pub(super) fn tasks(source: &Source) -> Result<BTreeMap<String, String>> {
-    let known = samples(source)?;
-    if !known.is_empty() {
-        return Ok(known.into_iter().filter_map(|(sample, row)| Some((sample, row.task?))).collect());
-    }
-    let mut tasks = BTreeMap::new();
-    source.visit(|row: SampleRow| {
-        if let Some(task) = row.task {
-            tasks.insert(row.sample, task);
-        }
-    })?;
+pub(super) fn tasks(source: &Source) -> Result<HashMap<String, String>> {
+    let (tasks, problems) = sample_tasks(&source.run)?;
+    source.note(problems.iter().map(ToString::to_string));
     Ok(tasks)
 }
 
-/// Context vectors of one layer, one a sample: its last in the later half of the stage.
+/// Context vectors of one layer.
 pub(super) struct Contexts {
-    pub stage: String,
-    pub layer: String,
-    pub from_step: u64,
-    pub ids: Vec<String>,
-    pub tasks: Vec<String>,
-    /// `[N, C]`
-    pub vectors: Array2<f64>,
-    /// Samples that there are; more than `ids` where some were drawn.
-    pub of: usize,
-    /// `[N, E]`: routing weights at the same step, where all of them are logged.
-    pub weights: Option<Vec<Vec<f64>>>,
-}
-
-/// The layer to draw: asked for, or the last but one that has contexts (the paper's penultimate layer).
-fn layer(id: FigureId, source: &Source, options: &Options, stage: &str) -> Result<String> {
-    let mut layers: BTreeSet<(Option<i32>, String)> = BTreeSet::new();
-    source.visit(|row: ContextRow| {
-        if row.stage == stage {
-            layers.insert((row.depth, row.layer));
-        }
-    })?;
-    let names: Vec<String> = layers.into_iter().map(|l| l.1).collect();
-    let Some(asked) = &options.layer else {
-        let pick = names.len().saturating_sub(2);
-        return names.into_iter().nth(pick).ok_or_else(|| lacking(id, source));
-    };
-    let data = |why| FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() };
-    names
-        .contains(asked)
-        .then(|| asked.clone())
-        .ok_or_else(|| data(format!("no context vectors of layer {asked}; there are those of {}", names.join(", "))))
-}
-
-fn lacking(id: FigureId, source: &Source) -> FigureError {
-    source.lacks(id, "`contexts`", option_that_logs("contexts"))
+    pub data: ContextData,
+    id: FigureId,
+    path: std::path::PathBuf,
 }
 
 impl Contexts {
-    pub(super) fn load(id: FigureId, source: &Source, options: &Options, routing: bool) -> Result<Self> {
-        let (stage, last) =
-            last_step::<ContextRow>(source, options, |r| (&r.stage, r.step))?.ok_or_else(|| lacking(id, source))?;
-        let layer = layer(id, source, options, &stage)?;
-        let from_step = last.div_ceil(2);
-        let mut found: BTreeMap<String, (u64, Vec<f64>)> = BTreeMap::new();
-        source.visit(|row: ContextRow| {
-            let wanted = row.stage == stage && row.layer == layer && row.step >= from_step;
-            if wanted && row.vector.iter().all(|v| v.is_finite()) {
-                found.insert(row.sample, (row.step, row.vector.iter().map(|v| v.to_f64()).collect()));
+    pub(super) fn load(id: FigureId, source: &Source, options: &Options) -> Result<Self> {
+        let selection = Selection {
+            stage: source.stage(options.stage.as_deref()),
+            layer: options.layer.clone(),
+            steps: Steps::Late,
+            most: SAMPLES,
+            seed: options.seed,
+        };
+        let path = source.run.path().to_owned();
+        let data = ContextData::load(&source.run, &selection).map_err(|error| match error {
+            AnalysisError::Store(error) => FigureError::Store(error),
+            AnalysisError::NoRecords { .. } => source.lacks(id, "`contexts`", option_that_logs("contexts")),
+            // A stage without context vectors is one that did not log them; a layer or step was named wrongly.
+            AnalysisError::Unknown { what: "stage", asked, .. } => {
+                source.lacks(id, &format!("`contexts` of stage {asked}"), option_that_logs("contexts"))
             }
+            AnalysisError::Unknown { stream, what, asked, known, .. } => {
+                let why = format!("no `{stream}` records of {what} {asked}; there are {known}");
+                FigureError::Data { figure: id.to_string(), why, path: path.clone() }
+            }
+            AnalysisError::TooFew { found, needed, .. } => {
+                let why = format!("only {found} samples have a finite context vector, {needed} are needed");
+                FigureError::Data { figure: id.to_string(), why, path: path.clone() }
+            }
+            error => FigureError::Data { figure: id.to_string(), why: error.to_string(), path: path.clone() },
         })?;
-        let of = found.len();
-        // Drawn, never the first ones: those may come in some order.
-        let mut stream = Stream::new(options.seed);
-        while found.len() > SAMPLES {
-            let keys: Vec<String> = found.keys().cloned().collect();
-            for key in keys {
-                if found.len() > SAMPLES && stream.below(of) >= SAMPLES {
-                    found.remove(&key);
-                }
-            }
-        }
-        let width = found.values().next().map_or(0, |v| v.1.len());
-        found.retain(|_, v| v.1.len() == width);
-        let known = tasks(source)?;
-        let ids: Vec<String> = found.keys().cloned().collect();
-        let tasks = ids.iter().map(|s| known.get(s).cloned().unwrap_or_else(|| NO_TASK.to_owned())).collect();
-        let flat: Vec<f64> = found.values().flat_map(|v| v.1.iter().copied()).collect();
-        let data = |why| FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() };
-        if ids.len() < 3 || width == 0 {
-            return Err(data(format!("only {} samples have a finite context vector", ids.len())));
-        }
-        let vectors = Array2::from_shape_vec((ids.len(), width), flat).map_err(|e| data(e.to_string()))?;
-        let weights = if routing { weights(source, &stage, &layer, &found)? } else { None };
-        Ok(Self { stage, layer, from_step, ids, tasks, vectors, of, weights })
+        source.note(data.problems.iter().cloned());
+        Ok(Self { data, id, path })
     }
 
-    /// Clusters in the original space.
-    pub(super) fn clusters(&self, id: FigureId, source: &Source, options: &Options) -> Result<Clusters> {
-        let k = options.clusters.min(self.ids.len());
-        let data = |why| FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() };
-        let dataset = DatasetBase::from(self.vectors.clone());
-        KMeansParams::new(k).seed(options.seed).fit(&dataset).map_err(|e| data(e.to_string()))
+    fn failed(&self, why: &dyn std::fmt::Display) -> FigureError {
+        FigureError::Data { figure: self.id.to_string(), why: why.to_string(), path: self.path.clone() }
+    }
+
+    /// Clusters in the original space: those of `covft-probe analyze` with as many of the same seed.
+    pub(super) fn clusters(&self, options: &Options) -> Result<Clusters> {
+        self.data.clusters(options.clusters, RESTARTS, options.seed).map_err(|e| self.failed(&e))
     }
 
     /// Coordinates on the first two principal components, and their shares of the variance.
-    pub(super) fn plane(&self, id: FigureId, source: &Source) -> Result<(Array2<f64>, [f64; 2])> {
-        let data = |why| FigureError::Data { figure: id.to_string(), why, path: source.run.path().to_owned() };
-        let dataset = DatasetBase::from(self.vectors.clone());
-        let pca = Pca::params(2).fit(&dataset).map_err(|e| data(e.to_string()))?;
-        let ratio = pca.variance_ratio();
-        let share = [ratio.first().copied().unwrap_or(0.0), ratio.get(1).copied().unwrap_or(0.0)];
-        Ok((pca.transform(self.vectors.view()), share))
-    }
-}
-
-fn weights(
-    source: &Source,
-    stage: &str,
-    layer: &str,
-    found: &BTreeMap<String, (u64, Vec<f64>)>,
-) -> Result<Option<Vec<Vec<f64>>>> {
-    let mut weights: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    source.visit(|row: RoutingRow| {
-        if row.stage == stage && row.layer == layer && found.get(&row.sample).is_some_and(|f| f.0 == row.step) {
-            weights.insert(row.sample, row.weights.iter().map(|w| f64::from(*w)).collect());
+    pub(super) fn plane(&self) -> Result<(Array2<f64>, [f64; 2])> {
+        let vectors = self.data.vectors.view();
+        let width = vectors.ncols();
+        if width < 2 {
+            return Err(self.failed(&format!("vectors of {width} numbers have no plane of components")));
         }
-    })?;
-    Ok(found.keys().map(|sample| weights.remove(sample)).collect())
+        let pca = Pca::params(2).fit(&DatasetBase::from(vectors)).map_err(|e| self.failed(&e))?;
+        let ratio = pca.variance_ratio();
+        Ok((pca.transform(vectors), [ratio[0], ratio[1]]))
+    }
 }

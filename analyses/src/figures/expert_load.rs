@@ -7,7 +7,7 @@ use super::contexts;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
-use crate::store::{RoutingRow, option_that_logs};
+use crate::store::{RoutingKey, RoutingWeights, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -64,10 +64,10 @@ impl ExpertLoad {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let lacks = || source.lacks(FigureId::ExpertLoad, "`routing`", option_that_logs("routing"));
         let (stage, last) =
-            contexts::last_step::<RoutingRow>(source, options, |r| (&r.stage, r.step))?.ok_or_else(lacks)?;
+            contexts::last_step::<RoutingKey>(source, options, |r| (&r.stage, r.step))?.ok_or_else(lacks)?;
         let every = (last + 1).div_ceil(STRETCHES).max(1);
         let mut sums: BTreeMap<(Option<i32>, String), BTreeMap<u64, Sums>> = BTreeMap::new();
-        source.visit(|row: RoutingRow| {
+        source.visit(|row: RoutingWeights| {
             if row.stage == stage {
                 let of_layer = sums.entry((row.depth, row.layer)).or_default();
                 of_layer.entry(row.step / every).or_default().add(&row.weights);

@@ -1,7 +1,7 @@
 //! `gradient-cosine`: cosine of each step's gradient with the dominant direction, over the whole vision encoder, with its
 //! histogram; one colour a run.
 
-use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend};
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, signed};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
 use super::points::{Points, drawn, finite, smoothed, thin};
@@ -69,8 +69,8 @@ impl GradientCosine {
     fn entries(&self) -> Vec<Entry> {
         let entry = |(i, run): (usize, &Run)| {
             let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { "mean ".to_owned() };
-            let text = format!("{named}{:.2} \u{b1} {:.2} (T = {})", run.mean, run.deviation, run.steps);
-            (text.replace('-', "\u{2212}"), series(i).color, Mark::Line(1.3, series(i).dash))
+            let text = format!("{named}{} \u{b1} {:.2} (T = {})", signed(run.mean, 2), run.deviation, run.steps);
+            (text, series(i).color, Mark::Line(1.3, series(i).dash))
         };
         self.runs.iter().enumerate().map(entry).collect()
     }

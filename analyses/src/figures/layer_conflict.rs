@@ -50,7 +50,17 @@ impl LayerConflict {
     }
 
     fn modules(&self) -> Vec<String> {
-        self.modules.iter().map(|m| m.replace('_', " ")).collect()
+        let name = |m: &String| if m == ALL { "all modules".to_owned() } else { m.replace('_', " ") };
+        self.modules.iter().map(name).collect()
+    }
+
+    /// What the cells say, in lines that fit.
+    fn key(&self, canvas: &Canvas, fits: bool) -> Vec<String> {
+        let pairs = self.cells.iter().flatten().flatten().map(|t| t.pairs).max().unwrap_or(0);
+        let cell = if fits { "cell: % in conflict | % undecided" } else { "cell: % in conflict" };
+        let empty = self.shares().iter().flatten().any(Option::is_none);
+        let dash = if empty { "; \u{2013}: no such gradient" } else { "" };
+        canvas.wrap(&format!("{cell}, of up to {pairs} pairs{dash}"), canvas.small, canvas.size.0 - 8.0, 2)
     }
 
     fn cell_width(canvas: &Canvas) -> f64 {
@@ -63,7 +73,9 @@ impl Figure for LayerConflict {
         let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
         let needed = Self::cell_width(&canvas) * self.modules.len() as f64 + 95.0;
         let width = 72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() };
-        (width, (self.layers.len() as f64).mul_add(venue.small() * 1.5, venue.small() * 4.6 + 4.0))
+        let lines = self.key(&Canvas::new(venue.small(), venue.font_size(), (width, 0.0)), true).len() as f64;
+        let rest = lines.mul_add(venue.small() * 1.15, venue.small() * 3.45 + 4.0);
+        (width, (self.layers.len() as f64).mul_add(venue.small() * 1.5, rest))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
@@ -77,11 +89,12 @@ impl Figure for LayerConflict {
         let right = canvas.size.0 - heat::bar_room(canvas, scale);
         let modules = self.modules();
         let below = heat::column_lines(canvas, &modules, (right - from.0) / modules.len().max(1) as f64) as f64;
-        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.0));
+        let fits = Self::cell_width(canvas) <= (right - from.0) / modules.len().max(1) as f64 + 2.0;
+        let key = self.key(canvas, fits);
+        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 1.15f64.mul_add(key.len() as f64, 0.85)));
         heat::cells(canvas, from, to, &shares, scale);
         let n = (self.modules.len().max(1) as f64, self.layers.len().max(1) as f64);
         let (width, height) = ((to.0 - from.0) / n.0, (to.1 - from.1) / n.1);
-        let fits = Self::cell_width(canvas) <= width + 2.0;
         for (r, row) in self.cells.iter().enumerate() {
             for (c, tally) in row.iter().enumerate() {
                 let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
@@ -100,11 +113,10 @@ impl Figure for LayerConflict {
         heat::column_names(canvas, (from.0, to), &modules);
         canvas.upwards("layer", (canvas.title * 0.7, f64::midpoint(from.1, to.1)), canvas.title, INK);
         heat::bar(canvas, (to.0, from.1), to.1, scale, "pairs in conflict (%)");
-        let pairs = self.cells.iter().flatten().flatten().map(|t| t.pairs).max().unwrap_or(0);
-        let key = if fits { "cell: % in conflict | % undecided" } else { "cell: % in conflict" };
-        let text = format!("{key}, of up to {pairs} pairs a cell");
-        let at = (4.0, canvas.size.1 - small * 1.3);
-        canvas.text(&text, at, small, (Across::Left, Along::Top), INK);
+        for (i, line) in key.iter().enumerate() {
+            let y = canvas.size.1 - small * 1.15 * (key.len() - i) as f64 - small * 0.15;
+            canvas.text(line, (4.0, y), small, (Across::Left, Along::Top), INK);
+        }
     }
 
     fn table(&self) -> Table {

@@ -121,8 +121,8 @@ impl Overhead {
     fn remark(bar: &Bar) -> [String; 2] {
         let share = bar.parts[4] / bar.total * 100.0;
         let digits = usize::from(share < 10.0);
-        let memory = bar.memory.map_or_else(String::new, |m| format!(", {:.1} GB", m as f64 / 1e9));
-        [format!("{:.0} ms, probes {share:.digits$} %", bar.total), format!("{}/step logged{memory}", bytes(bar.bytes))]
+        let memory = bar.memory.map_or_else(String::new, |m| format!(", peak {:.1} GB", m as f64 / 1e9));
+        [format!("{:.0} ms, probes {share:.digits$} %", bar.total), format!("logs {}{memory}", bytes(bar.bytes))]
     }
 }
 
@@ -188,7 +188,8 @@ impl Figure for Overhead {
     fn notes(&self) -> Value {
         json!({
             "bars": if self.stages { "stages of one run" } else { "runs" },
-            "times": "means over the steps but the first; memory is the largest of the process so far",
+            "times": "means over the steps but the first", "logs": "bytes of records a step, before compression",
+            "peak": "largest resident memory of the process so far",
         })
     }
 }

@@ -7,7 +7,8 @@ use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
-use crate::store::{RoutingRow, option_that_logs};
+use crate::analysis::NO_TASK;
+use crate::store::{RoutingKey, RoutingWeights, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -38,18 +39,21 @@ const NAMES: f64 = 0.22;
 impl RoutingByTask {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::RoutingByTask;
-        let (stage, last) = contexts::last_step::<RoutingRow>(source, options, |r| (&r.stage, r.step))?
+        let (stage, last) = contexts::last_step::<RoutingKey>(source, options, |r| (&r.stage, r.step))?
             .ok_or_else(|| source.lacks(id, "`routing`", option_that_logs("routing")))?;
         let tasks = contexts::tasks(source)?;
         let from_step = last.div_ceil(2);
         let mut sums: BTreeMap<(Option<i32>, String), ByTask> = BTreeMap::new();
-        source.visit(|row: RoutingRow| {
+        source.visit(|row: RoutingWeights| {
             if row.stage != stage || row.step < from_step {
                 return;
             }
-            let task = tasks.get(&row.sample).cloned().unwrap_or_else(|| contexts::NO_TASK.to_owned());
+            let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
             let of_layer = sums.entry((row.depth, row.layer)).or_default();
-            let (count, sum) = of_layer.entry(task).or_insert_with(|| (0, vec![0.0; row.weights.len()]));
+            if !of_layer.contains_key(task) {
+                of_layer.insert(task.to_owned(), (0, vec![0.0; row.weights.len()]));
+            }
+            let Some((count, sum)) = of_layer.get_mut(task) else { return };
             *count += 1;
             sum.iter_mut().zip(&row.weights).for_each(|(s, w)| *s += f64::from(*w));
         })?;

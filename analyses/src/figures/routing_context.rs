@@ -1,23 +1,24 @@
 //! `routing-context`: similarity of the routing of two samples against similarity of their contexts: density of pairs,
 //! Pearson's r and its interval.
 
-use super::axes::{Axes, bottom_room, left_room};
+use super::axes::{Axes, bottom_room, left_room, signed};
 use super::color::{INK, Scale};
 use super::contexts::Contexts;
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
-use crate::stats::{Stream, cosine, quantiles};
+use crate::analysis::routing_context;
+use crate::stats::Interval;
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Cells along each side.
 const CELLS: usize = 44;
-/// Random pairs.
+/// Random pairs, and resamples: those of `covft-probe analyze`.
 const PAIRS: usize = 20_000;
-const RESAMPLES: usize = 200;
+const RESAMPLES: usize = 1000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RoutingContext {
@@ -37,17 +38,6 @@ pub(super) struct RoutingContext {
     counts: Vec<Vec<u64>>,
 }
 
-/// Pearson's correlation of weighted pairs; `None` where a side is constant.
-fn weighted(xs: &[f64], ys: &[f64], weight: impl Fn(usize) -> f64) -> Option<f64> {
-    let sum = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(|i| weight(i) * of(i)).sum::<f64>();
-    let total = sum(&|_| 1.0);
-    let (mx, my) = (sum(&|i| xs[i]) / total, sum(&|i| ys[i]) / total);
-    let xy = sum(&|i| (xs[i] - mx) * (ys[i] - my));
-    let (xx, yy) = (sum(&|i| (xs[i] - mx).powi(2)), sum(&|i| (ys[i] - my).powi(2)));
-    let r = xy / (xx * yy).sqrt();
-    r.is_finite().then(|| r.clamp(-1.0, 1.0))
-}
-
 fn bounds(values: &[f64]) -> (f64, f64) {
     let (low, high) = super::axes::range(values.iter().copied(), 0.0).unwrap_or((0.0, 1.0));
     if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
@@ -56,49 +46,25 @@ fn bounds(values: &[f64]) -> (f64, f64) {
 impl RoutingContext {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::RoutingContext;
-        let contexts = Contexts::load(id, source, options, true)?;
+        let data = Contexts::load(id, source, options)?.data;
         let routing = || source.lacks(id, "`routing` at the steps of `contexts`", option_that_logs("routing"));
-        let weights = contexts.weights.as_ref().ok_or_else(routing)?;
-        let n = contexts.ids.len();
-        let rows: Vec<Vec<f64>> = contexts.vectors.rows().into_iter().map(|r| r.to_vec()).collect();
-        let mut stream = Stream::new(options.seed);
-        let (mut drawn, mut xs, mut ys) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..PAIRS {
-            let (a, b) = (stream.below(n), stream.below(n));
-            if a == b {
-                continue;
-            }
-            if let (Some(x), Some(y)) = (cosine(&rows[a], &rows[b]), cosine(&weights[a], &weights[b])) {
-                drawn.push((a, b));
-                xs.push(x);
-                ys.push(y);
-            }
-        }
-        let data = |why: &str| super::FigureError::Data {
+        let found = routing_context(&data, PAIRS, RESAMPLES, options.seed).ok_or_else(routing)?;
+        let alike = || super::FigureError::Data {
             figure: id.to_string(),
-            why: why.to_owned(),
+            why: "contexts or routing weights of all samples are alike".to_owned(),
             path: source.run.path().to_owned(),
         };
-        let alike = || data("contexts or routing weights of all samples are alike");
-        let estimate = weighted(&xs, &ys, |_| 1.0).ok_or_else(alike)?;
-        // Pairs share samples, so samples are drawn again, not pairs: a pair counts as often as both its samples came.
-        let resampled: Vec<f64> = (0..RESAMPLES)
-            .filter_map(|_| {
-                let mut times = vec![0_u32; n];
-                (0..n).for_each(|_| times[stream.below(n)] += 1);
-                weighted(&xs, &ys, |i| f64::from(times[drawn[i].0] * times[drawn[i].1]))
-            })
-            .collect();
-        let ends = quantiles(&resampled, &[0.025, 0.975]).ok_or_else(alike)?;
-        let (low, high) = (ends[0], ends[1]);
+        let Interval { estimate: r, low, high } = found.r.ok_or_else(alike)?;
+        let xs: Vec<f64> = found.pairs.iter().map(|p| p.context).collect();
+        let ys: Vec<f64> = found.pairs.iter().map(|p| p.routing).collect();
         let (x, y) = (bounds(&xs), bounds(&ys));
         let mut counts = vec![vec![0; CELLS]; CELLS];
         let place = |v: f64, (low, high): (f64, f64)| {
             (((v - low) / (high - low) * CELLS as f64).floor().max(0.0) as usize).min(CELLS - 1)
         };
         xs.iter().zip(&ys).for_each(|(a, b)| counts[place(*b, y)][place(*a, x)] += 1);
-        let (stage, layer, from_step) = (contexts.stage, contexts.layer, contexts.from_step);
-        Ok(Self { stage, layer, from_step, samples: n, pairs: xs.len(), r: estimate, low, high, x, y, counts })
+        let (stage, layer, from_step, samples) = (data.stage, data.layer, data.steps.0, found.samples);
+        Ok(Self { stage, layer, from_step, samples, pairs: xs.len(), r, low, high, x, y, counts })
     }
 
     /// Densities span orders of magnitude: the scale is that of logarithms.
@@ -130,8 +96,8 @@ impl Figure for RoutingContext {
                 canvas.rect(corner(c, r + 1), corner(c + 1, r), color);
             }
         }
-        let text = format!("r = {:.2} [{:.2}, {:.2}], {} pairs", self.r, self.low, self.high, self.pairs);
-        let text = text.replace('-', "\u{2212}");
+        let [r, low, high] = [self.r, self.low, self.high].map(|v| signed(v, 2));
+        let text = format!("r = {r} [{low}, {high}], {} pairs", self.pairs);
         canvas.text(&text, (left, canvas.small * 0.75), canvas.small, (Across::Left, Along::Middle), INK);
         canvas.line(&[axes.from, (axes.from.0, to.1), to], INK, 0.6);
         heat::bar(canvas, (to.0, top), to.1, scale, "pairs (log10)");

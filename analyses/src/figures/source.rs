@@ -2,7 +2,7 @@
 
 use super::error::FigureError;
 use super::{FigureId, Result};
-use crate::store::{Manifest, Record, RunDir, StoreError, Study, read_dataset, visit_records};
+use crate::store::{Manifest, Record, RunDir, StoreError, Study, visit_records};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -54,16 +54,16 @@ impl Source {
         Ok(Self { label, method: None, stage: None, run, manifest, problems: RefCell::default() })
     }
 
-    /// Hands every row of a stream to `see`, with no more than a part of the stream in memory.
+    /// Hands every row of a stream to `see`, with no more than 8,192 rows in memory.
     pub(super) fn visit<R: Record>(&self, mut see: impl FnMut(R)) -> Result<()> {
         let problems = visit_records::<R>(&self.run, &mut see)?;
-        self.note(&problems);
+        self.note(problems.iter().map(ToString::to_string));
         Ok(())
     }
 
     /// Keeps what could not be read, to be told once.
-    pub(super) fn note(&self, problems: &[StoreError]) {
-        self.problems.borrow_mut().extend(problems.iter().map(ToString::to_string));
+    pub(super) fn note(&self, problems: impl IntoIterator<Item = String>) {
+        self.problems.borrow_mut().extend(problems);
     }
 
     /// The rows of a stream that `keep` takes.
@@ -239,9 +239,4 @@ impl Inputs {
         let study = |s: &StudySource| json!({ "name": s.folder.name(), "study": s.study });
         Ok(json!({ "runs": runs, "studies": self.studies.iter().map(study).collect::<Vec<_>>() }))
     }
-}
-
-/// The pictures, questions and answers of a run's samples by id.
-pub(super) fn samples(source: &Source) -> Result<BTreeMap<String, crate::store::DatasetRow>> {
-    Ok(read_dataset(&source.run)?.into_iter().map(|row| (row.sample.clone(), row)).collect())
 }

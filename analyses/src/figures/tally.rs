@@ -56,7 +56,7 @@ pub(super) fn load(
     for mode in ["sketch", "exact"] {
         let (layer, module) = (Some(layer.to_owned()), Some(module.to_owned()));
         let found = conflict(&source.run, &Selection { layer, module, ..selection(source, options, mode) })?;
-        source.note(&found.problems);
+        source.note(found.problems.iter().map(ToString::to_string));
         if found.cells.iter().any(|c| c.all.pairs > 0) {
             return Ok((found, mode));
         }
@@ -69,7 +69,7 @@ pub(super) fn load(
 pub(super) fn counts(id: FigureId, source: &Source, options: &Options) -> Result<(Counts, &'static str)> {
     for mode in ["sketch", "exact"] {
         let found = conflict_counts(&source.run, &selection(source, options, mode))?;
-        source.note(&found.problems);
+        source.note(found.problems.iter().map(ToString::to_string));
         if found.cells.iter().any(|c| c.all.pairs > 0) {
             return Ok((found, mode));
         }

@@ -1,7 +1,7 @@
 //! `task-conflict`: mean cosine between the gradients of samples of two tasks; the share of pairs in conflict, the share
 //! that is undecided and the number of pairs in the cells.
 
-use super::axes::row_names;
+use super::axes::{row_names, signed};
 use super::color::{INK, Scale, ink_on};
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
@@ -61,7 +61,7 @@ impl TaskConflict {
     /// Three lines of text a cell.
     fn texts(tally: &Pairs) -> [String; 3] {
         let percent = |share: Option<f64>| share.map_or_else(|| "\u{2013}".to_owned(), |s| format!("{s:.0}"));
-        let mean = tally.mean.map_or_else(|| "\u{2013}".to_owned(), |m| format!("{m:.2}").replace('-', "\u{2212}"));
+        let mean = tally.mean.map_or_else(|| "\u{2013}".to_owned(), |m| signed(m, 2));
         [mean, format!("{} | {} %", percent(tally.share()), percent(tally.undecided_share())), count(tally.pairs)]
     }
 

@@ -3,9 +3,10 @@
 use super::atomic::write_atomic;
 use super::dir::RunDir;
 use super::error::Result;
-use super::part::{encode, read_file};
+use super::part::{self, Range, encode};
 use super::records::{Record, record};
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use std::io::Write;
 use std::path::Path;
 
@@ -46,13 +47,43 @@ pub fn write_dataset(dir: &RunDir, rows: &[DatasetRow]) -> Result<()> {
 /// # Errors
 /// It is damaged or of another format.
 pub fn read_dataset(dir: &RunDir) -> Result<Vec<DatasetRow>> {
+    let mut rows = Vec::new();
+    visit_dataset(dir, |row| rows.push(row))?;
+    Ok(rows)
+}
+
+/// Hands over the rows of `dataset.parquet` one by one, only the columns that `R` names; none if the run has no such file.
+///
+/// # Errors
+/// It is damaged or of another format; what was read before has been handed over.
+pub fn visit_dataset<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<()> {
+    visit_dataset_batches(dir, Some(R::COLUMNS), |path, batch| {
+        R::rows(&batch, path)?.into_iter().for_each(&mut see);
+        Ok(())
+    })
+}
+
+/// The same as tables of at most 8,192 rows, only `columns` of them if given.
+///
+/// # Errors
+/// It is damaged; the first error of `visit`.
+pub(crate) fn visit_dataset_batches(
+    dir: &RunDir,
+    columns: Option<&[&str]>,
+    mut visit: impl FnMut(&Path, RecordBatch) -> Result<()>,
+) -> Result<()> {
     let path = dir.dataset();
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut rows = Vec::new();
-    for batch in read_file(&path)? {
-        rows.extend(DatasetRow::rows(&batch, &path)?);
-    }
-    Ok(rows)
+    part::visit(&path, Range::one(0), 0, 8192, columns, &mut |batch| visit(&path, batch))
+}
+
+/// Columns and number of rows of `dataset.parquet`; `None` if the run has none.
+///
+/// # Errors
+/// It is damaged.
+pub(crate) fn dataset_schema(dir: &RunDir) -> Result<Option<(SchemaRef, u64)>> {
+    let path = dir.dataset();
+    path.exists().then(|| part::part_schema(&path)).transpose()
 }

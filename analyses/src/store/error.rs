@@ -101,6 +101,14 @@ impl StoreError {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether it says that the file at `part` cannot be opened or understood.
+    pub(super) fn is_about(&self, part: &Path) -> bool {
+        match self {
+            Self::Io { path, .. } | Self::Damaged { path, .. } | Self::Column { path, .. } => path == part,
+            _ => false,
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, why: &impl ToString) -> Self {
         Self::Damaged { why: why.to_string(), path: path.to_owned() }
     }

@@ -30,6 +30,7 @@ mod follow;
 mod gradients;
 mod manifest;
 mod part;
+mod partial;
 mod reader;
 mod records;
 mod study;
@@ -41,15 +42,15 @@ pub use atomic::write_atomic;
 pub use budget::BudgetRow;
 pub use clock::timestamp;
 pub use cuts::Cut;
-pub use dataset::{DatasetRow, read_dataset, write_dataset};
+pub use dataset::{DatasetRow, read_dataset, visit_dataset, write_dataset};
+pub(crate) use dataset::{dataset_schema, visit_dataset_batches};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{Poll, RunFollower};
 pub use gradients::{ConflictRow, DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
-pub use reader::{
-    Read, read_batches, read_records, stream_schemas, streams, visit_batches, visit_record_batches, visit_records,
-};
+pub use partial::{ContextKey, DatasetTask, RoutingKey, RoutingWeights, SampleTask};
+pub use reader::{Read, read_batches, read_records, read_where, stream_schemas, streams, visit_batches, visit_records};
 pub use records::{
     ALL, ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, SampleRow, StepRow, option_that_logs,
 };

@@ -115,11 +115,6 @@ pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) 
     Ok(bytes)
 }
 
-/// Every row of a parquet file.
-pub(super) fn read_file(path: &Path) -> Result<Vec<RecordBatch>> {
-    Ok(read_part(path)?.0)
-}
-
 /// A part's tables of at most `batch` rows, only `columns` of them if given, and how many rows each part merged into it has
 /// (empty if the file does not say).
 fn open(path: &Path, batch: usize, columns: Option<&[&str]>) -> Result<(ParquetRecordBatchReader, Vec<usize>)> {

@@ -59,29 +59,27 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
     Ok(read)
 }
 
-/// The typed rows of a stream, a few ten thousand at a time, so that a stream need not fit in memory. What `visit` is
-/// given comes in the order it was written. Returns one message a part that is damaged, whose rows are left out from there on.
+/// The typed rows of a stream that `keep` takes; the others pass through little memory.
 ///
 /// # Errors
-/// The folder cannot be listed.
-pub fn visit_record_batches<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
-    let mut problems = Vec::new();
-    let read = |range, path: &Path, from| {
-        part::visit(path, range, from, 65_536, None, &mut |batch| R::rows(&batch, path).map(&mut *visit))
-    };
-    each_part(dir, R::STREAM, 0, read, |_, _, visited| {
-        problems.extend(visited.err());
-        Ok(())
-    })?;
-    Ok(problems)
+/// The folder cannot be listed. Damaged parts are told in [`Read::problems`].
+pub fn read_where<R: Record>(dir: &RunDir, keep: impl Fn(&R) -> bool) -> Result<Read<R>> {
+    let mut rows = Vec::new();
+    let problems = visit_records(dir, |row| rows.extend(Some(row).filter(|row| keep(row))))?;
+    Ok(Read { rows, problems })
 }
 
-/// The same, row by row.
+/// Hands the typed rows of a stream to `see` in the order they were written, with no more than 8,192 of them in memory;
+/// columns that `R` does not name are not read. Returns one message a part that is damaged, whose rows are left out from
+/// there on.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn visit_records<R: Record>(dir: &RunDir, mut see: impl FnMut(R)) -> Result<Vec<StoreError>> {
-    visit_record_batches(dir, &mut |rows: Vec<R>| rows.into_iter().for_each(&mut see))
+    visit_batches(dir, R::STREAM, Some(R::COLUMNS), |path, batch| {
+        R::rows(&batch, path)?.into_iter().for_each(&mut see);
+        Ok(())
+    })
 }
 
 /// The tables of a stream, one or more a part; schemas may differ in the width of vectors.
@@ -104,7 +102,7 @@ pub fn read_batches(dir: &RunDir, stream: &str) -> Result<Read<RecordBatch>> {
 /// Returns one message a damaged part; what was read of it before the damage has been handed over.
 ///
 /// # Errors
-/// The folder cannot be listed; the first error of `visit` that is not about a damaged file or a column.
+/// The folder cannot be listed; the first error of `visit` that is not about the part itself.
 pub fn visit_batches(
     dir: &RunDir,
     stream: &str,
@@ -114,8 +112,8 @@ pub fn visit_batches(
     let mut problems = Vec::new();
     let read =
         |range, path: &Path, from| part::visit(path, range, from, 8192, columns, &mut |batch| visit(path, batch));
-    each_part(dir, stream, 0, read, |_, _, visited| match visited {
-        Err(problem @ (StoreError::Damaged { .. } | StoreError::Column { .. })) => {
+    each_part(dir, stream, 0, read, |_, part, visited| match visited {
+        Err(problem) if problem.is_about(&part) => {
             problems.push(problem);
             Ok(())
         }
@@ -151,20 +149,15 @@ pub(super) struct PartRead {
 
 /// Parts from number `from` on.
 pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<PartRead>> {
-    let mut read = Vec::new();
-    visit_parts(dir, stream, from, |part| read.push(part))?;
-    Ok(read)
-}
-
-/// The same, one by one.
-fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRead)) -> Result<()> {
+    let mut found = Vec::new();
     let read = |range, path: &Path, from| {
         part::read_part(path).map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from))
     };
     each_part(dir, stream, from, read, |range, path, batches| {
-        see(PartRead { range, path, batches });
+        found.push(PartRead { range, path, batches });
         Ok(())
-    })
+    })?;
+    Ok(found)
 }
 
 /// Calls `read` with every part that holds something from part number `from` on and the number it is read from, and `done`

@@ -19,6 +19,8 @@ pub const ALL: &str = "all";
 pub trait Record: Sized + Clone + std::fmt::Debug {
     /// Name of the stream, and of its folder.
     const STREAM: &'static str;
+    /// Names of its columns. A type may name some of a stream's columns only: the others are then not read.
+    const COLUMNS: &'static [&'static str];
 
     /// The rows as a table.
     ///
@@ -87,6 +89,7 @@ macro_rules! record {
 
         impl $crate::store::Record for $name {
             const STREAM: &'static str = $stream;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),*];
 
             fn batch(rows: &[Self]) -> $crate::store::Result<RecordBatch> {
                 $crate::store::records::columns($stream, vec![$((

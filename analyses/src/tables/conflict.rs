@@ -3,7 +3,7 @@
 
 use super::rank::{Rank, spearman};
 use super::{Cell, Column, Format, Table};
-use crate::store::{ALL, DistanceRow, LayerRow, Result, RunDir, Study, StudyRun, read_records};
+use crate::store::{ALL, DistanceRow, LayerRow, Result, RunDir, Study, StudyRun, read_where};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -82,9 +82,9 @@ impl Conflict {
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let study = Study::read(path)?;
         let [a, b, ..] = study.runs.as_slice() else { return Ok(None) };
-        let rows = read_records::<DistanceRow>(&RunDir::of_study(path))?.rows;
+        let rows = read_where(&RunDir::of_study(path), |row: &DistanceRow| row.module == ALL)?.rows;
         let Some(step) = rows.iter().map(|row| row.step).max() else { return Ok(None) };
-        let end: Vec<&DistanceRow> = rows.iter().filter(|row| row.step == step && row.module == ALL).collect();
+        let end: Vec<&DistanceRow> = rows.iter().filter(|row| row.step == step).collect();
         let drifts = [drifts(path, &study, a, step)?, drifts(path, &study, b, step)?];
         let first = end.iter().filter(|row| row.run_a == a.label && row.run_b == b.label);
         let mut layers: Vec<LayerConflict> = first
@@ -184,9 +184,9 @@ impl LayerConflict {
 
 /// Drift of a run by layer after `step`; none where it was not measured.
 fn drifts(path: &Path, study: &Study, run: &StudyRun, step: u64) -> Result<BTreeMap<String, f64>> {
-    let rows = read_records::<LayerRow>(&RunDir::open(path.join(&run.label))?)?.rows;
-    let wanted = rows.into_iter().filter(|r| r.stage == study.stage && r.step == step && r.module == ALL);
-    Ok(wanted.map(|row| (row.layer, row.drift)).collect())
+    let wanted = |r: &LayerRow| r.stage == study.stage && r.step == step && r.module == ALL;
+    let rows = read_where(&RunDir::open(path.join(&run.label))?, wanted)?.rows;
+    Ok(rows.into_iter().map(|row| (row.layer, row.drift)).collect())
 }
 
 fn layer(row: &DistanceRow, drifts: Option<(&f64, &f64)>) -> LayerConflict {

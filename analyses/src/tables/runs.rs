@@ -2,9 +2,7 @@
 
 use crate::direction::{Definition, directions};
 use crate::stats::{Summary, quantiles};
-use crate::store::{
-    ALL, EvalRow, LayerRow, Manifest, PredictionRow, Result, RunDir, StageEntry, StepRow, read_records,
-};
+use crate::store::{ALL, EvalRow, LayerRow, Manifest, PredictionRow, Result, RunDir, StageEntry, StepRow, read_where};
 use std::collections::BTreeMap;
 
 /// One run in one stage.
@@ -119,9 +117,9 @@ impl RunNumbers {
 }
 
 fn of_stage<R: crate::store::Record>(run: &RunDir, wanted: impl Fn(&R) -> bool) -> Result<Vec<R>> {
-    let read = read_records::<R>(run)?;
+    let read = read_where(run, wanted)?;
     read.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-    Ok(read.rows.into_iter().filter(wanted).collect())
+    Ok(read.rows)
 }
 
 /// The rows of the evaluation that came last: at one step the whole held-out set comes after the subset.

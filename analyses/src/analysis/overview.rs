@@ -1,0 +1,121 @@
+//! Which stages, layers and steps of a run have context vectors.
+
+use super::data::{Selection, Steps};
+use super::error::{AnalysisError, Result};
+use crate::store::{ContextKey, Record, RunDir, option_that_logs, visit_records};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The steps of a layer that have context vectors.
+#[derive(Debug, Default)]
+struct Seen {
+    steps: BTreeSet<u64>,
+    tracked: BTreeSet<u64>,
+}
+
+/// What context vectors there are, by stage, depth and layer, read once for any number of selections.
+#[derive(Debug)]
+pub struct ContextOverview {
+    run: RunDir,
+    found: BTreeMap<(String, Option<i32>, String), Seen>,
+    /// The stage that came last.
+    last: String,
+    problems: Vec<String>,
+}
+
+/// Stage, layer and steps of a selection, made definite.
+pub(super) struct Definite {
+    pub stage: String,
+    pub layer: String,
+    pub depth: Option<i32>,
+    pub steps: (u64, u64),
+    pub tracked: bool,
+}
+
+impl ContextOverview {
+    /// Reads where the context vectors of `run` stand, not the vectors.
+    ///
+    /// # Errors
+    /// The run cannot be listed.
+    pub fn read(run: &RunDir) -> Result<Self> {
+        let mut found: BTreeMap<(String, Option<i32>, String), Seen> = BTreeMap::new();
+        let mut last = String::new();
+        let problems = visit_records(run, |row: ContextKey| {
+            if last != row.stage {
+                last.clone_from(&row.stage);
+            }
+            let seen = found.entry((row.stage, row.depth, row.layer)).or_default();
+            seen.steps.insert(row.step);
+            if row.tracked {
+                seen.tracked.insert(row.step);
+            }
+        })?;
+        let problems = problems.iter().map(ToString::to_string).collect();
+        Ok(Self { run: run.clone(), found, last, problems })
+    }
+
+    /// The run.
+    pub(super) fn run(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// One message a damaged part.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Layers with context vectors of `stage` (the last with any if `None`), shallowest first.
+    ///
+    /// # Errors
+    /// The run has no context vectors, or none of this stage.
+    pub fn layers(&self, stage: Option<&str>) -> Result<Vec<String>> {
+        let stage = self.stage(stage)?;
+        Ok(self.found.keys().filter(|k| k.0 == stage).map(|k| k.2.clone()).collect())
+    }
+
+    fn unknown(&self, what: &'static str, asked: String, known: String) -> AnalysisError {
+        let path = self.run.path().to_owned();
+        AnalysisError::Unknown { stream: ContextKey::STREAM, what, asked, known, path }
+    }
+
+    fn stage<'a>(&'a self, asked: Option<&'a str>) -> Result<&'a str> {
+        if self.found.is_empty() {
+            let stream = ContextKey::STREAM;
+            if let Some(why) = self.problems.first() {
+                return Err(AnalysisError::Unreadable { stream, why: why.clone() });
+            }
+            let path = self.run.path().to_owned();
+            return Err(AnalysisError::NoRecords { stream, option: option_that_logs(stream), path });
+        }
+        let Some(asked) = asked else { return Ok(&self.last) };
+        let stages: BTreeSet<&str> = self.found.keys().map(|k| k.0.as_str()).collect();
+        if stages.contains(asked) {
+            return Ok(asked);
+        }
+        Err(self.unknown("stage", asked.to_owned(), stages.into_iter().collect::<Vec<_>>().join(", ")))
+    }
+
+    pub(super) fn definite(&self, selection: &Selection) -> Result<Definite> {
+        let stage = self.stage(selection.stage.as_deref())?;
+        let layers: Vec<_> = self.found.iter().filter(|(k, _)| k.0 == stage).collect();
+        let layer = match &selection.layer {
+            // The last but one, as in the paper; the only one where there are no others.
+            None => layers.get(layers.len().saturating_sub(2)),
+            Some(asked) => layers.iter().find(|(k, _)| k.2 == *asked),
+        };
+        let Some(((_, depth, layer), seen)) = layer else {
+            let known = layers.iter().map(|(k, _)| k.2.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(self.unknown("layer", selection.layer.clone().unwrap_or_default(), known));
+        };
+        let (first, last) = (seen.steps.first().copied().unwrap_or(0), seen.steps.last().copied().unwrap_or(0));
+        let (steps, tracked) = match (selection.steps, seen.tracked.last()) {
+            (Steps::Late, Some(step)) => ((*step, *step), true),
+            (Steps::Late, None) => ((first + (last - first).div_ceil(2), last), false),
+            (Steps::Between(from, to), _) => ((from, to), seen.tracked.range(from..=to.max(from)).next().is_some()),
+        };
+        if steps.0 > steps.1 || seen.steps.range(steps.0..=steps.1).next().is_none() {
+            return Err(self.unknown("steps", format!("{} to {}", steps.0, steps.1), format!("{first} to {last}")));
+        }
+        Ok(Definite { stage: stage.to_owned(), layer: layer.clone(), depth: *depth, steps, tracked })
+    }
+}
