@@ -30,6 +30,9 @@ pub struct Selection {
     pub layer: Option<String>,
     /// Steps. A sample that occurs at several counts once, with its last vector.
     pub steps: Steps,
+    /// Vectors of the tracked samples (`true`) or of the steps' own (`false`); the tracked ones where the steps have any if
+    /// `None`.
+    pub tracked: Option<bool>,
     /// At most so many samples (drawn with `seed` where there are more); 0 = 100,000.
     pub most: usize,
     /// Seed of that draw.
@@ -83,8 +86,16 @@ pub struct ContextData {
 /// A layer with context vectors.
 #[derive(Debug, Default)]
 struct Seen {
-    steps: BTreeSet<u64>,
+    /// Steps with samples of their own.
+    own: BTreeSet<u64>,
     tracked: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// First and last step of one kind.
+    fn ends(steps: &BTreeSet<u64>) -> (u64, u64) {
+        (steps.first().copied().unwrap_or(0), steps.last().copied().unwrap_or(0))
+    }
 }
 
 type Overview = BTreeMap<(String, Option<i32>, String), Seen>;
@@ -97,10 +108,7 @@ fn overview(run: &RunDir) -> Result<(Overview, String, Vec<StoreError>)> {
         for row in ContextRow::rows(&batch, path)? {
             last.clone_from(&row.stage);
             let seen = found.entry((row.stage, row.depth, row.layer)).or_default();
-            seen.steps.insert(row.step);
-            if row.tracked {
-                seen.tracked.insert(row.step);
-            }
+            if row.tracked { &mut seen.tracked } else { &mut seen.own }.insert(row.step);
         }
         Ok(())
     })?;
@@ -157,14 +165,21 @@ fn definite(run: &RunDir, selection: &Selection) -> Result<(Definite, Vec<StoreE
         let known = layers.iter().map(|(k, _)| k.2.as_str()).collect::<Vec<_>>().join(", ");
         return Err(unknown("layer", selection.layer.clone().unwrap_or_default(), known));
     };
-    let (first, last) = (seen.steps.first().copied().unwrap_or(0), seen.steps.last().copied().unwrap_or(0));
-    let (steps, tracked) = match (selection.steps, seen.tracked.last()) {
-        (Steps::Late, Some(step)) => ((*step, *step), true),
-        (Steps::Late, None) => ((first + (last - first).div_ceil(2), last), false),
-        (Steps::Between(from, to), _) => ((from, to), seen.tracked.range(from..=to.max(from)).next().is_some()),
+    let tracked = selection.tracked.unwrap_or_else(|| match selection.steps {
+        Steps::Late => !seen.tracked.is_empty(),
+        Steps::Between(from, to) => seen.tracked.range(from..=to.max(from)).next().is_some(),
+    });
+    let there = if tracked { &seen.tracked } else { &seen.own };
+    let (first, last) = Seen::ends(there);
+    let steps = match selection.steps {
+        Steps::Late if tracked => (last, last),
+        Steps::Late => (first + (last - first).div_ceil(2), last),
+        Steps::Between(from, to) => (from, to),
     };
-    if steps.0 > steps.1 || seen.steps.range(steps.0..=steps.1).next().is_none() {
-        return Err(unknown("steps", format!("{} to {}", steps.0, steps.1), format!("{first} to {last}")));
+    if steps.0 > steps.1 || there.range(steps.0..=steps.1).next().is_none() {
+        let kind = if tracked { " of tracked samples" } else { "" };
+        let known = if there.is_empty() { format!("none{kind}") } else { format!("{first} to {last}{kind}") };
+        return Err(unknown("steps", format!("{} to {}", steps.0, steps.1), known));
     }
     Ok((Definite { stage, layer: layer.clone(), depth: *depth, steps, tracked }, problems))
 }

@@ -8,6 +8,7 @@ mod contexts;
 mod data;
 mod error;
 mod files;
+mod fitted;
 mod history;
 mod labels;
 mod routing;
@@ -20,6 +21,7 @@ pub use contexts::{ClusterSummary, ContextAnalysis, ContextParams, SeedStability
 pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps, context_layers};
 pub use error::{AnalysisError, Result};
 pub use files::{Written, write};
+pub use fitted::stratified;
 pub use history::{ClusterHistory, HistoryStep, cluster_history};
 pub use labels::{Word, over_represented, words};
 pub use routing::{RoutingStats, RoutingStep, RoutingTask, routing_stats};

@@ -18,7 +18,7 @@ mod tests;
 pub use labels::{Labels, dominating_experts};
 pub use matrix::{CellConflict, Conflict, Matrix, SampleAt, conflict, conflict_by};
 pub use noise::{NoisePoint, noise_series, pooled_scale};
-pub use tally::Tally;
+pub use tally::{Pair, Tally};
 
 use std::ops::RangeInclusive;
 

@@ -43,7 +43,7 @@ pub use cuts::Cut;
 pub use dataset::{DatasetRow, read_dataset, write_dataset};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
-pub use follow::{Poll, RunFollower};
+pub use follow::{News, Poll, RunFollower, StreamFollower};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use reader::{
     Read, read_batches, read_records, stream_schemas, streams, visit_batches, visit_record_batches, visit_records,

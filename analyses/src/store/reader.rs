@@ -166,6 +166,39 @@ pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Vec<(SchemaRef, u64)
     Ok(found)
 }
 
+/// Hands over the tables of the parts from number `next` on, one after the other, and moves `next` past them. A part that is
+/// damaged is told once; what was read of it before the damage has been handed over.
+pub(super) fn visit_new(
+    dir: &RunDir,
+    stream: &str,
+    next: &mut u32,
+    see: &mut dyn FnMut(&Path, Result<RecordBatch>),
+) -> Result<()> {
+    let mut tries = 0;
+    'again: loop {
+        for (range, path) in part::list(&dir.stream(stream))?.parts {
+            if range.last < *next {
+                continue;
+            }
+            let read = part::visit(&path, range, *next, &mut |batch| {
+                see(&path, Ok(batch.clone()));
+                Ok(())
+            });
+            match read {
+                // It was merged into another between listing and opening.
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
+                    tries += 1;
+                    continue 'again;
+                }
+                Err(problem) => see(&path, Err(problem)),
+                Ok(()) => {}
+            }
+            *next = range.last + 1;
+        }
+        return Ok(());
+    }
+}
+
 /// One part's rows.
 #[derive(Debug)]
 pub(super) struct PartRead {
