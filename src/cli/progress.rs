@@ -19,14 +19,20 @@ pub(super) struct Progress {
 
 const TEMPLATE: &str = "{prefix:>10} {wide_bar} {pos}/{len}  {msg}";
 
+/// A bar of this template on the terminal, and whether there is none: the bar is then hidden.
+pub(super) fn bar(template: &str) -> (ProgressBar, bool) {
+    let plain = !std::io::stderr().is_terminal();
+    let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    (bar, plain)
+}
+
 impl Progress {
     pub(super) fn new() -> Self {
-        let plain = !std::io::stderr().is_terminal();
-        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        let (bar, plain) = bar(TEMPLATE);
         let now = Instant::now();
         Self { bar, plain, loss: f64::NAN, speed: 0.0, said: now, started: now, done_here: 0 }
     }

@@ -1,8 +1,7 @@
 //! The progress bar of a study.
 
 use crate::experiment::study::Event;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 
 const TEMPLATE: &str = "{prefix:>24} {wide_bar} {msg}";
@@ -22,12 +21,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new() -> Self {
-        let plain = !std::io::stderr().is_terminal();
-        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        let (bar, plain) = super::progress::bar(TEMPLATE);
         let now = Instant::now();
         Self { bar, plain, done: 0, left: 0, spent: Duration::ZERO, last: now, said: now }
     }

@@ -1,25 +1,9 @@
 //! As much of the zip format as NumPy archives need: stored files, any size (zip64), a fixed date. (PKWARE's APPNOTE 4.3,
 //! 4.5.3.)
 
+use flate2::Crc;
 use std::fs::File;
 use std::io::{BufWriter, Result, Seek, SeekFrom, Write};
-
-/// CRC-32 (IEEE), reflected.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = i as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
-            bit += 1;
-        }
-        table[i] = crc;
-        i += 1;
-    }
-    table
-};
 
 /// 1 January 1980, midnight: the same records give the same bytes.
 const DATE: u16 = 0x21;
@@ -33,7 +17,7 @@ struct Entry {
     /// Where its header begins.
     at: u64,
     size: u64,
-    crc: u32,
+    crc: Crc,
 }
 
 /// Writes files one after another.
@@ -55,7 +39,7 @@ impl<'a> Zip<'a> {
 
     /// Begins a file.
     pub(super) fn start(&mut self, name: &str) -> Result<()> {
-        self.entries.push(Entry { name: name.to_owned(), at: self.at, size: 0, crc: !0 });
+        self.entries.push(Entry { name: name.to_owned(), at: self.at, size: 0, crc: Crc::new() });
         let header = self.entries.last().map(local).unwrap_or_default();
         self.put(&header)
     }
@@ -64,16 +48,14 @@ impl<'a> Zip<'a> {
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(entry) = self.entries.last_mut() {
             entry.size += bytes.len() as u64;
-            entry.crc =
-                bytes.iter().fold(entry.crc, |crc, b| crc >> 8 ^ TABLE[((crc ^ u32::from(*b)) & 0xFF) as usize]);
+            entry.crc.update(bytes);
         }
         self.put(bytes)
     }
 
     /// Ends it: its size and checksum go into its header.
     pub(super) fn end(&mut self) -> Result<()> {
-        let Some(entry) = self.entries.last_mut() else { return Ok(()) };
-        entry.crc = !entry.crc;
+        let Some(entry) = self.entries.last() else { return Ok(()) };
         let header = local(entry);
         self.file.seek(SeekFrom::Start(entry.at))?;
         self.file.write_all(&header)?;
@@ -110,7 +92,7 @@ impl<'a> Zip<'a> {
 fn middle(to: &mut Vec<u8>, entry: &Entry, extra: u16) {
     // Bit 11: the name is UTF-8.
     [VERSION, 0x800, 0, 0, DATE].iter().for_each(|v| to.extend(v.to_le_bytes()));
-    [entry.crc, ELSEWHERE, ELSEWHERE].iter().for_each(|v| to.extend(v.to_le_bytes()));
+    [entry.crc.sum(), ELSEWHERE, ELSEWHERE].iter().for_each(|v| to.extend(v.to_le_bytes()));
     [entry.name.len() as u16, extra].iter().for_each(|v| to.extend(v.to_le_bytes()));
 }
 

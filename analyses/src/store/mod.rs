@@ -27,6 +27,7 @@ mod dataset;
 mod dir;
 mod error;
 mod follow;
+mod gradients;
 mod manifest;
 mod part;
 mod reader;
@@ -44,13 +45,13 @@ pub use dataset::{DatasetRow, read_dataset, write_dataset};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{News, Poll, RunFollower, StreamFollower};
+pub use gradients::{DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use reader::{
     Read, read_batches, read_records, stream_schemas, streams, visit_batches, visit_record_batches, visit_records,
 };
 pub use records::{
-    ALL, ContextRow, DistanceRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow,
-    SampleGradientRow, SampleRow, StepRow, option_that_logs,
+    ALL, ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, SampleRow, StepRow, option_that_logs,
 };
 pub use study::{STUDY_SCHEMA, Study, StudyKind, StudyRun, StudyStatus};
 pub use writer::{RecordWriter, WriterOptions};

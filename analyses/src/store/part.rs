@@ -120,40 +120,48 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<RecordBatch>> {
     Ok(read_part(path)?.0)
 }
 
-/// A part's tables, and how many rows each part merged into it has (empty if the file does not say).
-fn open(path: &Path) -> Result<(ParquetRecordBatchReader, Vec<usize>)> {
+/// A part's tables of at most `batch` rows, only `columns` of them if given, and how many rows each part merged into it has
+/// (empty if the file does not say).
+fn open(path: &Path, batch: usize, columns: Option<&[&str]>) -> Result<(ParquetRecordBatchReader, Vec<usize>)> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
     let entries = builder.metadata().file_metadata().key_value_metadata();
     let rows = entries.into_iter().flatten().find(|e| e.key == ROWS_KEY).and_then(|e| e.value.as_deref());
     let rows = rows.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse::<usize>).collect());
     let rows = rows.map_err(|e| StoreError::damaged(path, &e))?;
-    let reader = builder.with_batch_size(65_536).build().map_err(|e| StoreError::damaged(path, &e))?;
+    if let Some(columns) = columns {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.with_batch_size(batch).build().map_err(|e| StoreError::damaged(path, &e))?;
     Ok((reader, rows))
 }
 
 /// Every row of a part, and how many rows each part merged into it has (empty if the file does not say).
 pub(super) fn read_part(path: &Path) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
-    let (reader, rows) = open(path)?;
+    let (reader, rows) = open(path, 65_536, None)?;
     let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| StoreError::damaged(path, &e))?;
     Ok((batches, rows))
 }
 
-/// Hands over the tables of a part from part number `from` on, one after the other.
+/// Hands over the tables of a part from part number `from` on, one after the other, each of at most `rows` rows; only
+/// `columns` of them if given.
 pub(super) fn visit(
     path: &Path,
     range: Range,
     from: u32,
-    see: &mut dyn FnMut(&RecordBatch) -> Result<()>,
+    rows: usize,
+    columns: Option<&[&str]>,
+    see: &mut dyn FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    let (reader, rows) = open(path)?;
-    let mut skip: usize = rows.iter().take(from.saturating_sub(range.first) as usize).sum();
+    let (reader, part_rows) = open(path, rows, columns)?;
+    let mut skip: usize = part_rows.iter().take(from.saturating_sub(range.first) as usize).sum();
     for batch in reader {
         let batch = batch.map_err(|e| StoreError::damaged(path, &e))?;
         let here = skip.min(batch.num_rows());
         skip -= here;
         if here < batch.num_rows() {
-            see(&batch.slice(here, batch.num_rows() - here))?;
+            see(batch.slice(here, batch.num_rows() - here))?;
         }
     }
     Ok(())
@@ -165,27 +173,6 @@ pub(super) fn part_schema(path: &Path) -> Result<(SchemaRef, u64)> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| StoreError::damaged(path, &e))?;
     let rows = builder.metadata().file_metadata().num_rows();
     Ok((builder.schema().clone(), u64::try_from(rows).unwrap_or(0)))
-}
-
-/// Hands over the rows of a part table by table, each of at most `rows` rows; only `columns` of them if given.
-pub(super) fn visit_part(
-    path: &Path,
-    rows: usize,
-    columns: Option<&[&str]>,
-    visit: &mut dyn FnMut(&Path, RecordBatch) -> Result<()>,
-) -> Result<()> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|e| StoreError::damaged(path, &e))?
-        .with_batch_size(rows);
-    if let Some(columns) = columns {
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-        builder = builder.with_projection(mask);
-    }
-    for batch in builder.build().map_err(|e| StoreError::damaged(path, &e))? {
-        visit(path, batch.map_err(|e| StoreError::damaged(path, &e))?)?;
-    }
-    Ok(())
 }
 
 /// The rows of a part from part number `from` on, where its range begins before that.

@@ -66,26 +66,14 @@ pub fn read_records<R: Record>(dir: &RunDir) -> Result<Read<R>> {
 /// The folder cannot be listed.
 pub fn visit_record_batches<R: Record>(dir: &RunDir, visit: &mut dyn FnMut(Vec<R>)) -> Result<Vec<StoreError>> {
     let mut problems = Vec::new();
-    let (mut from, mut tries) = (0, 0);
-    'again: loop {
-        for (range, path) in part::list(&dir.stream(R::STREAM))?.parts {
-            if range.last < from {
-                continue;
-            }
-            let visited = part::visit(&path, range, from, &mut |batch| R::rows(batch, &path).map(&mut *visit));
-            match visited {
-                // It was merged into another between listing and opening.
-                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
-                    tries += 1;
-                    continue 'again;
-                }
-                Err(problem) => problems.push(problem),
-                Ok(()) => {}
-            }
-            from = range.last + 1;
-        }
-        return Ok(problems);
-    }
+    let read = |range, path: &Path, from| {
+        part::visit(path, range, from, 65_536, None, &mut |batch| R::rows(&batch, path).map(&mut *visit))
+    };
+    each_part(dir, R::STREAM, 0, read, |_, _, visited| {
+        problems.extend(visited.err());
+        Ok(())
+    })?;
+    Ok(problems)
 }
 
 /// The same, row by row.
@@ -123,30 +111,17 @@ pub fn visit_batches(
     columns: Option<&[&str]>,
     mut visit: impl FnMut(&Path, RecordBatch) -> Result<()>,
 ) -> Result<Vec<StoreError>> {
-    // Rows handed over; merging keeps their order, so that after one they are passed over instead of doubled.
-    let (mut done, mut tries) = (0, 0);
-    'again: loop {
-        let (mut problems, mut skip) = (Vec::new(), done);
-        for (_, path) in part::list(&dir.stream(stream))?.parts {
-            let read = part::visit_part(&path, 8192, columns, &mut |path, batch| {
-                let here = skip.min(batch.num_rows());
-                skip -= here;
-                done += batch.num_rows() - here;
-                visit(path, batch.slice(here, batch.num_rows() - here))
-            });
-            match read {
-                Ok(()) => {}
-                // Merged between listing and opening: list again.
-                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
-                    tries += 1;
-                    continue 'again;
-                }
-                Err(problem @ (StoreError::Damaged { .. } | StoreError::Column { .. })) => problems.push(problem),
-                Err(error) => return Err(error),
-            }
+    let mut problems = Vec::new();
+    let read =
+        |range, path: &Path, from| part::visit(path, range, from, 8192, columns, &mut |batch| visit(path, batch));
+    each_part(dir, stream, 0, read, |_, _, visited| match visited {
+        Err(problem @ (StoreError::Damaged { .. } | StoreError::Column { .. })) => {
+            problems.push(problem);
+            Ok(())
         }
-        return Ok(problems);
-    }
+        visited => visited,
+    })?;
+    Ok(problems)
 }
 
 /// Columns of a stream and how many rows have them, in the order of the parts; a second entry where a part has others (vectors
@@ -166,37 +141,28 @@ pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Vec<(SchemaRef, u64)
     Ok(found)
 }
 
-/// Hands over the tables of the parts from number `next` on, one after the other, and moves `next` past them. A part that is
-/// damaged is told once; what was read of it before the damage has been handed over.
+/// Hands over the tables of the parts from number `next` on, each of at most 65,536 rows, and moves `next` past them. A part
+/// that is damaged is told once; what was read of it before the damage has been handed over.
 pub(super) fn visit_new(
     dir: &RunDir,
     stream: &str,
     next: &mut u32,
     see: &mut dyn FnMut(&Path, Result<RecordBatch>),
 ) -> Result<()> {
-    let mut tries = 0;
-    'again: loop {
-        for (range, path) in part::list(&dir.stream(stream))?.parts {
-            if range.last < *next {
-                continue;
-            }
-            let read = part::visit(&path, range, *next, &mut |batch| {
-                see(&path, Ok(batch.clone()));
-                Ok(())
-            });
-            match read {
-                // It was merged into another between listing and opening.
-                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
-                    tries += 1;
-                    continue 'again;
-                }
-                Err(problem) => see(&path, Err(problem)),
-                Ok(()) => {}
-            }
-            *next = range.last + 1;
-        }
-        return Ok(());
-    }
+    let mut problems = Vec::new();
+    let read = |range, path: &Path, from| {
+        part::visit(path, range, from, 65_536, None, &mut |batch| {
+            see(path, Ok(batch));
+            Ok(())
+        })
+    };
+    each_part(dir, stream, *next, read, |range, path, visited| {
+        *next = range.last + 1;
+        problems.extend(visited.err().map(|problem| (path, problem)));
+        Ok(())
+    })?;
+    problems.into_iter().for_each(|(path, problem)| see(&path, Err(problem)));
+    Ok(())
 }
 
 /// One part's rows.
@@ -214,24 +180,41 @@ pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<Pa
     Ok(read)
 }
 
-/// The same, one by one. A part that vanishes between listing and opening was merged just then: list again.
+/// The same, one by one.
 fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRead)) -> Result<()> {
-    let mut from = from;
+    let read = |range, path: &Path, from| {
+        part::read_part(path).map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from))
+    };
+    each_part(dir, stream, from, read, |range, path, batches| {
+        see(PartRead { range, path, batches });
+        Ok(())
+    })
+}
+
+/// Calls `read` with every part that holds something from part number `from` on and the number it is read from, and `done`
+/// with what came of it. A part that vanishes between listing and opening was merged just then: list again.
+fn each_part<T>(
+    dir: &RunDir,
+    stream: &str,
+    mut from: u32,
+    mut read: impl FnMut(Range, &Path, u32) -> Result<T>,
+    mut done: impl FnMut(Range, PathBuf, Result<T>) -> Result<()>,
+) -> Result<()> {
     let mut tries = 0;
     'again: loop {
         for (range, path) in part::list(&dir.stream(stream))?.parts {
             if range.last < from {
                 continue;
             }
-            let batches = match part::read_part(&path) {
+            let came = match read(range, &path, from) {
                 Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 100 => {
                     tries += 1;
                     continue 'again;
                 }
-                read => read.map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from)),
+                came => came,
             };
             from = range.last + 1;
-            see(PartRead { range, path, batches });
+            done(range, path, came)?;
         }
         return Ok(());
     }

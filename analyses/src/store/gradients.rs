@@ -1,0 +1,168 @@
+//! The streams that gradients are kept in: sketches, pairs of samples, alignment, noise; and the distance of two runs.
+
+use super::records::record;
+use arrow::array::RecordBatch;
+use half::f16;
+use std::path::Path;
+
+record! {
+    /// Stream `gradients`: sketches of gradients. One row a layer (`module = "all"`); the sketches of one space are linear,
+    /// so the dot product over all layers is the sum of the layers' dot products.
+    GradientRow in "gradients" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage.
+        step: u64,
+        /// Layer.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// `batch`: the exact gradient of the whole step before clipping; `sample`: one sample's share of it.
+        kind: String,
+        /// `trainable` (each method's own parameters) or `shared` (attention, layer norms and feed-forward layers, summed over
+        /// experts, with virtual gradients for what is frozen).
+        space: String,
+        /// The sample of kind `sample`.
+        sample: Option<String>,
+        /// Whether the sample belongs to the tracked set, which is measured without training on it.
+        tracked: bool,
+        /// Elements that the gradient has.
+        elements: u64,
+        /// Norm of the gradient: exact for kind `batch`, estimated for kind `sample`.
+        norm: f64,
+        /// The sketch is `scale` times the numbers in `sketch`.
+        scale: f32,
+        /// Sketch in float16, its largest number 1.
+        sketch: Vec<f16>,
+        /// Standard error of the cosine of two such sketches whose gradients are orthogonal.
+        error: f32,
+    }
+}
+
+record! {
+    /// Stream `pairs`: inner products of the gradients of two samples of one step, by layer and module.
+    PairRow in "pairs" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage.
+        step: u64,
+        /// Layer, or `all`.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// Module, or `all`.
+        module: String,
+        /// `trainable` or `shared`; see stream `gradients`.
+        space: String,
+        /// Whether both samples belong to the tracked set, which is measured without training on it.
+        tracked: bool,
+        /// `sketch` or `exact`.
+        mode: String,
+        /// First sample.
+        sample_a: String,
+        /// Second sample.
+        sample_b: String,
+        /// Task of the first.
+        task_a: Option<String>,
+        /// Task of the second.
+        task_b: Option<String>,
+        /// Inner product; each gradient is of the sample's share of the step's loss.
+        dot: f64,
+        /// Cosine; null where a norm is zero or its estimate not positive. A sketched one may lie outside -1..1.
+        cosine: Option<f32>,
+        /// Standard error of the cosine; 0 in mode `exact`.
+        error: Option<f32>,
+        /// Lower end of the 95 % interval.
+        low: Option<f32>,
+        /// Upper end of the 95 % interval. The pair is in conflict when it lies below 0, undecided when the interval holds 0.
+        high: Option<f32>,
+    }
+}
+
+record! {
+    /// Stream `sample_gradients`: norm of each sample's gradient and its alignment with the step's, by layer and module.
+    SampleGradientRow in "sample_gradients" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage.
+        step: u64,
+        /// Sample id.
+        sample: String,
+        /// Layer, or `all`.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// Module, or `all`.
+        module: String,
+        /// `trainable` or `shared`; see stream `gradients`.
+        space: String,
+        /// Whether it belongs to the tracked set, which is measured without training on it.
+        tracked: bool,
+        /// `sketch` or `exact`.
+        mode: String,
+        /// Task, where the data names one.
+        task: Option<String>,
+        /// Norm; null where its estimated square is not positive.
+        norm: Option<f64>,
+        /// Cosine with the sum of the *other* samples' gradients; null where a norm is not positive.
+        alignment: Option<f32>,
+        /// Standard error of the alignment; 0 in mode `exact`.
+        error: Option<f32>,
+    }
+}
+
+record! {
+    /// Stream `noise`: gradient noise scale of a step, by layer and module.
+    NoiseRow in "noise" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage.
+        step: u64,
+        /// Layer, or `all`.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// Module, or `all`.
+        module: String,
+        /// `trainable` or `shared`; see stream `gradients`.
+        space: String,
+        /// `sketch` or `exact`.
+        mode: String,
+        /// Samples with a gradient of the encoder.
+        samples: u64,
+        /// Unbiased estimate of the squared norm of the mean gradient; may be negative.
+        grad2: f64,
+        /// Unbiased estimate of the trace of the samples' gradient covariance.
+        trace: f64,
+        /// `trace / grad2`; null where `grad2` is not positive.
+        scale: Option<f64>,
+    }
+}
+
+record! {
+    /// Stream `distances` of a conflict study: distance of two runs that advance in lockstep, by layer and module.
+    DistanceRow in "distances" {
+        /// Stage.
+        stage: String,
+        /// Step in the stage, whose update both runs have made.
+        step: u64,
+        /// Layer, or `all`.
+        layer: String,
+        /// Sort key of the layer.
+        depth: Option<i32>,
+        /// Module, or `all`.
+        module: String,
+        /// Label of the first run.
+        run_a: String,
+        /// Label of the second run.
+        run_b: String,
+        /// Elements of the trained tensors that the distance is over.
+        elements: u64,
+        /// `||theta_a - theta_b||`; of effective weights under LoRA.
+        distance: f64,
+        /// Divided by the norm of the start; null where that is zero or nothing trains.
+        distance_relative: Option<f64>,
+        /// Divided by the square root of `elements`; null where nothing trains.
+        distance_per_element: Option<f64>,
+    }
+}
