@@ -24,6 +24,6 @@ pub use files::{Written, write};
 pub use fitted::stratified;
 pub use history::{ClusterHistory, HistoryStep, cluster_history};
 pub use labels::{Word, over_represented, words};
-pub use routing::{RoutingStats, RoutingStep, RoutingTask, routing_stats};
+pub use routing::{RoutingStats, RoutingStep, RoutingSums, RoutingTask, routing_stats};
 pub use routing_context::{RoutingContext, RoutingPair, routing_context};
 pub use view_file::{NamedSelection, VIEW_SCHEMA, ViewFile};

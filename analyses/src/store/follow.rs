@@ -123,8 +123,16 @@ impl RunFollower {
     /// # Errors
     /// The manifest cannot be read, or a folder cannot be listed.
     pub fn poll(&mut self) -> Result<Poll> {
+        self.poll_of(&|_| true)
+    }
+
+    /// The same of the streams that are `wanted`.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    pub fn poll_of(&mut self, wanted: &dyn Fn(&str) -> bool) -> Result<Poll> {
         let mut poll = Poll::default();
-        self.visit(&|_| true, &mut |news| match news {
+        self.visit(wanted, &mut |news| match news {
             News::Reset => poll.reset = true,
             News::Manifest(manifest) => poll.manifest = Some(*manifest),
             News::Rows(stream, path, rows) => poll.batches.push((stream.to_owned(), path.to_owned(), rows)),

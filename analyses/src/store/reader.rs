@@ -168,7 +168,6 @@ pub(super) fn visit_new(
 /// One part's rows.
 #[derive(Debug)]
 pub(super) struct PartRead {
-    pub range: Range,
     pub path: PathBuf,
     pub batches: Result<Vec<RecordBatch>>,
 }
@@ -185,8 +184,8 @@ fn visit_parts(dir: &RunDir, stream: &str, from: u32, mut see: impl FnMut(PartRe
     let read = |range, path: &Path, from| {
         part::read_part(path).map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from))
     };
-    each_part(dir, stream, from, read, |range, path, batches| {
-        see(PartRead { range, path, batches });
+    each_part(dir, stream, from, read, |_, path, batches| {
+        see(PartRead { path, batches });
         Ok(())
     })
 }

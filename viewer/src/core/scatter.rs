@@ -1,6 +1,7 @@
 //! Which rows are shown, where, and in which colour.
 
 use super::bits::Bits;
+use super::by_sample::BySample;
 use super::embed::Embedding;
 use super::grid::Grid;
 use crate::data::RunData;
@@ -42,10 +43,12 @@ pub(crate) enum ColorBy {
     Seen,
     Tokens,
     Correct,
+    Conflict,
+    Alignment,
 }
 
 impl ColorBy {
-    pub(crate) const ALL: [(Self, &str); 11] = [
+    pub(crate) const ALL: [(Self, &str); 13] = [
         (Self::Cluster, "cluster"),
         (Self::Task, "task"),
         (Self::Expert, "expert"),
@@ -57,6 +60,8 @@ impl ColorBy {
         (Self::Seen, "times seen"),
         (Self::Tokens, "answer tokens"),
         (Self::Correct, "correctness"),
+        (Self::Conflict, "share of pairs in conflict"),
+        (Self::Alignment, "alignment with the step"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -165,7 +170,13 @@ impl Colors {
         shown: &Shown,
         by: ColorBy,
         names: &BTreeMap<u16, String>,
+        gradients: &BySample,
     ) -> Self {
+        match by {
+            ColorBy::Conflict => return Self::of_samples(shown, &|s| gradients.conflict(s)),
+            ColorBy::Alignment => return Self::of_samples(shown, &|s| gradients.alignment(s)),
+            _ => {}
+        }
         match values(data, found, shown, by, names) {
             Values::Names(index, names) => Self::names(index, &names),
             Values::Scale(values) => Self::scale(&values),
@@ -185,6 +196,12 @@ impl Colors {
             .map(|i| Key { name: names[i].clone(), color: palette[i], points: counts[i], value: Some(i as u16) })
             .collect();
         Self { index, palette, keys }
+    }
+
+    /// A scale of a number of each sample.
+    fn of_samples(shown: &Shown, of: &dyn Fn(u32) -> Option<f64>) -> Self {
+        let values: Vec<f32> = shown.samples.iter().map(|s| of(*s).map_or(f32::NAN, |v| v as f32)).collect();
+        Self::scale(&values)
     }
 
     fn scale(values: &[f32]) -> Self {

@@ -4,10 +4,10 @@ use super::runs::button;
 use super::{Cx, card, thousands};
 use crate::actions::Action;
 use crate::core::bits::Bits;
-use crate::core::embed::stratified;
 use crate::core::export::{Format, Row};
 use crate::core::scatter::cluster_name;
 use crate::core::selection::Combine;
+use covft_analyses::analysis::stratified;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
 use std::collections::BTreeMap;
 
