@@ -70,5 +70,6 @@ fn tools(ui: &mut Ui, cx: &mut Cx<'_>) {
         cx.tools.commands.push(Action::Density);
     }
     button(ui, cx.tools, Action::Fit, "Fit");
+    button(ui, cx.tools, Action::Keep, "Save analysis");
     ui.separator();
 }
