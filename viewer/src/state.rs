@@ -207,7 +207,7 @@ impl State {
         self.receive();
         let Some(asked) = self.asked(data) else { return };
         let rows = data.contexts.get(&asked.layer).map_or(0, |c| c.rows.len());
-        let has = self.embedding.as_ref().filter(|e| e.asked == asked).map(|e| e.rows());
+        let has = self.embedding.as_ref().filter(|e| e.answers(&asked)).map(|e| e.rows());
         let begun = self.asked.as_ref() == Some(&asked);
         if has.is_none() && (!begun || (self.embedding_error.is_some() && !self.work.busy() && self.local.rows != rows))
         {

@@ -159,6 +159,12 @@ impl Embedding {
         self.labels.extend(labels.iter().map(|l| *l as u16));
     }
 
+    /// Whether this is what is asked for: the same, or found from the very rows that are named now.
+    pub(crate) fn answers(&self, asked: &Asked) -> bool {
+        let same = Asked { basis: self.asked.basis.clone(), ..asked.clone() };
+        self.asked == same && asked.basis.as_ref().is_none_or(|basis| *basis == self.basis)
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.labels.len()
     }

@@ -256,9 +256,9 @@ fn values(data: &RunData, found: &Embedding, shown: &Shown, by: ColorBy, names: 
             let of: Vec<u16> = (0..data.samples.len() as u32)
                 .map(|s| u16::try_from(data.samples.task_number(s)).unwrap_or(u16::MAX))
                 .collect();
-            Values::Names(samples().map(|s| of[s as usize]).collect(), data.samples.tasks.list().to_vec())
+            Values::Names(samples().map(|s| of[s as usize]).collect(), data.samples.tasks.list())
         }
-        ColorBy::Stage => Values::Names(rows().map(|r| contexts.rows.stage[r]).collect(), data.stages.list().to_vec()),
+        ColorBy::Stage => Values::Names(rows().map(|r| contexts.rows.stage[r]).collect(), data.stages.list()),
         ColorBy::Split => {
             let of = |s: u32| match data.samples.row(s).map(|r| r.split.as_str()) {
                 Some("train") => 0,

@@ -167,6 +167,7 @@ impl RunData {
 
     /// After the last piece of news.
     pub(crate) fn taken(&mut self) {
+        self.samples.link();
         self.version += 1;
     }
 

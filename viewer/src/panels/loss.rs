@@ -51,7 +51,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
                 ui.strong(title);
             }
             ui.end_row();
-            for (stage, curves) in cx.data.stages.list().iter().zip(&cx.data.curves) {
+            for (stage, curves) in cx.data.stages.list().into_iter().zip(&cx.data.curves) {
                 let last =
                     |points: &[[f64; 2]]| points.last().map_or("\u{2013}".to_owned(), |p| format!("{:.4}", p[1]));
                 ui.label(stage);

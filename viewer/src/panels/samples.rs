@@ -117,10 +117,11 @@ fn rows(cx: &mut Cx<'_>) -> Vec<u32> {
     let found = cx.state.found(cx.data);
     let clusters = cx.state.clusters(cx.data);
     let gradients = cx.state.gradients(cx.data);
+    let until = cx.state.until();
     let (data, keep) = (cx.data, &mut cx.state.local.samples);
     let only = keep.only_selected.then(|| cx.state.selection.changes());
     let (column, backwards) = (keep.column, keep.backwards);
-    let key = (data.version, cx.state.search.clone(), only, column, backwards, cx.state.serial, cx.state.until());
+    let key = (data.version, cx.state.search.clone(), only, column, backwards, cx.state.serial, until);
     let selection = cx.state.selection.now();
     let make = || {
         let wanted = |s: &u32| found.as_ref().is_none_or(|f| f.has(*s)) && (only.is_none() || selection.has(*s));

@@ -153,7 +153,7 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         ui.label(summary(name, series));
     });
     let starts: BTreeMap<String, f64> = {
-        let stages = cx.data.stages.list().iter().cloned();
+        let stages = cx.data.stages.list().into_iter();
         stages.zip(cx.data.stage_starts().into_iter().map(f64::from)).collect()
     };
     over_time(ui, &chosen, &starts, cx.state.at);
