@@ -1,7 +1,7 @@
 //! Routing: tasks by experts, load and entropy over steps, one sample's way through the layers, likeness of contexts.
 
 use super::heat::{Heat, Scale};
-use super::plots::{choose, line, over_steps};
+use super::plots::{across, choose, line, over_steps, up};
 use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
 use crate::core::memo::Memo;
@@ -202,9 +202,12 @@ fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
         words("within a task", like.within_tasks),
         words("between tasks", like.between_tasks)
     ));
-    let plot = Plot::new("likeness").height(220.0).allow_scroll(false).y_axis_min_width(48.0);
-    plot.x_axis_label("cosine of contexts").y_axis_label("cosine of routing").show(ui, |plot| {
-        let points: Vec<[f64; 2]> = like.pairs.iter().map(|p| [p.context, p.routing]).collect();
-        plot.points(Points::new("pairs", points).radius(1.5).color(tokens::SMOOTH).allow_hover(false));
-    });
+    let plot = Plot::new("likeness").height(220.0).allow_scroll(false);
+    plot.custom_x_axes(vec![across("cosine of contexts")]).custom_y_axes(vec![up("cosine of routing")]).show(
+        ui,
+        |plot| {
+            let points: Vec<[f64; 2]> = like.pairs.iter().map(|p| [p.context, p.routing]).collect();
+            plot.points(Points::new("pairs", points).radius(1.5).color(tokens::SMOOTH).allow_hover(false));
+        },
+    );
 }

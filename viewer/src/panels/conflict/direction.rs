@@ -1,7 +1,7 @@
 //! Cosine of every step's gradient with a dominant direction, computed behind the window from the records.
 
 use super::super::heat::{Heat, Scale};
-use super::super::plots::{choose, line, over_steps};
+use super::super::plots::{across, choose, line, over_steps, up};
 use super::super::{Cx, missing, thousands};
 use crate::core::scatter::category;
 use crate::data::Measure;
@@ -101,6 +101,11 @@ fn refresh(ui: &Ui, cx: &mut Cx<'_>, definition: Definition) {
 }
 
 pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
+    directions_of(ui, cx);
+    by_module(ui, cx);
+}
+
+fn directions_of(ui: &mut Ui, cx: &mut Cx<'_>) {
     let sketched = cx.state.run.as_ref().is_some_and(|run| run.join("records").join(GradientRow::STREAM).is_dir());
     let usual = if sketched { Definition::Mean } else { Definition::Momentum };
     let mut definition = cx.state.local.conflict.direction.definition.unwrap_or(usual);
@@ -144,9 +149,11 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     }
     let layers: Vec<String> = all[0].1.iter().map(|s| s.layer.clone()).collect();
     let mut layer = keep.layer.clone().filter(|l| layers.contains(l)).unwrap_or_else(|| ALL.to_owned());
-    if choose(ui, "Layer", &mut layer, &layers.iter().map(|l| (l.clone(), l.clone())).collect::<Vec<_>>()) {
-        keep.layer = Some(layer.clone());
-    }
+    ui.horizontal(|ui| {
+        if choose(ui, "Layer", &mut layer, &layers.iter().map(|l| (l.clone(), l.clone())).collect::<Vec<_>>()) {
+            keep.layer = Some(layer.clone());
+        }
+    });
     let chosen: Vec<(&str, &Series)> =
         all.iter().filter_map(|(name, s)| Some((*name, s.iter().find(|s| s.layer == layer)?))).collect();
     chosen.iter().for_each(|(name, series)| {
@@ -158,9 +165,6 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     };
     over_time(ui, &chosen, &starts, cx.state.at);
     by_depth(ui, &all);
-    if definition == Definition::Momentum {
-        by_module(ui, cx);
-    }
 }
 
 fn summary(name: &str, series: &Series) -> String {
@@ -208,16 +212,20 @@ fn over_time(ui: &mut Ui, chosen: &[(&str, &Series)], starts: &BTreeMap<String, 
         });
         ui.vertical(|ui| {
             let width = 2.0 / BARS as f64;
-            let plot = Plot::new("histogram of cosines").height(190.0).allow_scroll(false).x_axis_label("cosine");
-            plot.y_axis_label("steps").include_x(-0.2).show(ui, |plot| {
-                if let Some((_, series)) = chosen.first() {
-                    let bars = series.histogram(BARS).into_iter().enumerate();
-                    let bar =
-                        |(i, n): (usize, u64)| Bar::new((i as f64 + 0.5) * width - 1.0, n as f64).width(width * 0.9);
-                    plot.bar_chart(BarChart::new("steps", bars.map(bar).collect()).color(tokens::COSINE));
-                }
-                plot.vline(VLine::new("", 0.0).color(tokens::NO_VALUE));
-            });
+            let plot = Plot::new("histogram of cosines").height(190.0).allow_scroll(false);
+            plot.custom_x_axes(vec![across("cosine")]).custom_y_axes(vec![up("steps")]).include_x(-0.2).show(
+                ui,
+                |plot| {
+                    if let Some((_, series)) = chosen.first() {
+                        let bars = series.histogram(BARS).into_iter().enumerate();
+                        let bar = |(i, n): (usize, u64)| {
+                            Bar::new((i as f64 + 0.5) * width - 1.0, n as f64).width(width * 0.9)
+                        };
+                        plot.bar_chart(BarChart::new("steps", bars.map(bar).collect()).color(tokens::COSINE));
+                    }
+                    plot.vline(VLine::new("", 0.0).color(tokens::NO_VALUE));
+                },
+            );
         });
     });
 }
@@ -229,21 +237,24 @@ fn by_depth(ui: &mut Ui, all: &[(&str, &[Series])]) {
         return;
     }
     ui.label("Mean cosine by layer (-1: the embeddings; the last: the final norm); dashed: with random signs");
-    let plot =
-        Plot::new("cosine by layer").height(160.0).allow_scroll(false).x_axis_label("layer").y_axis_label("cosine");
-    plot.y_axis_min_width(48.0).legend(egui_plot::Legend::default()).include_y(0.0).show(ui, |plot| {
-        for (i, (name, series)) in all.iter().enumerate() {
-            let color = if i == 0 { tokens::COSINE } else { tokens::rgb(category(i)) };
-            let at = |of: &dyn Fn(&Series) -> Option<f64>| -> Vec<[f64; 2]> {
-                series.iter().filter_map(|s| Some([f64::from(s.depth?), of(s)?])).collect()
-            };
-            let means = at(&|s| s.summary().map(|s| s.mean));
-            plot.line(Line::new(*name, means.clone()).color(color).width(1.5));
-            plot.points(Points::new(*name, means).color(color).radius(3.0));
-            let null = Line::new(format!("{name}, random signs"), at(&|s| s.null.map(|n| n.mean)));
-            plot.line(null.color(color).width(1.0).style(LineStyle::dashed_dense()));
-        }
-    });
+    let plot = Plot::new("cosine by layer").height(160.0).allow_scroll(false);
+    plot.custom_x_axes(vec![across("layer")])
+        .custom_y_axes(vec![up("cosine")])
+        .legend(egui_plot::Legend::default())
+        .include_y(0.0)
+        .show(ui, |plot| {
+            for (i, (name, series)) in all.iter().enumerate() {
+                let color = if i == 0 { tokens::COSINE } else { tokens::rgb(category(i)) };
+                let at = |of: &dyn Fn(&Series) -> Option<f64>| -> Vec<[f64; 2]> {
+                    series.iter().filter_map(|s| Some([f64::from(s.depth?), of(s)?])).collect()
+                };
+                let means = at(&|s| s.summary().map(|s| s.mean));
+                plot.line(Line::new(*name, means.clone()).color(color).width(1.5));
+                plot.points(Points::new(*name, means).color(color).radius(3.0));
+                let null = Line::new(format!("{name}, random signs"), at(&|s| s.null.map(|n| n.mean)));
+                plot.line(null.color(color).width(1.0).style(LineStyle::dashed_dense()));
+            }
+        });
 }
 
 /// Mean cosine by layer and module, over the stage that is shown.

@@ -36,9 +36,11 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let chosen = cx.state.local.conflict.noise.place.clone().filter(|p| all.contains_key(p));
     let mut place = chosen.unwrap_or_else(|| first.clone());
     let names: Vec<(NoisePlace, String)> = all.keys().map(|p| (p.clone(), words(p))).collect();
-    if choose(ui, "Noise of", &mut place, &names) {
-        cx.state.local.conflict.noise.place = Some(place.clone());
-    }
+    ui.horizontal(|ui| {
+        if choose(ui, "Noise of", &mut place, &names) {
+            cx.state.local.conflict.noise.place = Some(place.clone());
+        }
+    });
     let start = cx.data.stage_starts()[usize::from(*stage)];
     let until = cx.state.until();
     let early = |p: &&NoisePoint| start.saturating_add(p.step as u32) <= until;
