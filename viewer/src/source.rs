@@ -241,7 +241,7 @@ fn step(shared: &Lock, followed: &mut Followed, of: fn(&mut Shared) -> &mut Slot
             looked.and(study).map(|()| first = Some(data))
         } else {
             let poll = run.poll_of(&RunData::wants);
-            poll.and_then(|poll| Ok(news = Some((dir, with_study(poll, followed.study.as_mut())?))))
+            poll.and_then(|poll| with_study(poll, followed.study.as_mut())).map(|poll| news = Some((dir, poll)))
         };
         failed = looked.err().map(|error| error.to_string());
     }

@@ -123,7 +123,7 @@ impl State {
         let (notes, basis) = kept.unwrap_or_default();
         let (saved, saved_basis, pinned) = (notes.clone(), basis.clone(), basis);
         let run = run.map(Path::to_owned);
-        *self = Self { run, saved, saved_basis, pinned, filed, notes, notes_error, ..Self::default() };
+        *self = Self { run, notes, saved, saved_basis, filed, pinned, notes_error, ..Self::default() };
     }
 
     /// Takes the notes as they are for written.

@@ -154,7 +154,7 @@ impl ContextAnalysis {
         let all = data.samples.len();
         let drawn = params.fit.filter(|most| *most < all).map(|most| stratified(&task_of, most));
         let drawn = drawn.map(|rows| data.vectors.select(Axis(0), &rows));
-        let x = DatasetBase::from(drawn.as_ref().map_or(data.vectors.view(), |rows| rows.view()));
+        let x = DatasetBase::from(drawn.as_ref().map_or(data.vectors.view(), ndarray::ArrayBase::view));
         on("principal components", 0, 1)?;
         let (n, width) = x.records().dim();
         let most = width.min(n.saturating_sub(1)).max(1);

@@ -104,12 +104,12 @@ pub(super) fn take_contexts(
         if into.width == 0 {
             into.width = width;
         }
-        if into.width != width {
-            other.get_or_insert((layer, into.width));
-        } else {
+        if into.width == width {
             into.rows.take(&numbers[range.clone()], stage, &steps[range.clone()]);
             into.tracked.extend(range.clone().map(|i| tracked.value(i)));
             fresh.entry(layer).or_default().extend_from_slice(&vectors[range.start * width..range.end * width]);
+        } else {
+            other.get_or_insert((layer, into.width));
         }
     })?;
     for (layer, vectors) in fresh {
@@ -128,12 +128,12 @@ pub(super) fn take_routing(all: &mut BTreeMap<LayerKey, Routing>, table: Table<'
         if into.experts == 0 {
             into.experts = experts;
         }
-        if into.experts != experts {
-            other.get_or_insert((layer, into.experts));
-        } else {
+        if into.experts == experts {
             into.rows.take(&numbers[range.clone()], stage, &steps[range.clone()]);
             into.weights.extend_from_slice(&weights[range.start * experts..range.end * experts]);
             into.entropy.extend_from_slice(&entropy[range]);
+        } else {
+            other.get_or_insert((layer, into.experts));
         }
     })?;
     other.map_or(Ok(()), |(layer, first)| Err(table.odd_width(&layer.1, experts, first)))

@@ -38,13 +38,13 @@ impl SampleGradients {
         ];
         let (sample, step, tracked) = (table.words("sample")?, table.counts("step")?, table.flags("tracked")?);
         let value = table.some_singles("alignment")?;
-        for i in 0..table.rows() {
+        for (i, step) in step.iter().enumerate() {
             if layer.value(i) != ALL || module.value(i) != ALL || tracked.value(i) {
                 continue;
             }
             let row = Alignment {
                 stage: keys.stages.number(stage.value(i)) as u16,
-                step: step[i] as u32,
+                step: *step as u32,
                 sample: keys.samples.number(sample.value(i)),
                 value: value(i).unwrap_or(f32::NAN),
             };

@@ -69,10 +69,10 @@ impl Pairs {
         let (step, depth, tracked) = (table.counts("step")?, table.depths()?, table.flags("tracked")?);
         let (cosine, error) = (table.some_singles("cosine")?, table.some_singles("error")?);
         let (low, high) = (table.some_singles("low")?, table.some_singles("high")?);
-        for i in 0..table.rows() {
+        for (i, step) in step.iter().enumerate() {
             let row = Row {
                 stage: keys.stages.number(stage.value(i)) as u16,
-                step: step[i] as u32,
+                step: *step as u32,
                 tasks: (keys.task(task_a(i)), keys.task(task_b(i))),
                 samples: (keys.samples.number(a.value(i)), keys.samples.number(b.value(i))),
                 pair: Pair { cosine: cosine(i), error: error(i), low: low(i), high: high(i) },

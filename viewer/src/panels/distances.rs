@@ -67,5 +67,5 @@ fn map(layers: &ByLayer, far: Far, until: u32) -> Map {
         let values = rows.iter().filter(|(s, _)| *s <= until).map(|(s, v)| (*s, v[far as usize])).collect();
         (layer.clone(), values)
     });
-    Map::of(series.collect())
+    Map::of(&series.collect::<Vec<_>>())
 }

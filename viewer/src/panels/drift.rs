@@ -40,11 +40,12 @@ impl Map {
             let values = series.values(measure).iter().copied();
             series.steps.iter().copied().zip(values).filter(|(s, _)| *s <= until).collect()
         };
-        Self::of(wanted.map(|((layer, _), series)| (layer.clone(), row(series))).collect())
+        let layers: Vec<_> = wanted.map(|((layer, _), series)| (layer.clone(), row(series))).collect();
+        Self::of(&layers)
     }
 
     /// Of each layer's numbers by step; many steps are thinned to [`COLUMNS`].
-    pub(crate) fn of(layers: Vec<(LayerKey, BTreeMap<u32, f32>)>) -> Self {
+    pub(crate) fn of(layers: &[(LayerKey, BTreeMap<u32, f32>)]) -> Self {
         let steps: BTreeSet<u32> = layers.iter().flat_map(|(_, row)| row.keys().copied()).collect();
         let steps: Vec<u32> = steps.into_iter().collect();
         let every = steps.len().div_ceil(COLUMNS).max(1);

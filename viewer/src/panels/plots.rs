@@ -17,12 +17,12 @@ pub(crate) fn over_steps<'a>(name: &'static str, y: &'a str, height: f32) -> Plo
 }
 
 /// An axis whose numbers may stand closer than usual: small plots would show one number alone.
-pub(crate) fn across<'a>(label: &'a str) -> AxisHints<'a> {
+pub(crate) fn across(label: &str) -> AxisHints<'_> {
     AxisHints::new_x().label(label).label_spacing(egui::Rangef::new(28.0, 56.0))
 }
 
 /// The same, upwards.
-pub(crate) fn up<'a>(label: &'a str) -> AxisHints<'a> {
+pub(crate) fn up(label: &str) -> AxisHints<'_> {
     AxisHints::new_y().label(label).min_thickness(48.0).label_spacing(egui::Rangef::new(12.0, 24.0))
 }
 
