@@ -54,9 +54,10 @@ pub(super) struct Args {
     /// Beginnings of k-means.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     restarts: Option<u64>,
-    /// Samples at most; a seeded draw of them, said so, where there are more.
-    #[arg(long, default_value_t = 100_000)]
-    samples: usize,
+    /// Samples at most (100,000 if left out; all of them with a file of the explorer); a seeded draw, said so, where there
+    /// are more.
+    #[arg(long)]
+    samples: Option<usize>,
     /// Where to write; RUN/analysis if left out.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -82,7 +83,9 @@ impl Args {
         if let Some((from, to)) = self.steps.or(self.step.map(|s| (s, s))) {
             selection.steps = Steps::Between(from, to);
         }
-        selection.most = self.samples.max(3);
+        // The explorer draws what clusters are found from out of all samples; so must who repeats it.
+        let all = if params.fit.is_some() { usize::MAX } else { 100_000 };
+        selection.most = self.samples.unwrap_or(all).max(3);
         params.clusters = self.clusters.or(params.clusters);
         params.sweep = self.sweep.or(params.sweep);
         params.seed = self.seed.unwrap_or(params.seed);
@@ -183,6 +186,9 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
     println!(", vectors of {} numbers", data.vectors.ncols());
     if data.not_finite > 0 {
         println!("{} samples left out: their vectors are not finite", data.not_finite);
+    }
+    if found.fitted < data.samples.len() {
+        println!("components and clusters are found from {} of them, even over tasks", found.fitted);
     }
     let ratios: Vec<String> =
         found.pca.variance_ratio().iter().take(5).map(|r| format!("{:.1} %", 100.0 * r)).collect();

@@ -69,6 +69,7 @@ pub(crate) enum Action {
     Cancel,
     ExportFigure,
     ExportRows,
+    Keep,
     Contrast,
     Theme,
     ResetLayout,
@@ -80,7 +81,7 @@ const CTRL: Modifiers = Modifiers::COMMAND;
 const CTRL_SHIFT: Modifiers = Modifiers { shift: true, ..Modifiers::COMMAND };
 
 /// All actions: what they do, and their key.
-pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 37] = [
+pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 38] = [
     (Action::Open, "Open a folder of runs", Some((CTRL, Key::O))),
     (Action::Keys, "List of keys", Some((NONE, Key::F1))),
     (Action::Commands, "Find a command", Some((CTRL, Key::K))),
@@ -108,6 +109,7 @@ pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 37] = [
     (Action::Cancel, "Cancel the work in the background", Some((CTRL, Key::Period))),
     (Action::ExportFigure, "Export the figures of this view", Some((CTRL, Key::E))),
     (Action::ExportRows, "Export the selected rows", Some((CTRL_SHIFT, Key::E))),
+    (Action::Keep, "Save the analysis, to be repeated without the window", Some((CTRL, Key::S))),
     (Action::Theme, "Next theme: system, light, dark", Some((NONE, Key::F9))),
     (Action::Contrast, "High contrast", Some((NONE, Key::F8))),
     (Action::ResetLayout, "Reset the layout", Some((CTRL, Key::Num0))),

@@ -83,12 +83,12 @@ impl Explorer {
             .default_size(tokens::LEFT)
             .show(ui, |ui| panels::runs::show(ui, shared, &mut self.layout, &mut self.tools))
             .inner;
-        let beside = shared.beside.ready.then_some(());
-        let name = shared.beside.path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+        let beside = shared.beside.path.as_deref().filter(|_| shared.beside.ready);
+        let name = beside.and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
         let (data, other): (&RunData, &RunData) = (&shared.main.data, &shared.beside.data);
         let mut cx = Cx {
             data,
-            beside: beside.and(name.as_deref()).map(|n| (n, other)),
+            beside: name.as_deref().zip(beside).map(|(name, path)| (name, path, other)),
             runs: &shared.runs,
             state: &mut self.state,
             tools: &mut self.tools,

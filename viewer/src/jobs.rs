@@ -9,14 +9,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Progress {
     thousandths: AtomicU32,
     cancelled: AtomicBool,
-    doing: Mutex<&'static str>,
+    doing: Mutex<String>,
 }
 
 impl Progress {
     /// Tells how far it is (0..=1) and what it does.
-    pub(crate) fn at(&self, share: f64, doing: &'static str) {
+    pub(crate) fn at(&self, share: f64, doing: &str) {
         self.thousandths.store((share.clamp(0.0, 1.0) * 1000.0) as u32, Ordering::Relaxed);
-        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+        let mut said = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != doing {
+            doing.clone_into(&mut said);
+        }
+    }
+
+    /// Asks it to end.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether it should end.
@@ -93,14 +101,14 @@ impl<T: Send + 'static> Work<T> {
 
     pub(crate) fn cancel(&mut self) {
         if let Some(running) = self.running.take() {
-            running.progress.cancelled.store(true, Ordering::Relaxed);
+            running.progress.cancel();
         }
     }
 
     /// How far it is, and what it does.
-    pub(crate) fn progress(&self) -> Option<(f32, &'static str)> {
+    pub(crate) fn progress(&self) -> Option<(f32, String)> {
         let progress = &self.running.as_ref()?.progress;
-        let doing = *progress.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        let doing = progress.doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some((progress.thousandths.load(Ordering::Relaxed) as f32 / 1000.0, doing))
     }
 }

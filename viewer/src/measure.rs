@@ -64,6 +64,7 @@ enum Phase {
     Still,
     Moving,
     Lasso,
+    Done,
 }
 
 struct Meter {
@@ -161,8 +162,10 @@ impl Meter {
                 self.lasso();
                 self.found.memory = peak_memory();
                 drop(self.send.send(self.found.clone()));
-                ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+                self.turn_to(Phase::Done);
             }
+            // Closing may take a few frames.
+            Phase::Done => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
         }
     }
 }

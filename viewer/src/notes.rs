@@ -1,81 +1,76 @@
 //! The analysis file beside the run, `analysis/view.json`: what was asked for, the names of clusters, selections.
 //!
-//! Its fields are those that an analysis without a window reads (`schema, run, layer, clusters, seed, restarts,
-//! cluster_names, selections`), and the explorer's own (`axes, population, color`).
+//! It is a [`ViewFile`], which `covft-probe analyze --from` repeats without a window, with the explorer's own fields beside
+//! (`axes, population, color`).
 
 use crate::core::scatter::{ColorBy, Population};
+use covft_analyses::analysis::{NamedSelection, VIEW_SCHEMA, ViewFile};
 use covft_analyses::store::write_atomic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Newest version that is read.
-const VERSION: u32 = 1;
+/// Which rows clusters were found from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    pub stage: String,
+    /// First and last step of the stage.
+    pub steps: (u64, u64),
+    /// Those of the tracked samples in place of the steps' own.
+    pub tracked: bool,
+}
 
 /// Everything of an analysis that should be found again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notes {
-    /// Schema of this file.
-    #[serde(rename = "schema")]
-    pub version: u32,
-    /// The run directory, for who finds the file elsewhere.
-    pub run: String,
-    /// Layer of the context vectors; the one with most rows if null.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Layer of the context vectors; the one with most rows if `None`.
     pub layer: Option<String>,
     /// Clusters.
-    #[serde(rename = "clusters")]
     pub k: usize,
     /// Seed of k-means.
     pub seed: u64,
     /// Beginnings of k-means.
-    pub restarts: u64,
+    pub restarts: usize,
+    /// Samples that components and clusters are found from at most.
+    pub fit: usize,
     /// Components on the axes, from 0.
     pub axes: [usize; 2],
     pub population: Population,
     pub color: ColorBy,
     /// Names of clusters.
-    #[serde(rename = "cluster_names")]
     pub names: BTreeMap<u16, String>,
     /// Sample ids by name of the selection.
-    #[serde(with = "named")]
     pub selections: BTreeMap<String, Vec<String>>,
 }
 
-/// Selections as a list of names with their samples.
-mod named {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::BTreeMap;
+/// The explorer's own part of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct Own {
+    axes: [usize; 2],
+    population: Population,
+    color: ColorBy,
+}
 
-    #[derive(Serialize, Deserialize)]
-    struct Named {
-        name: String,
-        samples: Vec<String>,
-    }
-
-    pub(super) fn serialize<S: Serializer>(all: &BTreeMap<String, Vec<String>>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(all.iter().map(|(name, samples)| Named { name: name.clone(), samples: samples.clone() }))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-        Ok(Vec::<Named>::deserialize(from)?.into_iter().map(|n| (n.name, n.samples)).collect())
+impl Default for Own {
+    fn default() -> Self {
+        Self { axes: [0, 1], population: Population::default(), color: ColorBy::default() }
     }
 }
 
 impl Default for Notes {
     fn default() -> Self {
+        let Own { axes, population, color } = Own::default();
         Self {
-            version: VERSION,
-            run: String::new(),
             layer: None,
             k: 10,
             seed: 0,
             restarts: crate::core::embed::RESTARTS,
-            axes: [0, 1],
-            population: Population::default(),
-            color: ColorBy::default(),
+            fit: crate::core::embed::FITTED,
+            axes,
+            population,
+            color,
             names: BTreeMap::new(),
             selections: BTreeMap::new(),
         }
@@ -87,37 +82,80 @@ pub(crate) fn path(run: &Path) -> PathBuf {
     run.join("analysis").join("view.json")
 }
 
+/// What lies in the file of a run: the notes, and the rows that its clusters were found from if it says so.
+pub(crate) type Kept = (Notes, Option<Basis>);
+
 impl Notes {
-    /// The notes of a run; the usual ones where there are none.
+    /// The notes of a run; `None` where there are none.
     ///
     /// # Errors
     /// The file is there and cannot be understood; said in words.
-    pub(crate) fn read(run: &Path) -> Result<Self, String> {
+    pub(crate) fn read(run: &Path) -> Result<Option<Kept>, String> {
         let path = path(run);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(format!("cannot read the notes ({e}): {}", path.display())),
         };
-        let notes: Self = serde_json::from_slice(&text)
-            .map_err(|e| format!("the notes are not valid ({e}), so they are left as they are: {}", path.display()))?;
-        if notes.version > VERSION {
-            let newer = "the notes were written by a newer version, so they are left as they are";
-            return Err(format!("{newer}: {}", path.display()));
-        }
-        Ok(Self { k: notes.k.clamp(1, 64), run: String::new(), ..notes })
+        let left =
+            |why: String| format!("the notes are not valid ({why}), so they are left as they are: {}", path.display());
+        let file = ViewFile::read(&path).map_err(|e| match e {
+            covft_analyses::store::StoreError::Json { source, .. } => left(source.to_string()),
+            other => format!("the notes are left as they are: {other}"),
+        })?;
+        let own: Own = serde_json::from_slice(&text).map_err(|e| left(e.to_string()))?;
+        let basis = file.stage.zip(file.steps);
+        let basis = basis.map(|(stage, steps)| Basis { stage, steps, tracked: file.tracked.unwrap_or(false) });
+        let name = |(cluster, name)| Some((u16::try_from(cluster).ok()?, name));
+        let notes = Self {
+            layer: file.layer,
+            k: file.clusters.unwrap_or(10).clamp(1, 64),
+            seed: file.seed,
+            restarts: file.restarts.max(1),
+            fit: file.fit.unwrap_or(crate::core::embed::FITTED),
+            axes: own.axes,
+            population: own.population,
+            color: own.color,
+            names: file.cluster_names.into_iter().filter_map(name).collect(),
+            selections: file.selections.into_iter().map(|n| (n.name, n.samples)).collect(),
+        };
+        Ok(Some((notes, basis)))
     }
 
-    /// Writes them, whole or not at all.
+    /// Writes them, whole or not at all. `basis`: the rows that the clusters were found from, where some were; `layer`: theirs.
     ///
     /// # Errors
     /// The file system refuses; said in words.
-    pub(crate) fn write(&self, run: &Path) -> Result<(), String> {
+    pub(crate) fn write(&self, run: &Path, layer: Option<&str>, basis: Option<&Basis>) -> Result<(), String> {
         let path = path(run);
         let folder = run.join("analysis");
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder ({e}): {}", folder.display()))?;
-        let named = Self { run: run.display().to_string(), ..self.clone() };
-        let text = serde_json::to_vec_pretty(&named).map_err(|e| e.to_string())?;
+        let named =
+            |(name, samples): (&String, &Vec<String>)| NamedSelection { name: name.clone(), samples: samples.clone() };
+        let file = ViewFile {
+            schema: VIEW_SCHEMA,
+            run: run.display().to_string(),
+            stage: basis.map(|b| b.stage.clone()),
+            layer: layer.map(str::to_owned).or_else(|| self.layer.clone()),
+            steps: basis.map(|b| b.steps),
+            tracked: basis.map(|b| b.tracked),
+            fit: Some(self.fit),
+            clusters: Some(self.k),
+            sweep: None,
+            seed: self.seed,
+            restarts: self.restarts,
+            cluster_names: self.names.iter().map(|(c, name)| (usize::from(*c), name.clone())).collect(),
+            selections: self.selections.iter().map(named).collect(),
+        };
+        let own = Own { axes: self.axes, population: self.population, color: self.color };
+        let text = || {
+            let (mut whole, own) = (serde_json::to_value(&file)?, serde_json::to_value(&own)?);
+            if let (Some(whole), serde_json::Value::Object(own)) = (whole.as_object_mut(), own) {
+                whole.extend(own);
+            }
+            serde_json::to_vec_pretty(&whole)
+        };
+        let text = text().map_err(|e| e.to_string())?;
         write_atomic(&path, |file| file.write_all(&text)).map_err(|e| e.to_string())
     }
 }
@@ -129,27 +167,26 @@ mod tests {
     #[test]
     fn notes_reopen_and_bad_ones_are_left_alone() {
         let run = tempfile::tempdir().unwrap();
-        assert_eq!(Notes::read(run.path()).unwrap(), Notes::default());
+        assert_eq!(Notes::read(run.path()).unwrap(), None);
         let notes = Notes {
             k: 4,
+            color: ColorBy::Task,
             names: BTreeMap::from([(1, "text".to_owned())]),
             selections: BTreeMap::from([("odd".to_owned(), vec!["a".to_owned()])]),
             ..Notes::default()
         };
-        notes.write(run.path()).unwrap();
+        let basis = Basis { stage: "instruct".into(), steps: (3, 9), tracked: false };
+        notes.write(run.path(), Some("22"), Some(&basis)).unwrap();
         let text = std::fs::read_to_string(path(run.path())).unwrap();
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&file["schema"], &file["clusters"], &file["restarts"]), (&1.into(), &4.into(), &10.into()));
-        assert_eq!(file["cluster_names"]["1"], "text");
-        assert_eq!(file["selections"], serde_json::json!([{"name": "odd", "samples": ["a"]}]));
-        assert_eq!(Notes::read(run.path()).unwrap(), notes);
+        assert_eq!((&file["layer"], &file["color"], &file["fit"]), (&"22".into(), &"task".into(), &5000.into()));
+        let named = Notes { layer: Some("22".into()), ..notes };
+        assert_eq!(Notes::read(run.path()).unwrap(), Some((named, Some(basis))));
         std::fs::write(path(run.path()), r#"{"schema": 1, "run": "elsewhere", "clusters": 3}"#).unwrap();
-        assert_eq!(
-            Notes::read(run.path()).unwrap(),
-            Notes { k: 3, ..Notes::default() },
-            "missing fields are the usual"
-        );
-        for bad in ["{", r#"{"schema": 99}"#] {
+        let usual = Notes { k: 3, ..Notes::default() };
+        assert_eq!(Notes::read(run.path()).unwrap(), Some((usual, None)), "missing fields are the usual");
+        for bad in ["{", r#"{"schema": 99}"#, r#"{"schema": 1, "run": "a", "axes": 7}"#] {
             std::fs::write(path(run.path()), bad).unwrap();
             assert!(Notes::read(run.path()).unwrap_err().ends_with("view.json"));
         }

@@ -2,7 +2,9 @@
 
 use crate::ViewerError;
 use crate::data::RunData;
-use covft_analyses::store::{Manifest, RunDir, RunFollower, Status};
+use covft_analyses::store::{
+    DistanceRow, Manifest, News, Poll, Record, RunDir, RunFollower, Status, StreamFollower, Study, StudyKind,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,12 +63,27 @@ pub(crate) struct Source {
     shared: Lock,
 }
 
+/// What is read of one run: its own records, and those of the study that it belongs to.
+#[derive(Debug, Default)]
+struct Followed {
+    run: Option<RunFollower>,
+    study: Option<StreamFollower>,
+}
+
+/// The distances of the study of two runs that lies around a run.
+fn study_of(run: &RunDir) -> Option<StreamFollower> {
+    let folder = run.path().parent()?;
+    let study = Study::read(folder).ok().filter(|s| s.kind == StudyKind::Conflict)?;
+    study.runs.iter().find(|r| r.label == run.name())?;
+    Some(StreamFollower::new(RunDir::of_study(folder), DistanceRow::STREAM))
+}
+
 /// The reader's side.
 #[derive(Debug)]
 pub(crate) struct Reader {
     shared: Lock,
-    main: Option<RunFollower>,
-    beside: Option<RunFollower>,
+    main: Followed,
+    beside: Followed,
     /// Manifests that were read, by when they were written.
     entries: BTreeMap<PathBuf, (SystemTime, Entry)>,
 }
@@ -76,7 +93,12 @@ impl Source {
     pub(crate) fn new(paths: Vec<PathBuf>) -> (Self, Reader) {
         let shared = Lock::default();
         lock(&shared).paths = paths;
-        let reader = Reader { shared: Arc::clone(&shared), main: None, beside: None, entries: BTreeMap::new() };
+        let reader = Reader {
+            shared: Arc::clone(&shared),
+            main: Followed::default(),
+            beside: Followed::default(),
+            entries: BTreeMap::new(),
+        };
         (Self { shared }, reader)
     }
 
@@ -186,12 +208,12 @@ impl Reader {
 }
 
 /// Follows the run that a slot asks for. Reading is done before the slot is locked.
-fn step(shared: &Lock, follower: &mut Option<RunFollower>, of: fn(&mut Shared) -> &mut Slot) -> bool {
+fn step(shared: &Lock, followed: &mut Followed, of: fn(&mut Shared) -> &mut Slot) -> bool {
     let wanted = of(&mut lock(shared)).path.clone();
-    let turned = follower.as_ref().map(|f| f.dir().path()) != wanted.as_deref();
+    let turned = followed.run.as_ref().map(|f| f.dir().path()) != wanted.as_deref();
     let mut failed = None;
     if turned {
-        *follower = match wanted.map(RunDir::open) {
+        followed.run = match wanted.map(RunDir::open) {
             Some(Ok(dir)) => Some(RunFollower::new(dir)),
             Some(Err(error)) => {
                 failed = Some(error.to_string());
@@ -199,23 +221,29 @@ fn step(shared: &Lock, follower: &mut Option<RunFollower>, of: fn(&mut Shared) -
             }
             None => None,
         };
+        followed.study = followed.run.as_ref().and_then(|run| study_of(run.dir()));
         let mut guard = lock(shared);
         let slot = of(&mut guard);
         (slot.data, slot.ready) = (RunData::default(), false);
     }
-    let polled = follower.as_mut().map(|f| (f.dir().clone(), f.poll()));
-    // The first look may be a million rows: taken in before anybody waits for the lock.
+    // The first look may be a million rows: taken in piece by piece, before anybody waits for the lock.
     let mut first = None;
     let mut news = None;
-    match polled {
-        Some((dir, Ok(poll))) if turned => {
+    if let Some(run) = followed.run.as_mut() {
+        let dir = run.dir().clone();
+        let looked = if turned {
             let mut data = RunData::default();
-            data.absorb(&dir, poll);
-            first = Some(data);
-        }
-        Some((dir, Ok(poll))) => news = Some((dir, poll)),
-        Some((_, Err(error))) => failed = Some(error.to_string()),
-        None => {}
+            data.read_dataset(&dir);
+            data.distances.expected = followed.study.is_some();
+            let looked = run.visit(&RunData::wants, &mut |news| data.news(news));
+            let study = followed.study.as_mut().map_or(Ok(()), |study| study.visit(&mut |news| data.news(news)));
+            data.taken();
+            looked.and(study).map(|()| first = Some(data))
+        } else {
+            let poll = run.poll_of(&RunData::wants);
+            poll.and_then(|poll| with_study(poll, followed.study.as_mut())).map(|poll| news = Some((dir, poll)))
+        };
+        failed = looked.err().map(|error| error.to_string());
     }
     let mut guard = lock(shared);
     let slot = of(&mut guard);
@@ -234,6 +262,20 @@ fn step(shared: &Lock, follower: &mut Option<RunFollower>, of: fn(&mut Shared) -
     changed |= slot.error != failed;
     slot.error = failed;
     changed
+}
+
+/// A look at a run with what is new of its study.
+fn with_study(mut poll: Poll, study: Option<&mut StreamFollower>) -> covft_analyses::store::Result<Poll> {
+    let Some(study) = study else { return Ok(poll) };
+    if poll.reset {
+        *study = StreamFollower::new(study.dir().clone(), DistanceRow::STREAM);
+    }
+    study.visit(&mut |news| match news {
+        News::Rows(stream, path, rows) => poll.batches.push((stream.to_owned(), path.to_owned(), rows)),
+        News::Problem(problem) => poll.problems.push(problem),
+        News::Reset | News::Manifest(_) => {}
+    })?;
+    Ok(poll)
 }
 
 fn entry(run: &RunDir) -> Entry {

@@ -1,15 +1,18 @@
 //! What is looked at in a run: the analysis, the selection, the step.
 
 use crate::core::bits::Bits;
+use crate::core::by_sample::BySample;
 use crate::core::embed::{Asked, Embedding, Input};
+use crate::core::fit;
 use crate::core::memo::Memo;
 use crate::core::query::{Fields, Query};
 use crate::core::scatter::{ColorBy, Colors, Population, Shown};
 use crate::core::selection::Selection;
-use crate::data::{LayerKey, RunData};
+use crate::data::{LayerKey, Place, RunData};
 use crate::jobs::{Spawner, Work};
-use crate::notes::Notes;
+use crate::notes::{Basis, Notes};
 use crate::panels::Local;
+use covft_analyses::cluster::matched;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,15 +20,21 @@ use std::sync::Arc;
 
 /// Key of the points: embedding, population, step, axes.
 type ShownKey = (u64, Population, u32, [usize; 2]);
-/// Key of the colours: points, what they mean, names of clusters, records (where they matter).
-type ColorsKey = (ShownKey, ColorBy, BTreeMap<u16, String>, u64);
+/// Key of the colours: points, what they mean, names of clusters, records (where they matter), pairs that conflict is of.
+type ColorsKey = (ShownKey, ColorBy, BTreeMap<u16, String>, u64, Option<Place>);
 
 /// Everything about the run in the window.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub run: Option<PathBuf>,
     pub notes: Notes,
+    /// What the file holds; the rows of the clusters in it.
     saved: Notes,
+    saved_basis: Option<Basis>,
+    /// Whether there is a file.
+    filed: bool,
+    /// The rows that clusters are to be found from, so that names and saved clusters keep their meaning.
+    pinned: Option<Basis>,
     /// Why the notes could not be read; they are then not written either.
     pub notes_error: Option<String>,
     pub selection: Selection,
@@ -38,6 +47,8 @@ pub(crate) struct State {
     pub embedding_error: Option<String>,
     pub work: Work<Result<Embedding, String>>,
     asked: Option<Asked>,
+    /// The embedding that is being found anew.
+    before: Option<Arc<Embedding>>,
     pub shown: Arc<Shown>,
     pub shown_key: Option<ShownKey>,
     pub colors: Arc<Colors>,
@@ -48,7 +59,7 @@ pub(crate) struct State {
     /// What is typed into the search.
     pub search: String,
     pub search_error: Option<String>,
-    found: Memo<(String, u64, u64), Result<Option<Bits>, String>>,
+    found: Memo<(String, u64, u64, u32), Result<Option<Bits>, String>>,
     /// The sample under the pointer: now, and as of the last frame, which every view has drawn by then.
     pub hovered: Option<u32>,
     pub pointed: Option<u32>,
@@ -64,6 +75,7 @@ struct Searched<'a> {
     sample: u32,
     cluster: Option<u16>,
     expert: Option<u16>,
+    gradients: Arc<BySample>,
 }
 
 impl Fields for Searched<'_> {
@@ -91,6 +103,8 @@ impl Fields for Searched<'_> {
             "correct" => sample.prediction.as_ref()?.1,
             "cluster" => self.cluster.map(f64::from),
             "expert" => self.expert.map(f64::from),
+            "conflict" => self.gradients.conflict(self.sample),
+            "alignment" => self.gradients.alignment(self.sample),
             _ => None,
         }
     }
@@ -100,12 +114,16 @@ impl State {
     /// Turns to `run`, with its notes. `step`: the last step that is recorded.
     pub(crate) fn turn_to(&mut self, run: Option<&Path>) {
         self.save();
-        let (notes, notes_error) = match run.map(Notes::read) {
-            Some(Ok(notes)) => (notes, None),
-            Some(Err(error)) => (Notes::default(), Some(error)),
-            None => (Notes::default(), None),
+        let (kept, notes_error) = match run.map(Notes::read) {
+            Some(Ok(kept)) => (kept, None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
         };
-        *self = Self { run: run.map(Path::to_owned), saved: notes.clone(), notes, notes_error, ..Self::default() };
+        let filed = kept.is_some();
+        let (notes, basis) = kept.unwrap_or_default();
+        let (saved, saved_basis, pinned) = (notes.clone(), basis.clone(), basis);
+        let run = run.map(Path::to_owned);
+        *self = Self { run, notes, saved, saved_basis, filed, pinned, notes_error, ..Self::default() };
     }
 
     /// Takes the notes as they are for written.
@@ -113,12 +131,34 @@ impl State {
         self.saved = self.notes.clone();
     }
 
-    /// Writes the notes if they changed.
+    /// Writes the notes if they changed, with the rows that the clusters were found from.
     pub(crate) fn save(&mut self) {
-        if let Some(run) = self.run.as_ref().filter(|_| self.notes != self.saved && self.notes_error.is_none()) {
-            self.notes_error = self.notes.write(run).err();
-            self.saved = self.notes.clone();
+        let found = self.embedding.as_ref().map(|e| &e.basis);
+        if self.pinned.is_none() && !self.notes.names.is_empty() {
+            // Names are of these clusters.
+            self.pinned = found.cloned();
         }
+        let moved = self.filed && found.is_some() && found != self.saved_basis.as_ref();
+        if moved || self.notes != self.saved {
+            self.file();
+        }
+    }
+
+    /// Writes the notes; where they lie.
+    pub(crate) fn file(&mut self) -> Option<PathBuf> {
+        let run = self.run.as_ref().filter(|_| self.notes_error.is_none())?;
+        let found =
+            self.embedding.as_ref().filter(|e| e.asked.clusters == self.notes.k && e.asked.seed == self.notes.seed);
+        let basis = found.map(|e| &e.basis).or(self.pinned.as_ref());
+        self.notes_error = self.notes.write(run, found.map(|e| e.asked.layer.1.as_str()), basis).err();
+        (self.saved, self.saved_basis, self.filed) = (self.notes.clone(), basis.cloned(), true);
+        self.notes_error.is_none().then(|| crate::notes::path(run))
+    }
+
+    /// Keeps the clusters as they are: writes them down, and finds them from the same rows from now on.
+    pub(crate) fn keep(&mut self) -> Option<PathBuf> {
+        self.pinned = self.embedding.as_ref().map(|e| e.basis.clone());
+        self.file()
     }
 
     /// The step up to which everything is shown.
@@ -134,29 +174,40 @@ impl State {
         named.or_else(|| layers.iter().max_by_key(|(layer, rows)| (*rows, layer.0))).map(|(layer, _)| layer.clone())
     }
 
-    fn input(data: &RunData, asked: Asked) -> Option<Input> {
-        let contexts = data.contexts.get(&asked.layer)?;
-        let of: Vec<u32> = (0..data.samples.len() as u32).map(|s| data.samples.task_number(s)).collect();
-        let tasks = contexts.rows.sample.iter().map(|s| of[*s as usize]).collect();
-        Some(Input { width: contexts.width, chunks: contexts.chunks.clone(), tasks, asked })
+    /// What is asked for now.
+    fn asked(&self, data: &RunData) -> Option<Asked> {
+        let layer = self.layer(data)?;
+        let tracked = fit::tracked(data.contexts.get(&layer)?, &self.notes);
+        Some(Asked {
+            layer,
+            clusters: self.notes.k,
+            seed: self.notes.seed,
+            restarts: self.notes.restarts,
+            fit: self.notes.fit,
+            tracked,
+            basis: self.pinned.clone().filter(|b| b.tracked == tracked),
+        })
+    }
+
+    fn input(data: &RunData, asked: Asked, place_only: bool) -> Result<Input, String> {
+        let contexts = data.contexts.get(&asked.layer).ok_or("this layer has no context vectors")?;
+        let none = || "no context vectors of the tracked samples; choose other points".to_owned();
+        let fit = if place_only {
+            None
+        } else {
+            let basis =
+                asked.basis.clone().or_else(|| fit::basis(data, contexts, asked.tracked, u32::MAX)).ok_or_else(none)?;
+            Some(fit::gather(data, &asked.layer, &basis, asked.fit)?)
+        };
+        Ok(Input { width: contexts.width, chunks: contexts.chunks.clone(), rows: contexts.rows.len(), fit, asked })
     }
 
     /// Begins what is out of date and takes in what is finished.
     pub(crate) fn refresh(&mut self, data: &RunData, spawner: &Spawner) {
-        if let Some(result) = self.work.poll() {
-            match result {
-                Ok(embedding) => {
-                    self.embedding = Some(Arc::new(embedding));
-                    self.embedding_error = None;
-                    self.serial += 1;
-                }
-                Err(error) => self.embedding_error = Some(error),
-            }
-        }
-        let Some(layer) = self.layer(data) else { return };
-        let asked = Asked { layer, clusters: self.notes.k, seed: self.notes.seed };
+        self.receive();
+        let Some(asked) = self.asked(data) else { return };
         let rows = data.contexts.get(&asked.layer).map_or(0, |c| c.rows.len());
-        let has = self.embedding.as_ref().filter(|e| e.asked == asked).map(|e| e.rows());
+        let has = self.embedding.as_ref().filter(|e| e.answers(&asked)).map(|e| e.rows());
         let begun = self.asked.as_ref() == Some(&asked);
         if has.is_none() && (!begun || (self.embedding_error.is_some() && !self.work.busy() && self.local.rows != rows))
         {
@@ -166,36 +217,63 @@ impl State {
             && !self.work.busy()
         {
             // A fit over few rows of a young run is done again; later rows are only placed.
-            let old = self.embedding.clone().filter(|e| rows < 2 * e.fitted || e.fitted >= 1000);
+            let fixed = asked.basis.is_some();
+            let old = self.embedding.clone().filter(|e| fixed || rows < 2 * e.fitted() || e.fitted() >= 1000);
             self.find(data, asked, spawner, old);
         }
         self.arrange(data);
     }
 
-    /// Finds components and clusters anew.
+    /// Finds components and clusters anew, from the latest rows.
     pub(crate) fn again(&mut self) {
-        self.asked = None;
-        self.embedding = None;
+        (self.asked, self.pinned) = (None, None);
+        self.before = self.embedding.take().or(self.before.take());
     }
 
     fn find(&mut self, data: &RunData, asked: Asked, spawner: &Spawner, old: Option<Arc<Embedding>>) {
         self.local.rows = data.contexts.get(&asked.layer).map_or(0, |c| c.rows.len());
         self.asked = Some(asked.clone());
         self.embedding_error = None;
-        let Some(input) = Self::input(data, asked) else { return };
-        self.work.start(spawner, move |progress| match old {
-            Some(old) => old.extended(&input, progress).map(Ok),
-            None => Embedding::find(&input, progress).transpose(),
-        });
-        if let Some(result) = self.work.poll() {
-            match result {
-                Ok(embedding) => {
-                    self.embedding = Some(Arc::new(embedding));
-                    self.serial += 1;
-                }
-                Err(error) => self.embedding_error = Some(error),
-            }
+        match Self::input(data, asked, old.is_some()) {
+            Ok(input) => self.work.start(spawner, move |progress| match old {
+                Some(old) => old.extended(&input, progress).map(Ok),
+                None => Embedding::find(&input, progress).transpose(),
+            }),
+            Err(error) => self.embedding_error = Some(error),
         }
+        self.receive();
+    }
+
+    /// Takes in what is found.
+    fn receive(&mut self) {
+        match self.work.poll() {
+            Some(Ok(embedding)) => {
+                let before = self.embedding.take().or(self.before.take());
+                if let Some(before) = before.filter(|b| !Arc::ptr_eq(&b.found, &embedding.found)) {
+                    self.carry_names(&before, &embedding);
+                }
+                self.embedding = Some(Arc::new(embedding));
+                self.embedding_error = None;
+                self.serial += 1;
+            }
+            Some(Err(error)) => self.embedding_error = Some(error),
+            None => {}
+        }
+    }
+
+    /// Names stay with the clusters that share most rows with those they were given to.
+    fn carry_names(&mut self, before: &Embedding, now: &Embedding) {
+        if self.notes.names.is_empty() || before.asked.layer != now.asked.layer {
+            return;
+        }
+        let rows = before.rows().min(now.rows());
+        let wide = |labels: &[u16]| labels[..rows].iter().map(|l| usize::from(*l)).collect::<Vec<_>>();
+        let to = matched(&wide(&before.labels), &wide(&now.labels), before.asked.clusters, now.asked.clusters);
+        let named = |(new, old): (usize, &usize)| {
+            let name = self.notes.names.get(&u16::try_from(*old).ok()?)?;
+            Some((u16::try_from(new).ok()?, name.clone()))
+        };
+        self.notes.names = to.iter().enumerate().filter_map(named).collect();
     }
 
     /// Points and colours, where what they depend on changed.
@@ -209,16 +287,30 @@ impl State {
             self.shown_serial += 1;
         }
         let by = self.notes.color;
-        let records =
-            matches!(by, ColorBy::Loss | ColorBy::Seen | ColorBy::Correct | ColorBy::Expert | ColorBy::Entropy);
+        let records = !matches!(by, ColorBy::Cluster | ColorBy::Task | ColorBy::Stage | ColorBy::Split | ColorBy::Step);
         let version = if records { data.version } else { data.samples.in_dataset() as u64 };
         let names = if by == ColorBy::Cluster { self.notes.names.clone() } else { BTreeMap::new() };
-        let key = (key, by, names, version);
+        let place = matches!(by, ColorBy::Conflict | ColorBy::Alignment).then(|| self.pairs_of(data)).flatten();
+        let key = (key, by, names, version, place);
         if self.colors_key.as_ref() != Some(&key) {
-            self.colors = Arc::new(Colors::new(data, &found, &self.shown, by, &self.notes.names));
+            let gradients = self.gradients(data);
+            self.colors = Arc::new(Colors::new(data, &found, &self.shown, by, &self.notes.names, &gradients));
             self.colors_key = Some(key);
             self.colors_serial += 1;
         }
+    }
+
+    /// The pairs that conflict is counted over: chosen in the view of conflict, or the usual ones.
+    pub(crate) fn pairs_of(&self, data: &RunData) -> Option<Place> {
+        let chosen = self.local.conflict.place().filter(|p| data.pairs.places().any(|known| known == *p));
+        chosen.or_else(|| data.pairs.usual()).cloned()
+    }
+
+    /// Conflict and alignment of each sample, up to the step that is shown.
+    pub(crate) fn gradients(&mut self, data: &RunData) -> Arc<BySample> {
+        let (place, until) = (self.pairs_of(data), self.until().min(data.last_step()));
+        let make = || Arc::new(BySample::new(data, place.as_ref(), until));
+        Arc::clone(self.local.gradients.get((data.version, until, place.clone()), make))
     }
 
     /// Cluster of each sample: of its latest row that is shown.
@@ -240,12 +332,16 @@ impl State {
     pub(crate) fn found(&mut self, data: &RunData) -> Option<Bits> {
         let clusters = self.clusters(data);
         let experts = self.experts(data);
+        let gradients = self.gradients(data);
         let search = self.search.clone();
-        let key = (search.clone(), data.version, self.serial);
+        let key = (search.clone(), data.version, self.serial, self.until());
         let find = || -> Result<Option<Bits>, String> {
             let query = Query::parse(&search)?;
             let at = |list: &[Option<u16>], s: u32| list.get(s as usize).copied().flatten();
-            let one = |sample| Searched { data, sample, cluster: at(&clusters, sample), expert: at(&experts, sample) };
+            let one = |sample| {
+                let (cluster, expert) = (at(&clusters, sample), at(&experts, sample));
+                Searched { data, sample, cluster, expert, gradients: Arc::clone(&gradients) }
+            };
             let all = 0..data.samples.len() as u32;
             Ok((!query.is_empty()).then(|| Bits::of(all.filter(|s| query.finds(&one(*s))))))
         };

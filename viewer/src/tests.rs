@@ -1,5 +1,6 @@
 //! The window by accessibility label, over runs that are written while it is looked at.
 
+mod analyses;
 mod panels;
 mod pictures;
 mod run;

@@ -1,14 +1,15 @@
 //! Principal components and clusters of context vectors, and what the clusters are about.
 
-use super::data::ContextData;
+use super::data::{ContextData, clusters_of};
 use super::error::{AnalysisError, Result};
+use super::fitted::stratified;
 use super::labels::{Word, over_represented};
 use super::routing_context::{RoutingContext, routing_context};
 use crate::cluster::{Clusters, Contingency, KMeansError, Silhouette, adjusted_rand, silhouette};
 use crate::reduce::Pca;
 use linfa::DatasetBase;
 use linfa::traits::Fit;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 /// How context vectors are analysed. Every field is kept beside the results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct ContextParams {
     pub clusters: Option<usize>,
     /// Numbers of clusters to try, both ends included.
     pub sweep: Option<(usize, usize)>,
+    /// Samples that components and clusters are found from at most, even over tasks ([`stratified`]); the others are placed
+    /// among them. `None`: all.
+    pub fit: Option<usize>,
     /// Principal components that coordinates are given on.
     pub components: usize,
     /// Beginnings of k-means.
@@ -40,6 +44,7 @@ impl Default for ContextParams {
         Self {
             clusters: None,
             sweep: None,
+            fit: None,
             components: 10,
             restarts: 10,
             seed: 0,
@@ -102,8 +107,11 @@ pub struct ContextAnalysis {
     pub pca: Pca,
     /// Coordinates on them `[N, K]`.
     pub coordinates: Array2<f64>,
-    /// Clusters in the original space, numbered from the largest.
+    /// Clusters in the original space, numbered from the largest (of the samples that they were found from). Every sample
+    /// belongs to its nearest centroid; the inertia is over the samples that they were found from.
     pub clusters: Clusters,
+    /// Samples that components and clusters were found from.
+    pub fitted: usize,
     /// Distance of each sample to its centroid `[N]`.
     pub distances: Vec<f64>,
     /// Names of the tasks, sorted.
@@ -142,9 +150,13 @@ impl ContextAnalysis {
     ) -> Result<Self> {
         let mut on =
             |what: &str, done, all| if progress(what, done, all) { Ok(()) } else { Err(AnalysisError::Stopped) };
-        let x = DatasetBase::from(data.vectors.view());
+        let (tasks, task_of) = data.tasks();
+        let all = data.samples.len();
+        let drawn = params.fit.filter(|most| *most < all).map(|most| stratified(&task_of, most));
+        let drawn = drawn.map(|rows| data.vectors.select(Axis(0), &rows));
+        let x = DatasetBase::from(drawn.as_ref().map_or(data.vectors.view(), ndarray::ArrayBase::view));
         on("principal components", 0, 1)?;
-        let (n, width) = data.vectors.dim();
+        let (n, width) = x.records().dim();
         let most = width.min(n.saturating_sub(1)).max(1);
         let pca = Pca::params(params.components.clamp(1, most)).fit(&x)?;
         let coordinates = pca.transform(data.vectors.view());
@@ -152,10 +164,11 @@ impl ContextAnalysis {
             if k > n {
                 return Err(KMeansError::Clusters { clusters: k, samples: n }.into());
             }
-            data.clusters(k, params.restarts, seed)
+            clusters_of(x.records().view(), k, params.restarts, seed)
         };
         let quality = |c: &Clusters| {
-            silhouette(data.vectors.view(), &c.labels().to_vec(), params.silhouette_samples, params.seed)
+            let of = if c.labels().len() == all { data.vectors.view() } else { x.records().view() };
+            silhouette(of, &c.labels().to_vec(), params.silhouette_samples, params.seed)
         };
         let mut sweep = Vec::new();
         if let Some((low, high)) = params.sweep {
@@ -171,6 +184,8 @@ impl ContextAnalysis {
         let k = params.clusters.or_else(|| best(&sweep)).unwrap_or_else(|| 10.min(n));
         on("clusters", 0, 1)?;
         let clusters = k_means(k, params.seed)?;
+        let found = clusters.labels().to_vec();
+        let clusters = clusters.labelling(data.vectors.view());
         let labels = clusters.labels().to_vec();
         let mut stability =
             (params.seeds > 0).then(|| SeedStability { seeds: vec![], ari: vec![], inertia_ratio: vec![] });
@@ -180,7 +195,7 @@ impl ContextAnalysis {
                 let seed = params.seed.wrapping_add(1 + i as u64);
                 let other = k_means(k, seed)?;
                 stability.seeds.push(seed);
-                stability.ari.extend(adjusted_rand(&labels, &other.labels().to_vec()));
+                stability.ari.extend(adjusted_rand(&found, &other.labels().to_vec()));
                 stability.inertia_ratio.push(if clusters.inertia() > 0.0 {
                     other.inertia() / clusters.inertia()
                 } else {
@@ -188,7 +203,6 @@ impl ContextAnalysis {
                 });
             }
         }
-        let (tasks, task_of) = data.tasks();
         let contingency = Contingency::of(&labels, &task_of, k, tasks.len());
         let distances = clusters.distances(data.vectors.view());
         on("words of the clusters", 0, 1)?;
@@ -205,6 +219,7 @@ impl ContextAnalysis {
             pca,
             coordinates,
             clusters,
+            fitted: n,
             distances,
             tasks,
             task_of,

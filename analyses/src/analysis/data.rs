@@ -10,7 +10,7 @@ use crate::store::{
 use half::f16;
 use linfa::DatasetBase;
 use linfa::traits::Fit;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Samples of a selection at most where it does not say.
@@ -38,6 +38,9 @@ pub struct Selection {
     pub layer: Option<String>,
     /// Steps. A sample that occurs at several counts once, with its last vector.
     pub steps: Steps,
+    /// Vectors of the tracked samples (`true`) or of the steps' own (`false`); the tracked ones where the steps have any if
+    /// `None`.
+    pub tracked: Option<bool>,
     /// At most so many samples (drawn with `seed` where there are more); 0 = 100,000.
     pub most: usize,
     /// Seed of that draw.
@@ -213,9 +216,14 @@ impl ContextData {
     /// # Errors
     /// No cluster is asked for.
     pub fn clusters(&self, clusters: usize, restarts: usize, seed: u64) -> Result<Clusters> {
-        let params = KMeansParams::new(clusters.min(self.samples.len())).restarts(restarts).seed(seed);
-        Ok(by_size(params.fit(&DatasetBase::from(self.vectors.view()))?))
+        clusters_of(self.vectors.view(), clusters.min(self.samples.len()), restarts, seed)
     }
+}
+
+/// k-means of `x [N, C]`, its clusters numbered from the largest on.
+pub(super) fn clusters_of(x: ArrayView2<'_, f32>, clusters: usize, restarts: usize, seed: u64) -> Result<Clusters> {
+    let params = KMeansParams::new(clusters).restarts(restarts).seed(seed);
+    Ok(by_size(params.fit(&DatasetBase::from(x))?))
 }
 
 /// The same clusters, numbered from the largest on; of equally large ones, the one whose first sample comes first.

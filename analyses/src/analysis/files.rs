@@ -272,7 +272,7 @@ fn sidecar(what: &Written<'_>) -> Value {
         },
         "params": {
             "clusters": found.clusters.centroids().nrows(), "sweep": params.sweep, "restarts": params.restarts,
-            "seed": params.seed, "components": params.components, "silhouette_samples": params.silhouette_samples,
+            "fit": params.fit, "fitted": found.fitted, "seed": params.seed, "components": params.components, "silhouette_samples": params.silhouette_samples,
             "seeds": params.seeds, "nearest": params.nearest, "pairs": params.pairs, "resamples": params.resamples,
             "method": found.clusters.method().name(), "space": "original, Euclidean", "tolerance": 1e-4,
         },

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The steps of a layer that have context vectors.
 #[derive(Debug, Default)]
 struct Seen {
-    steps: BTreeSet<u64>,
+    /// Steps with samples of their own.
+    own: BTreeSet<u64>,
     tracked: BTreeSet<u64>,
 }
 
@@ -44,10 +45,7 @@ impl ContextOverview {
                 last.clone_from(&row.stage);
             }
             let seen = found.entry((row.stage, row.depth, row.layer)).or_default();
-            seen.steps.insert(row.step);
-            if row.tracked {
-                seen.tracked.insert(row.step);
-            }
+            if row.tracked { &mut seen.tracked } else { &mut seen.own }.insert(row.step);
         })?;
         let problems = problems.iter().map(ToString::to_string).collect();
         Ok(Self { run: run.clone(), found, last, problems })
@@ -107,14 +105,21 @@ impl ContextOverview {
             let known = layers.iter().map(|(k, _)| k.2.as_str()).collect::<Vec<_>>().join(", ");
             return Err(self.unknown("layer", selection.layer.clone().unwrap_or_default(), known));
         };
-        let (first, last) = (seen.steps.first().copied().unwrap_or(0), seen.steps.last().copied().unwrap_or(0));
-        let (steps, tracked) = match (selection.steps, seen.tracked.last()) {
-            (Steps::Late, Some(step)) => ((*step, *step), true),
-            (Steps::Late, None) => ((first + (last - first).div_ceil(2), last), false),
-            (Steps::Between(from, to), _) => ((from, to), seen.tracked.range(from..=to.max(from)).next().is_some()),
+        let tracked = selection.tracked.unwrap_or_else(|| match selection.steps {
+            Steps::Late => !seen.tracked.is_empty(),
+            Steps::Between(from, to) => seen.tracked.range(from..=to.max(from)).next().is_some(),
+        });
+        let there = if tracked { &seen.tracked } else { &seen.own };
+        let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
+        let steps = match selection.steps {
+            Steps::Late if tracked => (last, last),
+            Steps::Late => (first + (last - first).div_ceil(2), last),
+            Steps::Between(from, to) => (from, to),
         };
-        if steps.0 > steps.1 || seen.steps.range(steps.0..=steps.1).next().is_none() {
-            return Err(self.unknown("steps", format!("{} to {}", steps.0, steps.1), format!("{first} to {last}")));
+        if steps.0 > steps.1 || there.range(steps.0..=steps.1).next().is_none() {
+            let kind = if tracked { " of tracked samples" } else { "" };
+            let known = if there.is_empty() { format!("none{kind}") } else { format!("{first} to {last}{kind}") };
+            return Err(self.unknown("steps", format!("{} to {}", steps.0, steps.1), known));
         }
         Ok(Definite { stage: stage.to_owned(), layer: layer.clone(), depth: *depth, steps, tracked })
     }

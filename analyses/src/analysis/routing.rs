@@ -63,31 +63,57 @@ pub struct RoutingStats {
     pub problems: Vec<String>,
 }
 
-#[derive(Default)]
-struct Sums {
-    samples: u64,
+/// Sums over the routing weights of several rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoutingSums {
+    /// Rows.
+    pub rows: u64,
     mass: Vec<f64>,
     hard: Vec<u64>,
     entropy: f64,
 }
 
-impl Sums {
-    fn add(&mut self, weights: &[f32]) {
+impl RoutingSums {
+    /// Takes in the weights `[E]` of a row, which sum to 1; a row with a weight that is not finite is left out, and told by
+    /// `false`.
+    pub fn add(&mut self, weights: &[f32]) -> bool {
+        if !weights.iter().all(|w| w.is_finite()) {
+            return false;
+        }
         if self.mass.len() < weights.len() {
             self.mass.resize(weights.len(), 0.0);
             self.hard.resize(weights.len(), 0);
         }
-        self.samples += 1;
+        self.rows += 1;
         self.mass.iter_mut().zip(weights).for_each(|(m, w)| *m += f64::from(*w));
         let largest = weights.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
         if let Some((expert, _)) = largest {
             self.hard[expert] += 1;
         }
         self.entropy += entropy(weights.iter().map(|w| f64::from(*w)));
+        true
     }
 
-    fn mean(&self) -> Vec<f64> {
-        self.mass.iter().map(|m| m / self.samples.max(1) as f64).collect()
+    fn each(&self, sum: f64) -> f64 {
+        sum / self.rows.max(1) as f64
+    }
+
+    /// Mean weight of each expert `[E]`.
+    #[must_use]
+    pub fn gate_mass(&self) -> Vec<f64> {
+        self.mass.iter().map(|m| self.each(*m)).collect()
+    }
+
+    /// Share of the rows whose largest weight is each expert's `[E]` (the first of equals).
+    #[must_use]
+    pub fn hard_load(&self) -> Vec<f64> {
+        self.hard.iter().map(|h| self.each(*h as f64)).collect()
+    }
+
+    /// Mean over the rows of the entropy of their weights, in nats.
+    #[must_use]
+    pub fn entropy(&self) -> f64 {
+        self.each(self.entropy)
     }
 }
 
@@ -102,7 +128,7 @@ type Key = (String, Option<i32>, String);
 /// # Errors
 /// The run has no routing records; the folder cannot be read.
 pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
-    let mut steps: BTreeMap<(Key, u64), Sums> = BTreeMap::new();
+    let mut steps: BTreeMap<(Key, u64), RoutingSums> = BTreeMap::new();
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     let mut not_finite = 0;
     let mut problems = visit_records(run, |row: RoutingWeights| {
@@ -127,11 +153,10 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
     }
     let tasks = by_task(run, &last, &mut problems)?;
     let steps = steps.into_iter().map(|(((stage, depth, layer), step), sums)| {
-        let (gate_mass, samples) = (sums.mean(), sums.samples);
-        let entropy_mean = sums.entropy / samples.max(1) as f64;
+        let (gate_mass, samples, entropy_mean) = (sums.gate_mass(), sums.rows, sums.entropy());
         let dead = 0.1 / gate_mass.len().max(1) as f64;
         RoutingStep {
-            hard_load: sums.hard.iter().map(|h| *h as f64 / samples.max(1) as f64).collect(),
+            hard_load: sums.hard_load(),
             entropy: entropy_mean,
             effective_experts: entropy_mean.exp(),
             effective_mass: entropy(gate_mass.iter().copied()).exp(),
@@ -151,7 +176,7 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
 fn by_task(run: &RunDir, last: &BTreeMap<String, u64>, problems: &mut Vec<StoreError>) -> Result<Vec<RoutingTask>> {
     let (tasks, more) = sample_tasks(run)?;
     problems.extend(more);
-    let mut sums: BTreeMap<(Key, &str), Sums> = BTreeMap::new();
+    let mut sums: BTreeMap<(Key, &str), RoutingSums> = BTreeMap::new();
     visit_records(run, |row: RoutingWeights| {
         let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
         if late && row.weights.iter().all(|w| w.is_finite()) {
@@ -159,9 +184,9 @@ fn by_task(run: &RunDir, last: &BTreeMap<String, u64>, problems: &mut Vec<StoreE
             sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
         }
     })?;
-    let row = |(((stage, depth, layer), task), sums): ((Key, &str), Sums)| {
-        let weights = sums.mean();
-        RoutingTask { stage, layer, depth, task: task.to_owned(), samples: sums.samples, weights }
+    let row = |(((stage, depth, layer), task), sums): ((Key, &str), RoutingSums)| {
+        let weights = sums.gate_mass();
+        RoutingTask { stage, layer, depth, task: task.to_owned(), samples: sums.rows, weights }
     };
     Ok(sums.into_iter().map(row).collect())
 }

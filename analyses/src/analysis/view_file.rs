@@ -17,7 +17,7 @@ pub const VIEW_SCHEMA: u64 = 1;
 /// ```json
 /// {
 ///   "schema": 1, "run": "runs/scenes", "stage": "instruct", "layer": "4", "steps": [150, 249],
-///   "clusters": 10, "seed": 0, "restarts": 10,
+///   "tracked": false, "fit": 5000, "clusters": 10, "seed": 0, "restarts": 10,
 ///   "cluster_names": {"0": "counting"},
 ///   "selections": [{"name": "odd ones", "samples": ["train_00001_ocr"]}]
 /// }
@@ -37,6 +37,12 @@ pub struct ViewFile {
     /// First and last step; [`Steps::Late`] if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<(u64, u64)>,
+    /// Whether it is over the tracked samples; over them where these steps have any if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracked: Option<bool>,
+    /// Samples that components and clusters are found from at most; all if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<usize>,
     /// Clusters; chosen by a sweep or 10 if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<usize>,
@@ -80,6 +86,8 @@ impl ViewFile {
             stage: None,
             layer: None,
             steps: None,
+            tracked: None,
+            fit: None,
             clusters: None,
             sweep: None,
             seed: 0,
@@ -93,7 +101,8 @@ impl ViewFile {
     #[must_use]
     pub fn selection(&self) -> Selection {
         let steps = self.steps.map_or(Steps::Late, |(from, to)| Steps::Between(from, to));
-        Selection { stage: self.stage.clone(), layer: self.layer.clone(), steps, most: 0, seed: self.seed }
+        let (stage, layer) = (self.stage.clone(), self.layer.clone());
+        Selection { stage, layer, steps, tracked: self.tracked, most: 0, seed: self.seed }
     }
 
     /// How they are analysed.
@@ -101,6 +110,7 @@ impl ViewFile {
     pub fn params(&self) -> ContextParams {
         ContextParams {
             clusters: self.clusters,
+            fit: self.fit,
             sweep: self.sweep,
             seed: self.seed,
             restarts: self.restarts,

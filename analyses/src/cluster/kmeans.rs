@@ -8,7 +8,7 @@ use super::{minibatch, seeding};
 use crate::linalg::{Real, Rows, distance2_rows, mean};
 use crate::stats::Stream;
 use linfa::DatasetBase;
-use linfa::traits::{Fit, PredictInplace};
+use linfa::traits::{Fit, Predict, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
 use rayon::prelude::*;
 
@@ -173,6 +173,13 @@ impl Clusters {
         self
     }
 
+    /// The same clusters with other samples `[N, D]`: each belongs to its nearest centroid.
+    #[must_use]
+    pub fn labelling<T: Real>(mut self, x: ArrayView2<'_, T>) -> Self {
+        self.labels = self.predict(&x);
+        self
+    }
+
     /// Distance of each sample to the centroid of its label, in float64 `[N]`.
     #[must_use]
     pub fn distances<T: Real>(&self, x: ArrayView2<'_, T>) -> Vec<f64> {
@@ -297,7 +304,6 @@ impl<T: Real, D: Data<Elem = T>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use linfa::traits::Predict;
     use ndarray::ArrayView1;
 
     fn distance2(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {

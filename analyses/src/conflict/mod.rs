@@ -20,7 +20,7 @@ pub use counts::{CellCounts, Counts, conflict_counts};
 pub use labels::{Labels, dominating_experts};
 pub use matrix::{CellConflict, Conflict, Matrix, SampleAt, conflict, conflict_by};
 pub use noise::{NoisePoint, noise_series, pooled_scale};
-pub use tally::Tally;
+pub use tally::{Pair, Tally};
 
 use std::ops::RangeInclusive;
 

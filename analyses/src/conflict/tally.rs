@@ -27,18 +27,22 @@ pub struct Tally {
     open: Option<(u64, f64, f64)>,
 }
 
-/// One pair as a tally sees it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
-    pub(super) cosine: Option<f32>,
-    pub(super) error: Option<f32>,
-    pub(super) low: Option<f32>,
-    pub(super) high: Option<f32>,
+/// One pair as a tally sees it: columns of the stream `pairs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pair {
+    /// Cosine; `None` where a gradient is zero.
+    pub cosine: Option<f32>,
+    /// Its standard error.
+    pub error: Option<f32>,
+    /// Lower end of its 95 % interval.
+    pub low: Option<f32>,
+    /// Upper end.
+    pub high: Option<f32>,
 }
 
 impl Tally {
     /// Counts a pair. `step` tells steps apart; all pairs of one come together.
-    pub(super) fn add(&mut self, step: u64, pair: Pair) {
+    pub fn add(&mut self, step: u64, pair: Pair) {
         let Some(cosine) = pair.cosine.map(f64::from) else {
             self.undefined += 1;
             return;

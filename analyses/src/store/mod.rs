@@ -46,7 +46,7 @@ pub use dataset::{DatasetRow, read_dataset, visit_dataset, write_dataset};
 pub(crate) use dataset::{dataset_schema, visit_dataset_batches};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
-pub use follow::{Poll, RunFollower};
+pub use follow::{News, Poll, RunFollower, StreamFollower};
 pub use gradients::{ConflictRow, DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use partial::{ContextKey, DatasetTask, RoutingKey, RoutingWeights, SampleTask};

@@ -139,10 +139,33 @@ pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Vec<(SchemaRef, u64)
     Ok(found)
 }
 
+/// Hands over the tables of the parts from number `next` on, each of at most 65,536 rows, and moves `next` past them. A part
+/// that is damaged is told once; what was read of it before the damage has been handed over.
+pub(super) fn visit_new(
+    dir: &RunDir,
+    stream: &str,
+    next: &mut u32,
+    see: &mut dyn FnMut(&Path, Result<RecordBatch>),
+) -> Result<()> {
+    let mut problems = Vec::new();
+    let read = |range, path: &Path, from| {
+        part::visit(path, range, from, 65_536, None, &mut |batch| {
+            see(path, Ok(batch));
+            Ok(())
+        })
+    };
+    each_part(dir, stream, *next, read, |range, path, visited| {
+        *next = range.last + 1;
+        problems.extend(visited.err().map(|problem| (path, problem)));
+        Ok(())
+    })?;
+    problems.into_iter().for_each(|(path, problem)| see(&path, Err(problem)));
+    Ok(())
+}
+
 /// One part's rows.
 #[derive(Debug)]
 pub(super) struct PartRead {
-    pub range: Range,
     pub path: PathBuf,
     pub batches: Result<Vec<RecordBatch>>,
 }

@@ -23,10 +23,14 @@ pub(crate) struct Row {
     pub prediction: Option<String>,
     pub correct: Option<f64>,
     pub image: Option<String>,
+    /// Share of its pairs in conflict.
+    pub conflict: Option<f64>,
+    /// Mean cosine of its gradient with the sum of the others' of its step.
+    pub alignment: Option<f64>,
 }
 
 /// Titles of the columns, in order.
-pub(crate) const COLUMNS: [&str; 13] = [
+pub(crate) const COLUMNS: [&str; 15] = [
     "sample",
     "split",
     "task",
@@ -40,6 +44,8 @@ pub(crate) const COLUMNS: [&str; 13] = [
     "prediction",
     "correct",
     "image",
+    "conflict_share",
+    "alignment",
 ];
 
 /// What is written.
@@ -85,6 +91,8 @@ fn csv(rows: &[Row]) -> String {
             row.prediction.clone().unwrap_or_default(),
             number(row.correct),
             row.image.clone().unwrap_or_default(),
+            number(row.conflict),
+            number(row.alignment),
         ];
         text += &cells.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",");
         text.push('\n');
@@ -110,6 +118,8 @@ fn parquet(rows: &[Row]) -> Result<Vec<u8>, String> {
         words(|r| r.prediction.as_deref()),
         numbers(|r| r.correct),
         words(|r| r.image.as_deref()),
+        numbers(|r| r.conflict),
+        numbers(|r| r.alignment),
     ];
     let batch = RecordBatch::try_from_iter(COLUMNS.into_iter().zip(columns)).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
@@ -155,7 +165,7 @@ mod tests {
         write(&rows, Format::Csv, &at("rows.csv")).unwrap();
         let text = std::fs::read_to_string(at("rows.csv")).unwrap();
         assert!(
-            text.starts_with("sample,split,task,") && text.contains("a,,,,,0.5,0,0,\"Who, \"\"you\"\"?\nyes\",,,,\n"),
+            text.starts_with("sample,split,task,") && text.contains("a,,,,,0.5,0,0,\"Who, \"\"you\"\"?\nyes\",,,,,,\n"),
             "{text}"
         );
         write(&rows, Format::Parquet, &at("rows.parquet")).unwrap();

@@ -2,8 +2,10 @@
 
 pub(crate) mod bits;
 pub(crate) mod boxes;
+pub(crate) mod by_sample;
 pub(crate) mod embed;
 pub(crate) mod export;
+pub(crate) mod fit;
 pub(crate) mod grid;
 pub(crate) mod memo;
 pub(crate) mod query;

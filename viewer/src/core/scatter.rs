@@ -1,6 +1,7 @@
 //! Which rows are shown, where, and in which colour.
 
 use super::bits::Bits;
+use super::by_sample::BySample;
 use super::embed::Embedding;
 use super::grid::Grid;
 use crate::data::RunData;
@@ -42,10 +43,12 @@ pub(crate) enum ColorBy {
     Seen,
     Tokens,
     Correct,
+    Conflict,
+    Alignment,
 }
 
 impl ColorBy {
-    pub(crate) const ALL: [(Self, &str); 11] = [
+    pub(crate) const ALL: [(Self, &str); 13] = [
         (Self::Cluster, "cluster"),
         (Self::Task, "task"),
         (Self::Expert, "expert"),
@@ -57,6 +60,8 @@ impl ColorBy {
         (Self::Seen, "times seen"),
         (Self::Tokens, "answer tokens"),
         (Self::Correct, "correctness"),
+        (Self::Conflict, "share of pairs in conflict"),
+        (Self::Alignment, "alignment with the step"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -165,7 +170,13 @@ impl Colors {
         shown: &Shown,
         by: ColorBy,
         names: &BTreeMap<u16, String>,
+        gradients: &BySample,
     ) -> Self {
+        match by {
+            ColorBy::Conflict => return Self::of_samples(shown, &|s| gradients.conflict(s)),
+            ColorBy::Alignment => return Self::of_samples(shown, &|s| gradients.alignment(s)),
+            _ => {}
+        }
         match values(data, found, shown, by, names) {
             Values::Names(index, names) => Self::names(index, &names),
             Values::Scale(values) => Self::scale(&values),
@@ -185,6 +196,12 @@ impl Colors {
             .map(|i| Key { name: names[i].clone(), color: palette[i], points: counts[i], value: Some(i as u16) })
             .collect();
         Self { index, palette, keys }
+    }
+
+    /// A scale of a number of each sample.
+    fn of_samples(shown: &Shown, of: &dyn Fn(u32) -> Option<f64>) -> Self {
+        let values: Vec<f32> = shown.samples.iter().map(|s| of(*s).map_or(f32::NAN, |v| v as f32)).collect();
+        Self::scale(&values)
     }
 
     fn scale(values: &[f32]) -> Self {
@@ -239,9 +256,9 @@ fn values(data: &RunData, found: &Embedding, shown: &Shown, by: ColorBy, names: 
             let of: Vec<u16> = (0..data.samples.len() as u32)
                 .map(|s| u16::try_from(data.samples.task_number(s)).unwrap_or(u16::MAX))
                 .collect();
-            Values::Names(samples().map(|s| of[s as usize]).collect(), data.samples.tasks.list().to_vec())
+            Values::Names(samples().map(|s| of[s as usize]).collect(), data.samples.tasks.list())
         }
-        ColorBy::Stage => Values::Names(rows().map(|r| contexts.rows.stage[r]).collect(), data.stages.list().to_vec()),
+        ColorBy::Stage => Values::Names(rows().map(|r| contexts.rows.stage[r]).collect(), data.stages.list()),
         ColorBy::Split => {
             let of = |s: u32| match data.samples.row(s).map(|r| r.split.as_str()) {
                 Some("train") => 0,

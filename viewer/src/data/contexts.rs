@@ -1,8 +1,7 @@
 //! Context vectors and routing of one layer, row by row.
 
-use super::names::Names;
 use super::table::{Result, Table};
-use super::{LayerKey, Rows};
+use super::{Keys, LayerKey, Rows};
 use half::f16;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,12 +70,6 @@ impl Routing {
     }
 }
 
-/// Who a row is about, as numbers.
-pub(super) struct Keys<'a> {
-    pub samples: &'a mut Names,
-    pub stages: &'a mut Names,
-}
-
 /// Walks over the rows of a table in runs of equal stage and layer.
 fn each_run(
     table: Table<'_>,
@@ -103,6 +96,7 @@ pub(super) fn take_contexts(
     let (samples, steps, tracked) = (table.words("sample")?, table.counts("step")?, table.flags("tracked")?);
     let (vectors, width) = table.vectors16("vector")?;
     let mut fresh: BTreeMap<LayerKey, Vec<f16>> = BTreeMap::new();
+    let mut other = None;
     let mut numbers: Vec<u32> = Vec::with_capacity(table.rows());
     numbers.extend((0..table.rows()).map(|i| keys.samples.number(samples.value(i))));
     each_run(table, keys, |layer, stage, range| {
@@ -114,20 +108,23 @@ pub(super) fn take_contexts(
             into.rows.take(&numbers[range.clone()], stage, &steps[range.clone()]);
             into.tracked.extend(range.clone().map(|i| tracked.value(i)));
             fresh.entry(layer).or_default().extend_from_slice(&vectors[range.start * width..range.end * width]);
+        } else {
+            other.get_or_insert((layer, into.width));
         }
     })?;
     for (layer, vectors) in fresh {
         all.entry(layer).or_default().push_chunk(vectors);
     }
-    Ok(())
+    other.map_or(Ok(()), |(layer, first)| Err(table.odd_width(&layer.1, width, first)))
 }
 
 pub(super) fn take_routing(all: &mut BTreeMap<LayerKey, Routing>, table: Table<'_>, keys: &mut Keys<'_>) -> Result<()> {
     let (samples, steps, entropy) = (table.words("sample")?, table.counts("step")?, table.singles("entropy")?);
     let (weights, experts) = table.vectors32("weights")?;
     let numbers: Vec<u32> = (0..table.rows()).map(|i| keys.samples.number(samples.value(i))).collect();
+    let mut other = None;
     each_run(table, keys, |layer, stage, range| {
-        let into = all.entry(layer).or_default();
+        let into = all.entry(layer.clone()).or_default();
         if into.experts == 0 {
             into.experts = experts;
         }
@@ -135,6 +132,9 @@ pub(super) fn take_routing(all: &mut BTreeMap<LayerKey, Routing>, table: Table<'
             into.rows.take(&numbers[range.clone()], stage, &steps[range.clone()]);
             into.weights.extend_from_slice(&weights[range.start * experts..range.end * experts]);
             into.entropy.extend_from_slice(&entropy[range]);
+        } else {
+            other.get_or_insert((layer, into.experts));
         }
-    })
+    })?;
+    other.map_or(Ok(()), |(layer, first)| Err(table.odd_width(&layer.1, experts, first)))
 }

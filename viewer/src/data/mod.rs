@@ -1,6 +1,8 @@
 //! What is shown of one run, kept in columns as the records come in.
 
 mod contexts;
+mod distances;
+mod gradients;
 mod layers;
 mod names;
 mod pairs;
@@ -8,20 +10,35 @@ mod samples;
 mod table;
 
 pub(crate) use contexts::{Chunk, Contexts, Routing};
+pub(crate) use distances::{ByLayer, Distances, Far, PairOfRuns};
+pub(crate) use gradients::{NoisePlace, SampleGradients};
 pub(crate) use layers::{Measure, Series};
 pub(crate) use names::Names;
 pub(crate) use pairs::{Cell as PairCell, Place};
 pub(crate) use samples::{NO_TASK, Samples};
 
 use covft_analyses::store::{
-    ALL, ContextRow, EvalRow, LayerRow, Manifest, PairRow, Poll, PredictionRow, Record, RoutingRow, RunDir, SampleRow,
-    StepRow, read_dataset,
+    ALL, ContextRow, DistanceRow, EvalRow, LayerRow, Manifest, News, NoiseRow, PairRow, Poll, PredictionRow, Record,
+    RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow, StoreError, read_dataset,
 };
 use std::collections::BTreeMap;
 use table::Table;
 
 /// A layer in order of depth: the key, then its name.
 pub(crate) type LayerKey = (Option<i32>, String);
+
+/// Names that rows are about, as numbers.
+struct Keys<'a> {
+    samples: &'a mut Names,
+    tasks: &'a mut Names,
+    stages: &'a mut Names,
+}
+
+impl Keys<'_> {
+    fn task(&mut self, name: Option<&str>) -> u32 {
+        self.tasks.number(name.unwrap_or(NO_TASK))
+    }
+}
 
 /// The run's step and the loss.
 #[derive(Debug, Default)]
@@ -67,6 +84,8 @@ pub(crate) struct RunData {
     pub routing: BTreeMap<LayerKey, Routing>,
     pub layers: layers::Layers,
     pub pairs: pairs::Pairs,
+    pub gradients: SampleGradients,
+    pub distances: Distances,
     pub problems: Vec<String>,
     pub steps: u64,
     /// First step of the run in each stage, where records tell.
@@ -75,30 +94,80 @@ pub(crate) struct RunData {
 }
 
 impl RunData {
+    /// Whether a stream is kept in memory. Sketches of gradients are not: what is computed from them reads them itself.
+    pub(crate) fn wants(stream: &str) -> bool {
+        const KEPT: [&str; 10] = [
+            ContextRow::STREAM,
+            RoutingRow::STREAM,
+            SampleRow::STREAM,
+            StepRow::STREAM,
+            EvalRow::STREAM,
+            LayerRow::STREAM,
+            PredictionRow::STREAM,
+            PairRow::STREAM,
+            SampleGradientRow::STREAM,
+            NoiseRow::STREAM,
+        ];
+        KEPT.contains(&stream)
+    }
+
     /// Takes in what is new.
     pub(crate) fn absorb(&mut self, dir: &RunDir, poll: Poll) {
         if poll.reset {
-            *self = Self { manifest: self.manifest.take(), version: self.version, ..Self::default() };
-            self.number_stages();
+            self.news(News::Reset);
         }
-        if poll.manifest.is_some() {
-            self.manifest = poll.manifest;
-            self.number_stages();
+        if let Some(manifest) = poll.manifest {
+            self.news(News::Manifest(Box::new(manifest)));
         }
-        if !self.dataset_read && dir.dataset().exists() {
-            match read_dataset(dir) {
-                Ok(rows) => self.samples.set_dataset(rows),
-                Err(problem) => self.problems.push(problem.to_string()),
+        self.read_dataset(dir);
+        poll.problems.into_iter().for_each(|problem| self.news(News::Problem(problem)));
+        poll.batches.into_iter().for_each(|(stream, path, rows)| self.news(News::Rows(&stream, &path, rows)));
+        self.taken();
+    }
+
+    /// Takes in one piece of news; [`RunData::taken`] after the last.
+    pub(crate) fn news(&mut self, news: News<'_>) {
+        match news {
+            News::Reset => {
+                let expected = self.distances.expected;
+                *self = Self { manifest: self.manifest.take(), version: self.version, ..Self::default() };
+                self.distances.expected = expected;
+                self.number_stages();
             }
-            self.dataset_read = true;
-        }
-        self.problems.extend(poll.problems.iter().map(ToString::to_string));
-        for (stream, path, batch) in poll.batches {
-            let table = Table { batch: &batch, path: &path };
-            if let Err(problem) = self.take(&stream, table) {
-                self.problems.push(problem);
+            News::Manifest(manifest) => {
+                self.manifest = Some(*manifest);
+                self.number_stages();
+            }
+            News::Problem(problem) => self.problem(&problem),
+            News::Rows(stream, path, rows) => {
+                if let Err(problem) = self.take(stream, Table { batch: &rows, path })
+                    && !self.problems.contains(&problem)
+                {
+                    self.problems.push(problem);
+                }
             }
         }
+    }
+
+    fn problem(&mut self, problem: &StoreError) {
+        self.problems.push(problem.to_string());
+    }
+
+    /// Reads what the samples are, once it is there; before their records, so that tasks have the data set's order.
+    pub(crate) fn read_dataset(&mut self, dir: &RunDir) {
+        if self.dataset_read || !dir.dataset().exists() {
+            return;
+        }
+        match read_dataset(dir) {
+            Ok(rows) => self.samples.set_dataset(rows),
+            Err(problem) => self.problem(&problem),
+        }
+        self.dataset_read = true;
+    }
+
+    /// After the last piece of news.
+    pub(crate) fn taken(&mut self) {
+        self.samples.link();
         self.version += 1;
     }
 
@@ -110,7 +179,8 @@ impl RunData {
 
     fn take(&mut self, stream: &str, table: Table<'_>) -> table::Result<()> {
         let words = |e: covft_analyses::store::StoreError| e.to_string();
-        let keys = &mut contexts::Keys { samples: &mut self.samples.names, stages: &mut self.stages };
+        let samples = &mut self.samples;
+        let keys = &mut Keys { samples: &mut samples.names, tasks: &mut samples.tasks, stages: &mut self.stages };
         match stream {
             ContextRow::STREAM => contexts::take_contexts(&mut self.contexts, table, keys)?,
             RoutingRow::STREAM => contexts::take_routing(&mut self.routing, table, keys)?,
@@ -129,14 +199,16 @@ impl RunData {
                 let rows = PredictionRow::rows(table.batch, table.path).map_err(words)?;
                 rows.into_iter().for_each(|r| self.samples.predict(r));
             }
-            PairRow::STREAM => {
-                for row in PairRow::rows(table.batch, table.path).map_err(words)? {
+            PairRow::STREAM => self.pairs.take(table, keys)?,
+            SampleGradientRow::STREAM => self.gradients.take_alignments(table, keys)?,
+            DistanceRow::STREAM => {
+                let rows = DistanceRow::rows(table.batch, table.path).map_err(words)?;
+                rows.into_iter().for_each(|r| self.distances.take(r));
+            }
+            NoiseRow::STREAM => {
+                for row in NoiseRow::rows(table.batch, table.path).map_err(words)? {
                     let stage = self.stages.number(&row.stage) as u16;
-                    let (names, tasks) = (&mut self.samples.names, &mut self.samples.tasks);
-                    let samples = (names.number(&row.sample_a), names.number(&row.sample_b));
-                    let mut task = |t: &Option<String>| tasks.number(t.as_deref().unwrap_or(NO_TASK));
-                    let tasks = (task(&row.task_a), task(&row.task_b));
-                    self.pairs.take(stage, samples, tasks, row);
+                    self.gradients.take_noise(stage, row);
                 }
             }
             _ => {}

@@ -1,12 +1,13 @@
 //! Names by number, so that a million rows hold numbers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Each name once, numbered in the order of its first use.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    list: Vec<String>,
-    numbers: HashMap<String, u32>,
+    list: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
 }
 
 impl Names {
@@ -15,8 +16,9 @@ impl Names {
             return *number;
         }
         let number = self.list.len() as u32;
-        self.list.push(name.to_owned());
-        self.numbers.insert(name.to_owned(), number);
+        let name: Arc<str> = name.into();
+        self.list.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
         number
     }
 
@@ -25,11 +27,12 @@ impl Names {
     }
 
     pub(crate) fn name(&self, number: u32) -> &str {
-        self.list.get(number as usize).map_or("", String::as_str)
+        self.list.get(number as usize).map_or("", |name| name)
     }
 
-    pub(crate) fn list(&self) -> &[String] {
-        &self.list
+    /// All names, by number.
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.list.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,88 +1,150 @@
-//! Pairs of samples of one step and the cosine of their gradients.
+//! Pairs of samples of one step and the cosine of their gradients; tallied by the code of the conflict analysis.
 
-use super::LayerKey;
-use covft_analyses::store::PairRow;
+use super::table::{Result, Table};
+use super::{Keys, LayerKey};
+use covft_analyses::conflict::{Pair, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One pair in one layer and module.
+/// One pair at one place.
 #[derive(Clone, Copy, Debug)]
-struct Pair {
+struct Row {
     stage: u16,
     step: u32,
     tasks: (u32, u32),
     samples: (u32, u32),
-    cosine: f32,
-    high: f32,
+    pair: Pair,
 }
 
-/// Layer, module and space.
-pub(crate) type Place = (LayerKey, String, String);
+/// What pairs are compared over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub layer: LayerKey,
+    pub module: String,
+    /// `trainable` or `shared`.
+    pub space: String,
+    /// `sketch` or `exact`.
+    pub mode: String,
+    /// Pairs of the tracked set in place of the steps' own.
+    pub tracked: bool,
+}
+
+impl Place {
+    /// In words.
+    pub(crate) fn words(&self) -> String {
+        let module = if self.module == covft_analyses::store::ALL { "" } else { &format!(" {}", self.module) };
+        let tracked = if self.tracked { ", tracked samples" } else { "" };
+        format!("layer {}{module}, {}, {}{tracked}", self.layer.1, self.space, self.mode)
+    }
+
+    /// Whether another place differs in layer and module only.
+    fn beside(&self, other: &Self) -> bool {
+        self.space == other.space && self.mode == other.mode && self.tracked == other.tracked
+    }
+}
 
 /// One cell of the matrix of tasks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Cell {
-    pub pairs: u64,
-    sum: f64,
-    /// Pairs whose interval lies below 0.
-    pub conflicts: u64,
+    pub tally: Tally,
     pub samples: BTreeSet<u32>,
-}
-
-impl Cell {
-    /// Mean cosine; `None` without a pair that has one.
-    pub(crate) fn mean(&self) -> Option<f64> {
-        (self.pairs > 0).then(|| self.sum / self.pairs as f64)
-    }
 }
 
 /// All pairs by place.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
-    by_place: BTreeMap<Place, Vec<Pair>>,
+    by_place: BTreeMap<Place, Vec<Row>>,
 }
 
 impl Pairs {
-    pub(super) fn take(&mut self, stage: u16, samples: (u32, u32), tasks: (u32, u32), row: PairRow) {
-        let pair = Pair {
-            stage,
-            step: row.step as u32,
-            tasks,
-            samples,
-            cosine: row.cosine.unwrap_or(f32::NAN),
-            high: row.high.unwrap_or(f32::NAN),
-        };
-        self.by_place.entry(((row.depth, row.layer), row.module, row.space)).or_default().push(pair);
+    pub(super) fn take(&mut self, table: Table<'_>, keys: &mut Keys<'_>) -> Result<()> {
+        let [stage, layer, module, space, mode] = [
+            table.words("stage")?,
+            table.words("layer")?,
+            table.words("module")?,
+            table.words("space")?,
+            table.words("mode")?,
+        ];
+        let (a, b) = (table.words("sample_a")?, table.words("sample_b")?);
+        let (task_a, task_b) = (table.some_words("task_a")?, table.some_words("task_b")?);
+        let (step, depth, tracked) = (table.counts("step")?, table.depths()?, table.flags("tracked")?);
+        let (cosine, error) = (table.some_singles("cosine")?, table.some_singles("error")?);
+        let (low, high) = (table.some_singles("low")?, table.some_singles("high")?);
+        for (i, step) in step.iter().enumerate() {
+            let row = Row {
+                stage: keys.stages.number(stage.value(i)) as u16,
+                step: *step as u32,
+                tasks: (keys.task(task_a(i)), keys.task(task_b(i))),
+                samples: (keys.samples.number(a.value(i)), keys.samples.number(b.value(i))),
+                pair: Pair { cosine: cosine(i), error: error(i), low: low(i), high: high(i) },
+            };
+            let place = Place {
+                layer: (depth(i), layer.value(i).to_owned()),
+                module: module.value(i).to_owned(),
+                space: space.value(i).to_owned(),
+                mode: mode.value(i).to_owned(),
+                tracked: tracked.value(i),
+            };
+            self.by_place.entry(place).or_default().push(row);
+        }
+        Ok(())
     }
 
     pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
         self.by_place.keys()
     }
 
-    /// Mean cosine by pair of tasks (the smaller number first), over the rows that `wanted` (stage, step) takes.
+    /// The place that is shown unless another is chosen: the whole encoder, all modules, sketched pairs of the steps' own
+    /// samples, the first space.
+    pub(crate) fn usual(&self) -> Option<&Place> {
+        let all = |p: &&Place| (p.layer.1 != super::ALL, p.module != super::ALL, p.tracked, p.mode != "sketch");
+        self.by_place.keys().min_by_key(all)
+    }
+
+    /// Rows of a place in the last of its stages among those that `wanted` (stage, step) takes: a stage says nothing of
+    /// another's conflict.
+    fn rows(&self, place: &Place, wanted: impl Fn(u16, u32) -> bool) -> impl Iterator<Item = &Row> {
+        let all: &[Row] = self.by_place.get(place).map_or(&[], Vec::as_slice);
+        let last = all.iter().rev().find(|r| wanted(r.stage, r.step)).map(|r| r.stage);
+        all.iter().filter(move |r| Some(r.stage) == last && wanted(r.stage, r.step))
+    }
+
+    /// Tallies by pair of tasks (the smaller number first), over the rows that `wanted` (stage, step) takes.
     pub(crate) fn matrix(&self, place: &Place, wanted: impl Fn(u16, u32) -> bool) -> BTreeMap<(u32, u32), Cell> {
         let mut cells: BTreeMap<(u32, u32), Cell> = BTreeMap::new();
-        let rows = self.by_place.get(place).into_iter().flatten();
-        for pair in rows.filter(|p| wanted(p.stage, p.step) && p.cosine.is_finite()) {
-            let key = (pair.tasks.0.min(pair.tasks.1), pair.tasks.0.max(pair.tasks.1));
-            let cell = cells.entry(key).or_default();
-            cell.pairs += 1;
-            cell.sum += f64::from(pair.cosine);
-            cell.conflicts += u64::from(pair.high < 0.0);
-            cell.samples.extend([pair.samples.0, pair.samples.1]);
+        for row in self.rows(place, wanted) {
+            let cell = cells.entry((row.tasks.0.min(row.tasks.1), row.tasks.0.max(row.tasks.1))).or_default();
+            cell.tally.add(u64::from(row.step), row.pair);
+            cell.samples.extend([row.samples.0, row.samples.1]);
         }
         cells
     }
 
-    /// Share of pairs in conflict and the mean cosine, by place of one space.
-    pub(crate) fn by_place(&self, space: &str, wanted: impl Fn(u16, u32) -> bool) -> Vec<(Place, u64, f64, f64)> {
-        let of = self.by_place.iter().filter(|(place, _)| place.2 == space);
-        of.filter_map(|(place, rows)| {
-            let rows: Vec<&Pair> = rows.iter().filter(|p| wanted(p.stage, p.step) && p.cosine.is_finite()).collect();
-            let n = rows.len() as f64;
-            let conflicts = rows.iter().filter(|p| p.high < 0.0).count() as f64;
-            let mean = rows.iter().map(|p| f64::from(p.cosine)).sum::<f64>() / n;
-            (n > 0.0).then(|| (place.clone(), n as u64, conflicts / n, mean))
+    /// Tallies by layer and module, elsewhere as in `place`.
+    pub(crate) fn by_layer(&self, place: &Place, wanted: impl Fn(u16, u32) -> bool) -> Vec<(Place, Tally)> {
+        let of = self.by_place.keys().filter(|p| p.beside(place));
+        of.map(|place| {
+            let mut tally = Tally::default();
+            self.rows(place, &wanted).for_each(|row| tally.add(u64::from(row.step), row.pair));
+            (place.clone(), tally)
         })
         .collect()
+    }
+
+    /// Tally of every sample's pairs, by number of the sample.
+    pub(crate) fn by_sample(
+        &self,
+        place: &Place,
+        samples: usize,
+        wanted: impl Fn(u16, u32) -> bool,
+    ) -> Vec<Option<Tally>> {
+        let mut tallies: Vec<Option<Tally>> = vec![None; samples];
+        for row in self.rows(place, wanted) {
+            for sample in [row.samples.0, row.samples.1] {
+                if let Some(tally) = tallies.get_mut(sample as usize) {
+                    tally.get_or_insert_default().add(u64::from(row.step), row.pair);
+                }
+            }
+        }
+        tallies
     }
 }

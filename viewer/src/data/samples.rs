@@ -3,7 +3,6 @@
 use super::names::Names;
 use super::table::{Result, Table};
 use covft_analyses::store::{DatasetRow, PredictionRow};
-use std::collections::HashMap;
 
 /// Task of samples without one.
 pub(crate) const NO_TASK: &str = "(no task)";
@@ -29,7 +28,10 @@ pub(crate) struct Samples {
     pub tasks: Names,
     list: Vec<Sample>,
     dataset: Vec<DatasetRow>,
-    by_id: HashMap<String, u32>,
+    /// Rows of the data set in order of id.
+    by_id: Vec<u32>,
+    /// Row of the data set by number of the sample; `u32::MAX` for one that is not in it.
+    rows: Vec<u32>,
 }
 
 impl Samples {
@@ -56,7 +58,7 @@ impl Samples {
 
     /// Its row of `dataset.parquet`.
     pub(crate) fn row(&self, sample: u32) -> Option<&DatasetRow> {
-        self.by_id.get(self.id(sample)).map(|i| &self.dataset[*i as usize])
+        self.dataset.get(*self.rows.get(sample as usize)? as usize)
     }
 
     pub(crate) fn task(&self, sample: u32) -> &str {
@@ -71,11 +73,23 @@ impl Samples {
     }
 
     pub(super) fn set_dataset(&mut self, rows: Vec<DatasetRow>) {
-        self.by_id = rows.iter().enumerate().map(|(i, r)| (r.sample.clone(), i as u32)).collect();
+        self.by_id = (0..rows.len() as u32).collect();
+        self.by_id.sort_by(|a, b| rows[*a as usize].sample.cmp(&rows[*b as usize].sample));
+        self.rows.clear();
         for row in &rows {
             self.tasks.number(row.task.as_deref().unwrap_or(NO_TASK));
         }
         self.dataset = rows;
+        self.link();
+    }
+
+    /// Finds the rows of samples that are new.
+    pub(super) fn link(&mut self) {
+        for sample in self.rows.len()..self.names.len() {
+            let id = self.names.name(sample as u32);
+            let found = self.by_id.binary_search_by(|i| self.dataset[*i as usize].sample.as_str().cmp(id));
+            self.rows.push(found.map_or(u32::MAX, |at| self.by_id[at]));
+        }
     }
 
     fn entry(&mut self, sample: u32) -> &mut Sample {

@@ -29,12 +29,32 @@ impl<'a> Table<'a> {
         of(column).ok_or_else(|| self.wrong(name, &column.data_type().to_string()))
     }
 
+    /// That vectors are not as long as those before.
+    pub(super) fn odd_width(&self, layer: &str, here: usize, before: usize) -> String {
+        let path = self.path.display();
+        format!(
+            "vectors of layer {layer} have {here} numbers and had {before} before, so these rows are left out: {path}"
+        )
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.batch.num_rows()
     }
 
     pub(super) fn words(&self, name: &str) -> Result<&'a StringArray> {
         self.typed(name, |c| c.as_string_opt::<i32>())
+    }
+
+    /// Null where a row has none.
+    pub(super) fn some_words(&self, name: &str) -> Result<impl Fn(usize) -> Option<&'a str> + use<'a>> {
+        let column = self.words(name)?;
+        Ok(move |i| column.is_valid(i).then(|| column.value(i)))
+    }
+
+    /// Null where a row has none.
+    pub(super) fn some_singles(&self, name: &str) -> Result<impl Fn(usize) -> Option<f32> + use<'a>> {
+        let column = self.typed(name, |c| c.as_primitive_opt::<Float32Type>())?;
+        Ok(move |i| column.is_valid(i).then(|| column.value(i)))
     }
 
     pub(super) fn counts(&self, name: &str) -> Result<&'a [u64]> {

@@ -99,6 +99,13 @@ fn facts(cx: &mut Cx<'_>, sample: u32) -> String {
     if one.seen > 0 {
         facts.push(format!("seen {} times", one.seen));
     }
+    let gradients = cx.state.gradients(cx.data);
+    facts.extend(
+        gradients
+            .tally(sample)
+            .and_then(|t| Some(format!("{:.0} % of {} pairs in conflict", t.conflict_share()? * 100.0, t.pairs))),
+    );
+    facts.extend(gradients.alignment(sample).map(|a| format!("alignment {a:.2}")));
     facts.join(" \u{b7} ")
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn run(action: Action, ctx: &Context, on: &mut Parts<'_>) {
         }
         Action::ExportFigure => export_figures(on),
         Action::ExportRows => export_rows(on),
+        Action::Keep => keep(on),
         Action::Theme => {
             on.layout.theme = match on.layout.theme {
                 ThemePreference::System => ThemePreference::Light,
@@ -184,6 +185,21 @@ fn draw(
         names.push(plot.name().to_owned());
     }
     Ok(names)
+}
+
+/// Writes the analysis down as it is.
+fn keep(on: &mut Parts<'_>) {
+    if on.state.embedding.is_none() {
+        on.tools.say("There are no clusters yet, so there is no analysis to save.");
+        return;
+    }
+    match on.state.keep() {
+        Some(path) => {
+            let path = path.display();
+            on.tools.say(format!("Saved {path}\nWithout the window: covft-probe analyze --from {path}"));
+        }
+        None => on.tools.say(on.state.notes_error.clone().unwrap_or_else(|| "There is no run.".to_owned())),
+    }
 }
 
 fn export_rows(on: &mut Parts<'_>) {

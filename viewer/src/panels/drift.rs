@@ -2,7 +2,7 @@
 
 use super::heat::{Heat, Scale};
 use super::plots::{choose, line, over_steps};
-use super::{Beside, Cx, missing};
+use super::{Beside, Cx, distances, missing};
 use crate::core::scatter::category;
 use crate::data::{LayerKey, Measure, RunData};
 use crate::tokens;
@@ -35,18 +35,25 @@ impl Map {
     pub(crate) fn new(data: &RunData, stage: &str, measure: Measure, until: u32) -> Self {
         let number = data.stages.find(stage).map(|s| s as u16);
         let Some(layers) = number.and_then(|s| data.layers.stages.get(&s)) else { return Self::default() };
-        let wanted = || layers.iter().filter(|((layer, module), _)| layer.1 != ALL && module == ALL);
-        let steps: BTreeSet<u32> =
-            wanted().flat_map(|(_, s)| s.steps.iter().copied()).filter(|s| *s <= until).collect();
+        let wanted = layers.iter().filter(|((layer, module), _)| layer.1 != ALL && module == ALL);
+        let row = |series: &crate::data::Series| {
+            let values = series.values(measure).iter().copied();
+            series.steps.iter().copied().zip(values).filter(|(s, _)| *s <= until).collect()
+        };
+        let layers: Vec<_> = wanted.map(|((layer, _), series)| (layer.clone(), row(series))).collect();
+        Self::of(&layers)
+    }
+
+    /// Of each layer's numbers by step; many steps are thinned to [`COLUMNS`].
+    pub(crate) fn of(layers: &[(LayerKey, BTreeMap<u32, f32>)]) -> Self {
+        let steps: BTreeSet<u32> = layers.iter().flat_map(|(_, row)| row.keys().copied()).collect();
         let steps: Vec<u32> = steps.into_iter().collect();
         let every = steps.len().div_ceil(COLUMNS).max(1);
         let steps: Vec<u32> = steps.chunks(every).filter_map(|c| c.last().copied()).collect();
-        let row = |series: &crate::data::Series| {
-            let at: BTreeMap<u32, f32> =
-                series.steps.iter().copied().zip(series.values(measure).iter().copied()).collect();
+        let row = |at: &BTreeMap<u32, f32>| {
             steps.iter().map(|s| at.get(s).map(|v| f64::from(*v)).filter(|v| v.is_finite())).collect()
         };
-        let mut rows: Vec<(LayerKey, Vec<Option<f64>>)> = wanted().map(|((l, _), s)| (l.clone(), row(s))).collect();
+        let mut rows: Vec<(LayerKey, Vec<Option<f64>>)> = layers.iter().map(|(l, at)| (l.clone(), row(at))).collect();
         rows.sort_by(|a, b| b.0.cmp(&a.0));
         let (layers, values) = rows.into_iter().unzip();
         Self { layers, steps, values }
@@ -68,11 +75,11 @@ impl Map {
         }
     }
 
-    fn extreme(&self) -> f64 {
+    pub(crate) fn extreme(&self) -> f64 {
         self.values.iter().flatten().flatten().fold(0.0, |a: f64, v| a.max(v.abs()))
     }
 
-    fn show(&self, ui: &mut Ui, label: &str, scale: Scale) {
+    pub(crate) fn show(&self, ui: &mut Ui, label: &str, scale: Scale) {
         if self.steps.is_empty() {
             ui.label(format!("{label}: nothing was recorded in this stage."));
             return;
@@ -117,12 +124,13 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let start = cx.data.stage_starts()[stage as usize];
     let until = cx.state.at.map_or(u32::MAX, |at| at.saturating_sub(start));
     let map = Map::new(cx.data, &name, measure, until);
-    let other = cx.beside.map(|(n, data)| (n, Map::new(data, &name, measure, until)));
+    let other = cx.beside.map(|(n, _, data)| (n, Map::new(data, &name, measure, until)));
     let words = Measure::ALL.iter().find(|(m, _)| *m == measure).map_or("", |(_, n)| n);
     // Both runs have one scale, so that they can be compared by eye.
     let far = other.as_ref().map_or(0.0, |(_, o)| o.extreme()).max(map.extreme());
     let scale = if measure == Measure::Momentum { Scale::Around(far) } else { Scale::From(0.0, far) };
     ScrollArea::vertical().id_salt("drift").auto_shrink(false).show(ui, |ui| {
+        distances::show(ui, cx);
         match &other {
             None => map.show(ui, &format!("Map of {words} by layer and step"), scale),
             Some((other_name, other)) => {
@@ -139,7 +147,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
 
 /// The choice of the run beside this one.
 fn beside(ui: &mut Ui, cx: &mut Cx<'_>) {
-    let now = cx.beside.map_or("none", |(name, _)| name).to_owned();
+    let now = cx.beside.map_or("none", |(name, ..)| name).to_owned();
     let named = ui.label("Beside");
     let combo = egui::ComboBox::from_id_salt("Beside").selected_text(&now);
     let combo = combo.show_ui(ui, |ui| {
@@ -192,7 +200,7 @@ fn modules(ui: &mut Ui, cx: &mut Cx<'_>, stage: u16, measure: Measure, words: &s
         };
         let name = cx.data.stages.name(u32::from(stage));
         draw(plot, cx.data, name, "", LineStyle::Solid);
-        if let Some((other, data)) = cx.beside {
+        if let Some((other, _, data)) = cx.beside {
             draw(plot, data, name, &format!("{other}: "), LineStyle::dashed_dense());
         }
         if let Some(at) = at.and_then(|at| at.checked_sub(start)) {

@@ -36,7 +36,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let height = (ui.available_height() - 120.0).max(160.0);
         over_steps("loss", "loss", height).show(ui, |plot| {
             cx.data.curves.iter().for_each(|c| draw(plot, c));
-            if let Some((name, other)) = cx.beside {
+            if let Some((name, _, other)) = cx.beside {
                 for curves in &other.curves {
                     let line = Line::new(format!("{name}, smoothed"), smoothed(curves));
                     plot.line(line.color(tokens::NO_VALUE).width(2.0).style(LineStyle::dashed_loose()));
@@ -51,7 +51,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
                 ui.strong(title);
             }
             ui.end_row();
-            for (stage, curves) in cx.data.stages.list().iter().zip(&cx.data.curves) {
+            for (stage, curves) in cx.data.stages.list().into_iter().zip(&cx.data.curves) {
                 let last =
                     |points: &[[f64; 2]]| points.last().map_or("\u{2013}".to_owned(), |p| format!("{:.4}", p[1]));
                 ui.label(stage);

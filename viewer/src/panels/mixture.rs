@@ -3,68 +3,58 @@
 use super::heat::{Heat, Scale};
 use super::{Cx, thousands};
 use crate::core::bits::Bits;
+use crate::core::embed::Embedding;
 use crate::core::memo::Memo;
 use crate::core::scatter::{category, cluster_name};
 use crate::core::selection::Combine;
 use crate::tokens;
+use covft_analyses::cluster::Contingency;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Samples of a cluster by task.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Cluster {
-    pub number: u16,
-    /// Points by task, in the order of [`Mixture::tasks`].
-    pub counts: Vec<usize>,
-}
-
-impl Cluster {
-    pub(crate) fn points(&self) -> usize {
-        self.counts.iter().sum()
-    }
-
-    /// Share of the largest task.
-    pub(crate) fn purity(&self) -> f64 {
-        self.counts.iter().copied().max().unwrap_or(0) as f64 / self.points().max(1) as f64
-    }
-}
-
-/// The table.
-#[derive(Debug, Default)]
+/// How many points of each task each cluster has.
+#[derive(Debug)]
 pub(crate) struct Mixture {
+    /// Sorted.
     pub tasks: Vec<String>,
-    pub clusters: Vec<Cluster>,
+    pub counts: Contingency,
 }
 
 impl Mixture {
-    /// Counts points by their cluster and task.
-    pub(crate) fn new(points: impl Iterator<Item = (u16, String)>) -> Self {
-        let mut counts: std::collections::BTreeMap<(u16, String), usize> = std::collections::BTreeMap::new();
-        points.for_each(|key| *counts.entry(key).or_default() += 1);
-        let mut tasks: Vec<String> = counts.keys().map(|(_, t)| t.clone()).collect();
-        tasks.sort();
-        tasks.dedup();
-        let mut numbers: Vec<u16> = counts.keys().map(|(c, _)| *c).collect();
-        numbers.dedup();
-        let count = |c: u16, t: &String| counts.get(&(c, t.clone())).copied().unwrap_or(0);
-        let of = |number: u16| Cluster { number, counts: tasks.iter().map(|t| count(number, t)).collect() };
-        Self { clusters: numbers.into_iter().map(of).collect(), tasks }
+    /// Counts points by their cluster (below `clusters`) and task.
+    pub(crate) fn new(labels: &[usize], tasks: &[&str], clusters: usize) -> Self {
+        let names: BTreeSet<&str> = tasks.iter().copied().collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let of: Vec<usize> = tasks.iter().map(|t| names.binary_search(t).unwrap_or(0)).collect();
+        let counts = Contingency::of(labels, &of, clusters, names.len());
+        Self { tasks: names.into_iter().map(str::to_owned).collect(), counts }
     }
 
-    /// Share of all points that are of their cluster's largest task.
-    pub(crate) fn purity(&self) -> f64 {
-        let (hit, all) = self
-            .clusters
-            .iter()
-            .fold((0, 0), |(hit, all), c| (hit + c.counts.iter().copied().max().unwrap_or(0), all + c.points()));
-        f64::from(u32::try_from(hit).unwrap_or(u32::MAX)) / all.max(1) as f64
+    fn row(&self, cluster: u16) -> Vec<u64> {
+        self.counts.counts.row(usize::from(cluster)).to_vec()
+    }
+
+    pub(crate) fn points(&self, cluster: u16) -> usize {
+        self.row(cluster).iter().sum::<u64>() as usize
+    }
+
+    /// The clusters that have points.
+    fn clusters(&self) -> Vec<u16> {
+        (0..self.counts.counts.nrows() as u16).filter(|c| self.points(*c) > 0).collect()
+    }
+
+    /// Share of the largest task.
+    fn largest(&self, cluster: u16) -> f64 {
+        self.row(cluster).into_iter().max().unwrap_or(0) as f64 / self.points(cluster).max(1) as f64
     }
 
     /// The largest tasks of a cluster, in words.
-    pub(crate) fn words(&self, cluster: &Cluster) -> String {
-        let mut order: Vec<usize> = (0..self.tasks.len()).filter(|t| cluster.counts[*t] > 0).collect();
-        order.sort_by_key(|t| std::cmp::Reverse(cluster.counts[*t]));
-        let share = |t: usize| cluster.counts[t] as f64 * 100.0 / cluster.points() as f64;
+    pub(crate) fn words(&self, cluster: u16) -> String {
+        let counts = self.row(cluster);
+        let mut order: Vec<usize> = (0..self.tasks.len()).filter(|t| counts[*t] > 0).collect();
+        order.sort_by_key(|t| std::cmp::Reverse(counts[*t]));
+        let share = |t: usize| counts[t] as f64 * 100.0 / self.points(cluster) as f64;
         order.iter().take(3).map(|t| format!("{} {:.0} %", self.tasks[*t], share(*t))).collect::<Vec<_>>().join(", ")
     }
 }
@@ -87,29 +77,37 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     };
     let shown = Arc::clone(&cx.state.shown);
     let data = cx.data;
-    let points = shown.rows.iter().zip(&shown.samples);
-    let points = points.map(|(row, s)| (found.labels[*row as usize], data.samples.task(*s).to_owned()));
-    let table = Arc::clone(cx.state.local.mixture.table.get(cx.state.shown_serial, || Arc::new(Mixture::new(points))));
-    let mut order: Vec<&Cluster> = table.clusters.iter().collect();
+    let make = || {
+        let labels: Vec<usize> = shown.rows.iter().map(|row| usize::from(found.labels[*row as usize])).collect();
+        let tasks: Vec<&str> = shown.samples.iter().map(|s| data.samples.task(*s)).collect();
+        Arc::new(Mixture::new(&labels, &tasks, found.asked.clusters))
+    };
+    let table = Arc::clone(cx.state.local.mixture.table.get(cx.state.shown_serial, make));
+    let mut order = table.clusters();
     ui.horizontal_wrapped(|ui| {
-        ui.label(format!(
-            "{} points of layer {}; purity {:.2}; inertia {:.1} over {} rows",
-            thousands(shown.rows.len()),
-            found.asked.layer.1,
-            table.purity(),
-            found.inertia,
-            thousands(found.fitted)
-        ));
+        let or = |v: Option<f64>| v.map_or("\u{2013}".to_owned(), |v| format!("{v:.2}"));
+        let counts = &table.counts;
+        let agree = format!("purity {}, NMI {}, ARI {}", or(counts.purity()), or(counts.nmi()), or(counts.ari()));
+        let text = format!("{} points of layer {}; clusters and tasks: {agree}", thousands(shown.rows.len()), found.asked.layer.1);
+        ui.label(text).on_hover_text(
+            "Purity: share of the points that are of their cluster's largest task. NMI: normalised mutual information. ARI: \
+             adjusted Rand index, 0 for chance.",
+        );
+        let (inertia, silhouette) = (found.found.clusters.inertia(), found.found.silhouette.map(|s| s.mean));
+        let (fitted, basis) = (thousands(found.fitted()), &found.basis);
+        ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {}", or(silhouette))).on_hover_text(
+            format!("Stage {}, steps {} to {}", basis.stage, basis.steps.0, basis.steps.1),
+        );
         ui.checkbox(&mut cx.state.local.mixture.mixed_first, "Most mixed first");
     });
     if cx.state.local.mixture.mixed_first {
-        order.sort_by(|a, b| a.purity().total_cmp(&b.purity()));
+        order.sort_by(|a, b| table.largest(*a).total_cmp(&table.largest(*b)));
     }
     let mut chosen: Option<(u16, Option<usize>)> = None;
     ScrollArea::vertical().id_salt("mixture").auto_shrink(false).show(ui, |ui| {
-        let rows: Vec<String> = order.iter().map(|c| cluster_name(&cx.state.notes.names, c.number)).collect();
-        let share = |c: &&Cluster| -> Vec<Option<f64>> {
-            c.counts.iter().map(|n| Some(*n as f64 / c.points().max(1) as f64)).collect()
+        let rows: Vec<String> = order.iter().map(|c| cluster_name(&cx.state.notes.names, *c)).collect();
+        let share = |c: &u16| -> Vec<Option<f64>> {
+            table.row(*c).iter().map(|n| Some(*n as f64 / table.points(*c).max(1) as f64)).collect()
         };
         let values: Vec<Vec<Option<f64>>> = order.iter().map(share).collect();
         let map = Heat {
@@ -123,16 +121,16 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         };
         ui.label("Share of each task (columns) in each cluster (rows). Click a cell to select its samples.");
         if let Some((row, column, clicked)) = map.show(ui) {
-            let count = order[row].counts[column];
+            let count = table.row(order[row])[column] as usize;
             ui.label(format!("{} of {}: {} points", table.tasks[column], rows[row], thousands(count)));
             if clicked {
-                chosen = Some((order[row].number, Some(column)));
+                chosen = Some((order[row], Some(column)));
             }
         } else {
             ui.label("Point at a cell to read it.");
         }
         ui.separator();
-        chosen = names(ui, cx, &table, &order).or(chosen);
+        chosen = names(ui, cx, &found, &table, &order).or(chosen);
     });
     if let Some((cluster, task)) = chosen {
         let task = task.map(|t| table.tasks[t].as_str());
@@ -144,28 +142,35 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     }
 }
 
-/// One line a cluster: its name, its size, what it is made of.
-fn names(ui: &mut Ui, cx: &mut Cx<'_>, table: &Mixture, order: &[&Cluster]) -> Option<(u16, Option<usize>)> {
+/// One line a cluster: its name, its size, what it is made of, what its questions say.
+fn names(
+    ui: &mut Ui,
+    cx: &mut Cx<'_>,
+    found: &Embedding,
+    table: &Mixture,
+    order: &[u16],
+) -> Option<(u16, Option<usize>)> {
     let mut chosen = None;
-    ui.label("Names of the clusters, kept with the run:");
-    Grid::new("names of clusters").num_columns(5).striped(true).show(ui, |ui| {
+    ui.label("Names of the clusters, kept with the run. Words: what their questions have more often than the others'.");
+    Grid::new("names of clusters").num_columns(6).striped(true).show(ui, |ui| {
         for cluster in order {
             let (at, _) = ui.allocate_exact_size(egui::Vec2::splat(12.0), egui::Sense::hover());
-            ui.painter().rect_filled(at, 2.0, tokens::rgb(category(cluster.number as usize)));
-            let label = ui.label(format!("Cluster {}", cluster.number));
-            let mut name = cx.state.notes.names.get(&cluster.number).cloned().unwrap_or_default();
+            ui.painter().rect_filled(at, 2.0, tokens::rgb(category(usize::from(*cluster))));
+            let label = ui.label(format!("Cluster {cluster}"));
+            let mut name = cx.state.notes.names.get(cluster).cloned().unwrap_or_default();
             let field = TextEdit::singleline(&mut name).hint_text("name");
             if ui.add_sized([120.0, tokens::ROW_HEIGHT], field).labelled_by(label.id).changed() {
                 if name.is_empty() {
-                    cx.state.notes.names.remove(&cluster.number);
+                    cx.state.notes.names.remove(cluster);
                 } else {
-                    cx.state.notes.names.insert(cluster.number, name);
+                    cx.state.notes.names.insert(*cluster, name);
                 }
             }
-            if ui.button(format!("Select {}", thousands(cluster.points()))).clicked() {
-                chosen = Some((cluster.number, None));
+            if ui.button(format!("Select {}", thousands(table.points(*cluster)))).clicked() {
+                chosen = Some((*cluster, None));
             }
-            ui.label(table.words(cluster));
+            ui.label(table.words(*cluster));
+            ui.weak(found.words(*cluster));
             ui.end_row();
         }
     });
@@ -178,12 +183,12 @@ mod tests {
 
     #[test]
     fn purity_and_words() {
-        let points = [(0, "ocr"), (0, "ocr"), (0, "vqa"), (2, "vqa"), (2, "ocr"), (2, "vqa"), (2, "vqa")];
-        let table = Mixture::new(points.into_iter().map(|(c, t)| (c, t.to_owned())));
+        let tasks = ["ocr", "ocr", "vqa", "vqa", "ocr", "vqa", "vqa"];
+        let table = Mixture::new(&[0, 0, 0, 2, 2, 2, 2], &tasks, 4);
         assert_eq!(table.tasks, ["ocr", "vqa"]);
-        assert_eq!(table.clusters[1], Cluster { number: 2, counts: vec![1, 3] });
-        assert!((table.purity() - 5.0 / 7.0).abs() < 1e-12 && table.clusters[1].purity() == 0.75);
-        assert_eq!(table.words(&table.clusters[0]), "ocr 67 %, vqa 33 %");
-        assert_eq!(Mixture::new(std::iter::empty()).purity(), 0.0);
+        assert_eq!((table.clusters(), table.row(2)), (vec![0, 2], vec![1, 3]));
+        assert!((table.counts.purity().unwrap() - 5.0 / 7.0).abs() < 1e-12 && table.largest(2) == 0.75);
+        assert_eq!(table.words(0), "ocr 67 %, vqa 33 %");
+        assert!(Mixture::new(&[], &[], 3).clusters().is_empty());
     }
 }

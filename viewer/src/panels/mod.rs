@@ -5,6 +5,7 @@ pub(crate) mod clusters;
 pub(crate) mod commands;
 pub(crate) mod conflict;
 pub(crate) mod dialogs;
+pub(crate) mod distances;
 pub(crate) mod drift;
 pub(crate) mod heat;
 pub(crate) mod loss;
@@ -20,19 +21,19 @@ pub(crate) mod trouble;
 use crate::actions::View;
 use crate::core::memo::Memo;
 use crate::core::scatter::Population;
-use crate::data::{LayerKey, RunData};
+use crate::data::{LayerKey, Place, RunData};
 use crate::source::Entry;
 use crate::state::State;
 use crate::tools::Tools;
 use egui::Ui;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a panel is given.
 pub(crate) struct Cx<'a> {
     pub data: &'a RunData,
-    /// The run beside it: its name and its records.
-    pub beside: Option<(&'a str, &'a RunData)>,
+    /// The run beside it: its name, where it lies, and its records.
+    pub beside: Option<(&'a str, &'a Path, &'a RunData)>,
     pub runs: &'a [Entry],
     pub state: &'a mut State,
     pub tools: &'a mut Tools,
@@ -48,20 +49,22 @@ pub(crate) enum Beside {
 }
 
 /// A number for each sample that has one.
-type BySample = Arc<Vec<Option<u16>>>;
+type NumberOf = Arc<Vec<Option<u16>>>;
 
 /// What panels keep between frames.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     /// Rows of the shown layer when the last work on them began.
     pub rows: usize,
-    pub clusters: Memo<(u64, Option<(Population, u32)>, usize), BySample>,
-    pub experts: Memo<(u64, Option<LayerKey>), BySample>,
+    pub clusters: Memo<(u64, Option<(Population, u32)>, usize), NumberOf>,
+    pub experts: Memo<(u64, Option<LayerKey>), NumberOf>,
+    pub gradients: Memo<(u64, u32, Option<Place>), Arc<crate::core::by_sample::BySample>>,
     pub scatter: clusters::Keep,
     pub mixture: mixture::Keep,
     pub routing: routing::Keep,
     pub conflict: conflict::Keep,
     pub drift: drift::Keep,
+    pub distances: distances::Keep,
     pub samples: samples::Keep,
     pub selection: selection::Keep,
     pub timeline: timeline::Keep,

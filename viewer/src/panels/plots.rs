@@ -1,7 +1,7 @@
 //! What the line plots share.
 
 use egui::Ui;
-use egui_plot::{Corner, Legend, Plot};
+use egui_plot::{AxisHints, Corner, Legend, Plot};
 
 /// Points a line has at most.
 pub(crate) const MOST: usize = 1500;
@@ -12,9 +12,18 @@ pub(crate) fn over_steps<'a>(name: &'static str, y: &'a str, height: f32) -> Plo
         .legend(Legend::default().position(Corner::RightTop))
         .height(height)
         .allow_scroll(false)
-        .x_axis_label("step")
-        .y_axis_label(y)
-        .y_axis_min_width(48.0)
+        .custom_x_axes(vec![across("step")])
+        .custom_y_axes(vec![up(y)])
+}
+
+/// An axis whose numbers may stand closer than usual: small plots would show one number alone.
+pub(crate) fn across(label: &str) -> AxisHints<'_> {
+    AxisHints::new_x().label(label).label_spacing(egui::Rangef::new(28.0, 56.0))
+}
+
+/// The same, upwards.
+pub(crate) fn up(label: &str) -> AxisHints<'_> {
+    AxisHints::new_y().label(label).min_thickness(48.0).label_spacing(egui::Rangef::new(12.0, 24.0))
 }
 
 /// Points of a line, thinned and without what is not a number.

@@ -1,15 +1,17 @@
 //! Routing: tasks by experts, load and entropy over steps, one sample's way through the layers, likeness of contexts.
 
 use super::heat::{Heat, Scale};
-use super::plots::{choose, line, over_steps};
-use super::{Cx, card};
+use super::plots::{across, choose, line, over_steps, up};
+use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
 use crate::core::memo::Memo;
-use crate::core::routes::{Similarity, StepRouting, TaskRouting, by_step, by_task, similarity};
+use crate::core::routes::{by_step, by_task, similarity};
 use crate::core::scatter::category;
 use crate::core::selection::Combine;
 use crate::data::LayerKey;
 use crate::tokens;
+use covft_analyses::analysis::{RoutingContext, RoutingSums};
+use covft_analyses::stats::Interval;
 use egui::{ScrollArea, Ui};
 use egui_plot::{Line, LineStyle, Plot, Points};
 use std::collections::BTreeMap;
@@ -27,9 +29,9 @@ type MapKey = (u64, u32, Option<u64>);
 pub(crate) struct Keep {
     layer: Option<String>,
     only_selected: bool,
-    maps: Memo<MapKey, Vec<(LayerKey, BTreeMap<String, TaskRouting>)>>,
-    steps: Memo<(u64, LayerKey), BTreeMap<u32, StepRouting>>,
-    like: Memo<(u64, u32, LayerKey), Option<Similarity>>,
+    maps: Memo<MapKey, Vec<(LayerKey, BTreeMap<String, RoutingSums>)>>,
+    steps: Memo<(u64, LayerKey), BTreeMap<u32, RoutingSums>>,
+    like: Memo<(u64, u32, LayerKey), Option<RoutingContext>>,
     way: Memo<(u64, u32, u32), Vec<(String, Vec<f32>)>>,
 }
 
@@ -70,14 +72,14 @@ fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
     let key = (cx.data.version, until.min(cx.data.last_step()), only.as_ref().map(|_| cx.state.selection.changes()));
     let data = cx.data;
     let make = || data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref()))).collect();
-    let all: &Vec<(LayerKey, BTreeMap<String, TaskRouting>)> = cx.state.local.routing.maps.get(key, make);
+    let all: &Vec<(LayerKey, BTreeMap<String, RoutingSums>)> = cx.state.local.routing.maps.get(key, make);
     ui.label("Mean weight of each expert (columns) for the samples of each task. Click a cell to select the samples of the task that go to the expert.");
     let mut chosen = None;
     for (layer, tasks) in all {
         let experts = data.routing[layer].experts;
         let names: Vec<String> = tasks.keys().cloned().collect();
         let values: Vec<Vec<Option<f64>>> =
-            tasks.values().map(|t| (0..experts).map(|e| Some(t.mean(e))).collect()).collect();
+            tasks.values().map(|t| t.gate_mass().into_iter().map(Some).collect()).collect();
         let high = values.iter().flatten().flatten().copied().fold(0.0, f64::max);
         let columns: Vec<String> = (0..experts).map(|e| format!("expert {e}")).collect();
         ui.strong(format!("Layer {}", layer.1));
@@ -118,13 +120,13 @@ fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let data = cx.data;
     let steps = cx.state.local.routing.steps.get((data.version, layer.clone()), || by_step(data, routing));
     let at = cx.state.at;
-    let over = |of: &dyn Fn(&StepRouting) -> f64| line(steps.keys().map(|s| f64::from(*s)), steps.values().map(of));
+    let over = |of: &dyn Fn(&RoutingSums) -> f64| line(steps.keys().map(|s| f64::from(*s)), steps.values().map(of));
     ui.label(format!("Layer {}: gate mass (full lines) and share of samples (dashed) by expert", layer.1));
     over_steps("gate mass and load", "share", 190.0).show(ui, |plot| {
         for expert in 0..routing.experts {
             let color = tokens::rgb(category(expert));
-            plot.line(Line::new(format!("expert {expert}"), over(&|s| s.mass(expert))).color(color).width(2.0));
-            let load = Line::new(format!("expert {expert}, load"), over(&|s| s.load(expert)));
+            plot.line(Line::new(format!("expert {expert}"), over(&|s| s.gate_mass()[expert])).color(color).width(2.0));
+            let load = Line::new(format!("expert {expert}, load"), over(&|s| s.hard_load()[expert]));
             plot.line(load.color(color).style(LineStyle::dashed_dense()).width(1.0));
         }
         mark(plot, at);
@@ -132,7 +134,7 @@ fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let most = (routing.experts as f64).ln();
     ui.label(format!("Layer {}: mean entropy of the routing weights; even routing has {most:.3} nats", layer.1));
     over_steps("entropy", "nats", 130.0).show(ui, |plot| {
-        plot.line(Line::new("entropy", over(&StepRouting::entropy)).color(tokens::SMOOTH).width(2.0));
+        plot.line(Line::new("entropy", over(&RoutingSums::entropy)).color(tokens::SMOOTH).width(2.0));
         mark(plot, at);
     });
 }
@@ -183,22 +185,29 @@ fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let until = cx.state.until().min(data.last_step());
     let key = (data.version, until, layer.clone());
     let like = cx.state.local.routing.like.get(key, || similarity(data, layer, until, PAIRS));
-    let Some(like) = like.as_ref().filter(|l| !l.pairs.is_empty()) else {
+    let Some(like) = like else {
         ui.label("No pair of samples was recorded with both context and routing yet.");
         return;
     };
-    let text = like
-        .correlation
-        .as_ref()
-        .map_or_else(String::new, |r| format!(", r = {:.2} (95 % interval {:.2} to {:.2})", r.estimate, r.low, r.high));
+    let words = |name: &str, r: Option<Interval>| {
+        let words = |r: Interval| format!("{name} r = {:.2} (95 % interval {:.2} to {:.2})", r.estimate, r.low, r.high);
+        r.map_or_else(|| format!("{name} r is not defined"), words)
+    };
     ui.label(format!(
-        "Layer {}: likeness of routing against likeness of contexts, {} pairs{text}",
+        "Layer {}: likeness of routing against likeness of contexts, {} pairs of {} samples; {}; {}; {}",
         layer.1,
-        like.pairs.len()
+        thousands(like.pairs.len()),
+        thousands(like.samples),
+        words("all pairs", like.r),
+        words("within a task", like.within_tasks),
+        words("between tasks", like.between_tasks)
     ));
-    let plot = Plot::new("likeness").height(220.0).allow_scroll(false).y_axis_min_width(48.0);
-    plot.x_axis_label("cosine of centred contexts").y_axis_label("cosine of routing").show(ui, |plot| {
-        let points = Points::new("pairs", like.pairs.clone()).radius(1.5).color(tokens::SMOOTH);
-        plot.points(points.allow_hover(false));
-    });
+    let plot = Plot::new("likeness").height(220.0).allow_scroll(false);
+    plot.custom_x_axes(vec![across("cosine of contexts")]).custom_y_axes(vec![up("cosine of routing")]).show(
+        ui,
+        |plot| {
+            let points: Vec<[f64; 2]> = like.pairs.iter().map(|p| [p.context, p.routing]).collect();
+            plot.points(Points::new("pairs", points).radius(1.5).color(tokens::SMOOTH).allow_hover(false));
+        },
+    );
 }

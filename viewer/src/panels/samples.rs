@@ -3,6 +3,7 @@
 use super::{Cx, thousands};
 use crate::actions::Action;
 use crate::core::bits::Bits;
+use crate::core::by_sample::BySample;
 use crate::core::memo::Memo;
 use crate::core::scatter::number;
 use crate::core::selection::Combine;
@@ -21,23 +22,37 @@ pub(crate) enum Column {
     Cluster,
     Seen,
     Correct,
+    Conflict,
+    Alignment,
     Question,
     Answer,
 }
 
-const COLUMNS: [(Column, &str, f32); 8] = [
+const COLUMNS: [(Column, &str, f32); 10] = [
     (Column::Sample, "sample", 190.0),
     (Column::Task, "task", 110.0),
     (Column::Cluster, "cluster", 100.0),
     (Column::Loss, "loss", 85.0),
     (Column::Seen, "seen", 85.0),
     (Column::Correct, "correct", 100.0),
+    (Column::Conflict, "in conflict", 100.0),
+    (Column::Alignment, "alignment", 100.0),
     (Column::Question, "question", 260.0),
     (Column::Answer, "answer", 200.0),
 ];
 
-/// What rows depend on: records, search, selection (where only it is shown), order.
-type Key = (u64, String, Option<u64>, Column, bool, u64);
+/// The columns that the run has something for.
+fn columns(data: &RunData) -> impl Iterator<Item = (Column, &'static str, f32)> {
+    let (pairs, alignments) = (data.pairs.usual().is_some(), data.gradients.has_alignments());
+    COLUMNS.into_iter().filter(move |(column, ..)| match column {
+        Column::Conflict => pairs,
+        Column::Alignment => alignments,
+        _ => true,
+    })
+}
+
+/// What rows depend on: records, search, selection (where only it is shown), order, clusters, step.
+type Key = (u64, String, Option<u64>, Column, bool, u64, u32);
 
 /// What the table keeps.
 #[derive(Debug, Default)]
@@ -56,7 +71,13 @@ pub(crate) fn search_field() -> Id {
 }
 
 /// The samples in order. Samples without the number come last, equals in the order of their first record.
-fn sorted(data: &RunData, mut rows: Vec<u32>, column: Column, backwards: bool, clusters: &[Option<u16>]) -> Vec<u32> {
+fn sorted(
+    data: &RunData,
+    mut rows: Vec<u32>,
+    (column, backwards): (Column, bool),
+    clusters: &[Option<u16>],
+    gradients: &BySample,
+) -> Vec<u32> {
     let samples = &data.samples;
     let value = |s: u32| -> Option<f64> {
         let one = samples.look(s)?;
@@ -65,6 +86,9 @@ fn sorted(data: &RunData, mut rows: Vec<u32>, column: Column, backwards: bool, c
             Column::Loss => one.loss.map(|l| -f64::from(l)),
             Column::Seen => Some(-f64::from(one.seen)),
             Column::Correct => one.prediction.as_ref()?.1,
+            Column::Conflict => gradients.conflict(s).map(|c| -c),
+            // Lowest first: what pulls against its step.
+            Column::Alignment => gradients.alignment(s),
             Column::Cluster => clusters.get(s as usize).copied().flatten().map(f64::from),
             _ => None,
         }
@@ -76,7 +100,7 @@ fn sorted(data: &RunData, mut rows: Vec<u32>, column: Column, backwards: bool, c
         Column::Answer => samples.row(s).map_or("", |r| r.answer.as_str()),
         _ => "",
     };
-    if matches!(column, Column::Loss | Column::Seen | Column::Correct | Column::Cluster) {
+    if !matches!(column, Column::Sample | Column::Task | Column::Question | Column::Answer) {
         let mut keyed: Vec<(Option<f64>, u32)> = rows.iter().map(|s| (value(*s).filter(|v| !v.is_nan()), *s)).collect();
         keyed.sort_by(|(a, _), (b, _)| match (a, b) {
             (Some(a), Some(b)) if backwards => b.total_cmp(a),
@@ -92,14 +116,17 @@ fn sorted(data: &RunData, mut rows: Vec<u32>, column: Column, backwards: bool, c
 fn rows(cx: &mut Cx<'_>) -> Vec<u32> {
     let found = cx.state.found(cx.data);
     let clusters = cx.state.clusters(cx.data);
+    let gradients = cx.state.gradients(cx.data);
+    let until = cx.state.until();
     let (data, keep) = (cx.data, &mut cx.state.local.samples);
     let only = keep.only_selected.then(|| cx.state.selection.changes());
     let (column, backwards) = (keep.column, keep.backwards);
-    let key = (data.version, cx.state.search.clone(), only, column, backwards, cx.state.serial);
+    let key = (data.version, cx.state.search.clone(), only, column, backwards, cx.state.serial, until);
     let selection = cx.state.selection.now();
     let make = || {
         let wanted = |s: &u32| found.as_ref().is_none_or(|f| f.has(*s)) && (only.is_none() || selection.has(*s));
-        sorted(data, (0..data.samples.len() as u32).filter(wanted).collect(), column, backwards, &clusters)
+        let all = (0..data.samples.len() as u32).filter(wanted).collect();
+        sorted(data, all, (column, backwards), &clusters, &gradients)
     };
     keep.rows.get(key, make).clone()
 }
@@ -114,7 +141,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let label = ui.label("Search");
         let field = TextEdit::singleline(&mut cx.state.search).id(search_field()).desired_width(230.0);
         let hint = "Words; \"several words\"; /regular expression/; column:value; loss:>2; -not\n\
-            Columns: id, task, split, question, answer, prediction, image, loss, tokens, seen, correct, cluster, expert";
+            Columns: id, task, split, question, answer, prediction, image, loss, tokens, seen, correct, cluster, expert, conflict, alignment";
         ui.add(field.hint_text("words, /regex/, task:ocr, loss:>2")).labelled_by(label.id).on_hover_text(hint);
         button(ui, cx.tools, Action::SelectFound, "Select found");
         ui.checkbox(&mut cx.state.local.samples.only_selected, "Only the selection");
@@ -142,7 +169,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
 fn titles(ui: &mut Ui, cx: &mut Cx<'_>) {
     let keep = &mut cx.state.local.samples;
     ui.horizontal(|ui| {
-        for (column, name, width) in COLUMNS {
+        for (column, name, width) in columns(cx.data) {
             let mark = if keep.column != column {
                 ""
             } else if keep.backwards {
@@ -166,6 +193,7 @@ fn titles(ui: &mut Ui, cx: &mut Cx<'_>) {
 fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     let sample = rows[at];
     let clusters = cx.state.clusters(cx.data);
+    let gradients = cx.state.gradients(cx.data);
     let one = cx.data.samples.get(sample);
     let none = || "\u{2013}".to_owned();
     let cell = |column: Column| match column {
@@ -175,11 +203,13 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
         Column::Loss => one.loss.map_or_else(none, number),
         Column::Seen => one.seen.to_string(),
         Column::Correct => one.prediction.as_ref().and_then(|p| p.1).map_or_else(none, |c| number(c as f32)),
+        Column::Conflict => gradients.conflict(sample).map_or_else(none, |c| format!("{:.0} %", c * 100.0)),
+        Column::Alignment => gradients.alignment(sample).map_or_else(none, |a| format!("{a:.3}")),
         Column::Question => cx.data.samples.row(sample).map_or_else(none, |r| r.question.replace('\n', " ")),
         Column::Answer => cx.data.samples.row(sample).map_or_else(none, |r| r.answer.replace('\n', " ")),
     };
     let selected = cx.state.selection.now().has(sample);
-    let width: f32 = COLUMNS.iter().map(|c| c.2 + ui.spacing().item_spacing.x).sum();
+    let width: f32 = columns(cx.data).map(|c| c.2 + ui.spacing().item_spacing.x).sum();
     let (rect, response) = ui.allocate_exact_size(egui::vec2(width, tokens::ROW_HEIGHT), Sense::click());
     let name = cx.data.samples.id(sample);
     response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Row, true, selected, format!("Row {name}")));
@@ -190,7 +220,7 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     }
     let mut left = rect.left() + 2.0;
     let ink = ui.visuals().text_color();
-    for (column, _, width) in COLUMNS {
+    for (column, _, width) in columns(cx.data) {
         let font = egui::TextStyle::Body.resolve(ui.style());
         let mut job = egui::text::LayoutJob::simple_singleline(cell(column), font, ink);
         job.wrap = egui::text::TextWrapping::truncate_at_width(width - 4.0);

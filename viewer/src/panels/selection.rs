@@ -4,10 +4,10 @@ use super::runs::button;
 use super::{Cx, card, thousands};
 use crate::actions::Action;
 use crate::core::bits::Bits;
-use crate::core::embed::stratified;
 use crate::core::export::{Format, Row};
 use crate::core::scatter::cluster_name;
 use crate::core::selection::Combine;
+use covft_analyses::analysis::stratified;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
 use std::collections::BTreeMap;
 
@@ -124,6 +124,7 @@ fn cards(ui: &mut Ui, cx: &mut Cx<'_>) {
 /// The selected rows as they are exported.
 pub(crate) fn rows(cx: &mut Cx<'_>) -> Vec<Row> {
     let clusters = cx.state.clusters(cx.data);
+    let gradients = cx.state.gradients(cx.data);
     let row = |s: u32| {
         let (one, data) = (cx.data.samples.get(s), cx.data.samples.row(s));
         let cluster = clusters.get(s as usize).copied().flatten();
@@ -142,6 +143,8 @@ pub(crate) fn rows(cx: &mut Cx<'_>) -> Vec<Row> {
             correct: one.prediction.as_ref().and_then(|p| p.1),
             prediction: one.prediction.map(|p| p.0),
             image: data.and_then(|r| r.image.clone()),
+            conflict: gradients.conflict(s),
+            alignment: gradients.alignment(s),
         }
     };
     cx.state.selection.now().iter().map(row).collect()

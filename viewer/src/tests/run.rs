@@ -6,8 +6,8 @@ use crate::layout::Layout;
 use crate::source::{Reader, Source};
 use crate::tools::Tools;
 use covft_analyses::store::{
-    ALL, ContextRow, DatasetRow, EvalRow, LayerRow, Manifest, PairRow, PredictionRow, RecordWriter, RoutingRow, RunDir,
-    SampleRow, StageEntry, StepRow, WriterOptions, write_dataset,
+    ALL, ContextRow, DatasetRow, EvalRow, GradientRow, LayerRow, Manifest, NoiseRow, PairRow, PredictionRow,
+    RecordWriter, RoutingRow, RunDir, SampleGradientRow, SampleRow, StageEntry, StepRow, WriterOptions, write_dataset,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -87,28 +87,93 @@ pub(super) fn step(writer: &mut RecordWriter, step: u64) {
     for k in 0..6 {
         sample(writer, step, (step * 6 + k) % SAMPLES);
     }
-    writer
-        .push(&[PairRow {
+    gradients(writer, step);
+    writer.flush().unwrap();
+}
+
+/// What gradients of the six samples of a step say: counting and grounding pull apart.
+fn gradients(writer: &mut RecordWriter, step: u64) {
+    let number = |k: u64| (step * 6 + k) % SAMPLES;
+    let task = |k: u64| Some(TASKS[(number(k) % 3) as usize].to_owned());
+    for (layer, depth) in [("0", Some(0)), ("1", Some(1)), (ALL, None)] {
+        let pair = |(a, b): (u64, u64)| {
+            let cosine = match (number(a) % 3, number(b) % 3) {
+                (a, b) if a == b => 0.4,
+                (0, 1) | (1, 0) => -0.5,
+                _ => 0.05,
+            };
+            PairRow {
+                stage: stage(),
+                step,
+                layer: layer.into(),
+                depth,
+                module: ALL.into(),
+                space: "trainable".into(),
+                tracked: false,
+                mode: "sketch".into(),
+                sample_a: id(number(a)),
+                sample_b: id(number(b)),
+                task_a: task(a),
+                task_b: task(b),
+                dot: f64::from(cosine),
+                cosine: Some(cosine),
+                error: Some(0.05),
+                low: Some(cosine - 0.1),
+                high: Some(cosine + 0.1),
+            }
+        };
+        let pairs: Vec<PairRow> = (0..6).flat_map(|a| (a + 1..6).map(move |b| (a, b))).map(pair).collect();
+        writer.push(&pairs).unwrap();
+        let noise = NoiseRow {
             stage: stage(),
             step,
-            layer: ALL.into(),
-            depth: None,
+            layer: layer.into(),
+            depth,
             module: ALL.into(),
             space: "trainable".into(),
-            tracked: false,
-            mode: "exact".into(),
-            sample_a: id(step * 6 % SAMPLES),
-            sample_b: id((step * 6 + 1) % SAMPLES),
-            task_a: Some(TASKS[0].into()),
-            task_b: Some(TASKS[1].into()),
-            dot: -1.0,
-            cosine: Some(-0.5),
-            error: Some(0.0),
-            low: Some(-0.5),
-            high: Some(-0.5),
-        }])
-        .unwrap();
-    writer.flush().unwrap();
+            mode: "sketch".into(),
+            samples: 6,
+            grad2: if step == 3 { -1.0 } else { 2.0 },
+            trace: 8.0,
+            scale: (step != 3).then_some(4.0),
+        };
+        writer.push(&[noise]).unwrap();
+        if let Some(depth) = depth {
+            let number = |j: u64| f16::from_f32(((step * 31 + j * 7) as f32).sin() * 0.4 + 0.6);
+            let row = GradientRow {
+                stage: stage(),
+                step,
+                layer: layer.into(),
+                depth: Some(depth),
+                kind: "batch".into(),
+                space: "trainable".into(),
+                sample: None,
+                tracked: false,
+                elements: 5,
+                norm: 5.0,
+                scale: 1.0,
+                sketch: (0..64).map(number).collect(),
+                error: 0.125,
+            };
+            writer.push(&[row]).unwrap();
+        }
+    }
+    let alignment = |k: u64| SampleGradientRow {
+        stage: stage(),
+        step,
+        sample: id(number(k)),
+        layer: ALL.into(),
+        depth: None,
+        module: ALL.into(),
+        space: "trainable".into(),
+        tracked: false,
+        mode: "sketch".into(),
+        task: task(k),
+        norm: Some(1.0),
+        alignment: Some(number(k) as f32 / 60.0 - 0.5),
+        error: Some(0.05),
+    };
+    writer.push(&(0..6).map(alignment).collect::<Vec<_>>()).unwrap();
 }
 
 fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
@@ -212,7 +277,7 @@ pub(super) fn whole(root: &std::path::Path, name: &str, started: &str) -> RunDir
     writer.finish().unwrap();
     // Three clusters, as the data have.
     let notes = crate::notes::Notes { k: 3, ..Default::default() };
-    notes.write(dir.path()).unwrap();
+    notes.write(dir.path(), None, None).unwrap();
     dir
 }
 

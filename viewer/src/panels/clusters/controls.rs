@@ -16,8 +16,8 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let shown = &cx.state.shown;
         if cx.state.embedding.is_some() {
             let text = format!("Showing {} of {} rows", thousands(shown.rows.len()), thousands(shown.of));
-            let fitted = cx.state.embedding.as_ref().map_or(0, |e| e.fitted);
-            let hint = "Components and clusters were found from this many rows, even over tasks and steps: ";
+            let fitted = cx.state.embedding.as_ref().map_or(0, |e| e.fitted());
+            let hint = "Samples that components and clusters were found from: ";
             ui.label(text).on_hover_text(format!("{hint}{}", thousands(fitted)));
         }
     });
@@ -70,5 +70,6 @@ fn tools(ui: &mut Ui, cx: &mut Cx<'_>) {
         cx.tools.commands.push(Action::Density);
     }
     button(ui, cx.tools, Action::Fit, "Fit");
+    button(ui, cx.tools, Action::Keep, "Save analysis");
     ui.separator();
 }
