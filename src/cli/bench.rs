@@ -1,5 +1,6 @@
 //! `covft-probe bench step` and `covft-probe bench probes`.
 
+use super::card_bench::{self, CardArgs};
 use super::recipe::{self, RecipeArgs};
 use crate::config::model::{Router, VisionMethod};
 use crate::experiment::probe_bench;
@@ -19,6 +20,8 @@ pub(super) struct Args {
 enum What {
     /// Time one training step on random tokens; the sizes and the printed line are those of scripts/torch_step.py.
     Step(StepArgs),
+    /// Time and weigh one training step on a card, in float32 or bfloat16.
+    Card(CardArgs),
     /// What probes cost: the same steps without and with each level of them in turn, as a Markdown table.
     Probes(ProbesArgs),
 }
@@ -84,6 +87,7 @@ enum MethodName {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Step(args) => step(args),
+        What::Card(args) => card_bench::run(args),
         What::Probes(args) => probes(args),
     }
 }

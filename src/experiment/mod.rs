@@ -1,5 +1,6 @@
 //! Whole runs and what compares them.
 
+pub mod card_bench;
 pub mod checkpoint_drift;
 pub mod estimate;
 pub mod probe_bench;
