@@ -5,7 +5,8 @@ namespace emulated {
 
 thread_local Block state;
 
-constexpr std::size_t STACK = 256 * 1024;
+// Stacks begin at different places of a page: else all of them would fight for the same lines of the cache.
+constexpr std::size_t STACK = 64 * 1024 + 4096;
 
 // Saves the callee's registers on the stack and goes over to another one (x86-64, System V).
 asm(R"(
@@ -39,8 +40,9 @@ static void enter() {
     std::abort();
 }
 
-static void* fresh_stack(unsigned char* bottom) {
-    auto top = (reinterpret_cast<uintptr_t>(bottom) + STACK) / 16 * 16;
+static void* fresh_stack(std::size_t thread) {
+    auto bottom = reinterpret_cast<uintptr_t>(state.stacks.data() + thread * STACK);
+    auto top = (bottom + STACK - thread * 320 % 4096) / 16 * 16;
     auto* at = reinterpret_cast<void**>(top);
     *--at = nullptr;  // alignment: a function is entered with the stack 8 off a multiple of 16
     *--at = reinterpret_cast<void*>(&enter);
@@ -96,7 +98,7 @@ static void run_block(const char* entry, int order) {
     std::fill(state.shared.begin(), state.shared.end(), 0xff);  // NaN: what is read before it is written shows
     for (std::size_t i = 0; i < count; ++i) {
         state.fibers[i].wait = Wait::Nothing;
-        state.fibers[i].stack_pointer = fresh_stack(state.stacks.data() + i * STACK);
+        state.fibers[i].stack_pointer = fresh_stack(i);
     }
     std::mt19937 random(order + 31 * state.block.x + 17 * state.block.y);
     std::vector<std::size_t> warps;
