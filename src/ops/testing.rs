@@ -244,7 +244,7 @@ impl Case {
     }
 
     /// Operations that have no kernel of ours.
-    fn is_composed_on_cards(&self) -> bool {
+    fn is_composed_on_cards() -> bool {
         COMPOSED_ON_CARDS.get()
     }
 
@@ -261,7 +261,7 @@ impl Case {
             assert!(error < 2e-5, "gradient of argument {arg} of the kernels: {error}");
         }
         with_kernels_here(|| self.check_short());
-        assert_eq!(launched() > before, !self.is_composed_on_cards(), "whether a kernel ran");
+        assert_eq!(launched() > before, !Self::is_composed_on_cards(), "whether a kernel ran");
     }
 
     /// Computing in bfloat16: values and gradients within its rounding, those of weights in float32, and the same through

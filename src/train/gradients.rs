@@ -59,15 +59,13 @@ struct Total<'p> {
 impl<'p> Total<'p> {
     fn push_device(&mut self, name: &'p str, gradient: Option<Tensor>) -> TensorResult<()> {
         if let Some(gradient) = gradient {
-            let sums = match ops::engine_of(&gradient) {
-                Some(engine) => cuda::squared_norms(&engine, &gradient.contiguous()?)?,
-                None => {
-                    let squares = gradient.to_dtype(DType::F32)?.sqr()?;
-                    // Row by row first: no sum is longer than it must be.
-                    let sum =
-                        if squares.rank() > 1 { squares.sum(D::Minus1)?.sum_all()? } else { squares.sum_all()? };
-                    sum.to_dtype(DType::F64)?.reshape(1)?
-                }
+            let sums = if let Some(engine) = ops::engine_of(&gradient) {
+                cuda::squared_norms(&engine, &gradient.contiguous()?)?
+            } else {
+                let squares = gradient.to_dtype(DType::F32)?.sqr()?;
+                // Row by row first: no sum is longer than it must be.
+                let sum = if squares.rank() > 1 { squares.sum(D::Minus1)?.sum_all()? } else { squares.sum_all()? };
+                sum.to_dtype(DType::F64)?.reshape(1)?
             };
             self.waiting.push((self.squares.len(), gradient, sums));
             self.squares.push((name, 0.0));

@@ -94,7 +94,7 @@ mod tests {
         assert!(short_theta.iter().zip(&theta).all(|(a, b)| (a - b).abs() < 1e-6));
         let mean = |v: &[f32]| v.iter().map(|x| f64::from(*x)).sum::<f64>() / v.len() as f64;
         // A unit of the last digit is 2^-8 of the number; 0.999 lies a quarter of one below 1.
-        assert!(short_second.iter().any(|v| *v == 1.0) && short_second.iter().any(|v| *v == 1.0 - 1.0 / 256.0));
+        assert!(short_second.contains(&1.0) && short_second.contains(&(1.0 - 1.0 / 256.0)));
         assert!((mean(&short_second) - f64::from(want_second)).abs() < 1e-4, "{}", mean(&short_second));
         assert!((mean(&short_first) - f64::from(want_first)).abs() < 2e-5, "{}", mean(&short_first));
         // The same step draws the same, the next one something else.

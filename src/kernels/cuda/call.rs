@@ -59,13 +59,11 @@ impl<'c> Call<'c> {
 
     /// The same, or a null pointer.
     pub(super) fn input_or_none(mut self, lent: Option<&'c Lent<'_>>, dtype: DType, len: usize) -> Result<Self> {
-        match lent {
-            Some(lent) => self.input(lent, dtype, len),
-            None => {
-                self.args.push(Arg::Pointer(0));
-                Ok(self)
-            }
+        if let Some(lent) = lent {
+            return self.input(lent, dtype, len);
         }
+        self.args.push(Arg::Pointer(0));
+        Ok(self)
     }
 
     /// `len` numbers to write.
@@ -76,13 +74,11 @@ impl<'c> Call<'c> {
 
     /// The same, or a null pointer.
     pub(super) fn output_or_none(mut self, fresh: Option<&mut Fresh>, dtype: DType, len: usize) -> Result<Self> {
-        match fresh {
-            Some(fresh) => self.output(fresh, dtype, len),
-            None => {
-                self.args.push(Arg::Pointer(0));
-                Ok(self)
-            }
+        if let Some(fresh) = fresh {
+            return self.output(fresh, dtype, len);
         }
+        self.args.push(Arg::Pointer(0));
+        Ok(self)
     }
 
     /// `len` numbers to change in place.

@@ -11,7 +11,7 @@ type Emulate = unsafe extern "C" fn(*const c_char, *const c_uint, c_uint, c_uint
 const LIBRARY: &str = "COVFT_EMULATED_KERNELS";
 
 static EMULATE: LazyLock<std::result::Result<Emulate, String>> = LazyLock::new(|| {
-    let path = std::env::var(LIBRARY).map_err(|_| format!("{LIBRARY} does not name a library"))?;
+    let path = std::env::var(LIBRARY).map_err(|e| format!("{LIBRARY} does not name a library: {e}"))?;
     let name = CString::new(path.clone()).map_err(|e| e.to_string())?;
     // SAFETY: the name is a C string; the library is ours and has no initialisers that do harm.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };

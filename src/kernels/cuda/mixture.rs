@@ -71,7 +71,7 @@ pub fn mixture_weights(engine: &Engine, experts: &[&Tensor], grad: &Tensor, b: u
 
 fn checked(experts: usize, weights: &Tensor, n: usize) -> Result<(usize, usize)> {
     let (b, count) = weights.dims2()?;
-    if count != experts || count > MAX_EXPERTS || b == 0 || n % b != 0 {
+    if count != experts || count > MAX_EXPERTS || b == 0 || !n.is_multiple_of(b) {
         bail!("mixture: weights {:?} for {experts} experts of {n} numbers", weights.dims());
     }
     Ok((b, count))
