@@ -3,6 +3,7 @@
 mod growth;
 mod step;
 
+use super::card_bench::{self, CardArgs};
 use super::recipe::{self, RecipeArgs};
 use crate::experiment::probe_bench;
 use anyhow::Context;
@@ -22,6 +23,8 @@ enum What {
     Step(step::StepArgs),
     /// How time and peak memory of a step grow with batch, tokens, layers and experts: CSV and figures.
     Growth(growth::GrowthArgs),
+    /// Time and weigh one training step on a card, in float32 or bfloat16.
+    Card(CardArgs),
     /// What probes cost: the same steps without and with each level of them in turn, as a Markdown table.
     Probes(ProbesArgs),
 }
@@ -47,6 +50,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Step(args) => step::run(args),
         What::Growth(args) => growth::run(args),
+        What::Card(args) => card_bench::run(args),
         What::Probes(args) => probes(args),
     }
 }

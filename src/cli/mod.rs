@@ -3,6 +3,7 @@
 
 mod analyze;
 mod bench;
+mod card_bench;
 mod compare;
 mod data;
 mod drift;

@@ -1,6 +1,7 @@
 //! `covft-probe verify DIR`.
 
 use super::table::Table;
+use crate::experiment::session::device_named;
 use crate::verify::{self, real_weights};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   covft-probe verify tests/fixtures/covft-tiny
+  covft-probe verify tests/fixtures/covft-tiny --device cuda:0
   covft-probe verify tests/fixtures/real-weights.json --weights weights")]
 pub(super) struct Args {
     /// A folder of reference numbers of the published implementation; with --weights, a JSON file of outputs of real
@@ -17,17 +19,20 @@ pub(super) struct Args {
     /// Folder with dinov2-small, smollm2-135m and minilm-l6 (scripts/fetch-weights.sh fills it).
     #[arg(long)]
     weights: Option<PathBuf>,
+    /// Where the models lie: cpu or cuda:0.
+    #[arg(long, default_value = "cpu", conflicts_with = "weights")]
+    device: String,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.weights {
         Some(weights) => real(weights, &args.reference),
-        None => folder(&args.reference),
+        None => folder(&args.reference, &args.device),
     }
 }
 
-fn folder(path: &Path) -> anyhow::Result<ExitCode> {
-    let report = verify::verify(path)?;
+fn folder(path: &Path, device: &str) -> anyhow::Result<ExitCode> {
+    let report = verify::verify(path, &device_named(device)?)?;
     let mut table = Table::new(&["", "what", "max rel. difference", "tolerance", "note"]);
     for row in &report.rows {
         let mark = if row.pass { "ok" } else { "FAIL" };

@@ -140,6 +140,11 @@ impl Recipe {
         if self.device == "cpu" && self.dtype == super::Compute::Bf16 {
             found.push("dtype: the CPU computes in float32; leave dtype out or set device = \"cuda:0\"".into());
         }
+        if self.device == "cpu" && self.stages.iter().any(|s| s.moments == super::train::MomentType::Bf16) {
+            found.push(
+                "stage.moments: the CPU keeps moments in float32; leave moments out or set device = \"cuda:0\"".into(),
+            );
+        }
         found
     }
 }

@@ -27,7 +27,7 @@ pub struct Recipe {
     /// `cpu` or `cuda:0`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// Number type of the forward and backward pass; master weights and moments are always float32.
+    /// Number type of the forward and backward pass; master weights are always float32.
     #[serde(default)]
     pub dtype: Compute,
     /// Where run directories are made.

@@ -40,6 +40,10 @@ pub struct StageConfig {
     /// Added to the root of the second moment.
     #[serde(default = "default_eps")]
     pub eps: f64,
+    /// Type that the optimiser keeps both moments in. `bf16` halves them, is rounded by chance so that they are right on
+    /// average, and is for cards only.
+    #[serde(default, skip_serializing_if = "MomentType::is_f32")]
+    pub moments: MomentType,
     /// How the learning rate goes after the warm-up.
     #[serde(default)]
     pub schedule: Schedule,
@@ -108,6 +112,24 @@ pub struct StageConfig {
     pub spikes: SpikeConfig,
     /// What trains and what is added to the model.
     pub tuning: Tuning,
+}
+
+/// Type of the optimiser's moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentType {
+    /// Four bytes each.
+    #[default]
+    F32,
+    /// Two bytes each.
+    Bf16,
+}
+
+impl MomentType {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
 }
 
 fn one() -> usize {

@@ -1,6 +1,7 @@
 //! Whole runs and what compares them.
 
 pub mod beside_torch;
+pub mod card_bench;
 pub mod checkpoint_drift;
 pub mod estimate;
 pub mod growth;

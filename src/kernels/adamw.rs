@@ -23,7 +23,7 @@ pub struct AdamWStep {
 }
 
 impl AdamWStep {
-    fn factors(&self) -> Factors {
+    pub(super) fn factors(&self) -> Factors {
         assert!(self.step > 0, "AdamW counts its steps from 1");
         let t = self.step as f64;
         Factors {
@@ -41,15 +41,15 @@ impl AdamWStep {
 
 /// The same as the loop needs it.
 #[derive(Clone, Copy)]
-struct Factors {
-    keep: f32,
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
-    eps: f32,
-    step_size: f32,
-    root_correction: f32,
+pub(super) struct Factors {
+    pub(super) keep: f32,
+    pub(super) beta1: f32,
+    pub(super) rest1: f32,
+    pub(super) beta2: f32,
+    pub(super) rest2: f32,
+    pub(super) eps: f32,
+    pub(super) step_size: f32,
+    pub(super) root_correction: f32,
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ mod alloc;
 mod attention;
 mod buffer;
 mod cross_entropy;
+pub mod cuda;
 mod dispatch;
 mod dropout;
 mod kronecker;

@@ -4,6 +4,7 @@
 //! * GELU: `x * Phi(x)` with the error function (BERT, DINOv2, the projector), or its tanh form
 //! * SiLU gate: `silu(gate) * up` (LLaMA)
 
+use super::device;
 use super::graph::{self, fits, host};
 use super::precision::wide;
 use super::weight::lend;
@@ -35,21 +36,24 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
 
 /// `x * sigmoid(1.702 x)`.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    if fits(&[x]) { fused(Pointwise::QuickGelu, x) } else { composed::quick_gelu(x) }
+    pointwise(Pointwise::QuickGelu, x, composed::quick_gelu)
 }
 
 /// `x * (1 + erf(x / sqrt 2)) / 2`.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    if fits(&[x]) { fused(Pointwise::GeluErf, x) } else { composed::gelu_erf(x) }
+    pointwise(Pointwise::GeluErf, x, composed::gelu_erf)
 }
 
 /// `x * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2`.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    if fits(&[x]) { fused(Pointwise::GeluTanh, x) } else { composed::gelu_tanh(x) }
+    pointwise(Pointwise::GeluTanh, x, composed::gelu_tanh)
 }
 
 /// `silu(gate) * up`, same shapes.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if let Some(engine) = device::fits(&[gate, up], &[]) {
+        return device::activation::silu_mul(engine, gate, up);
+    }
     if !fits(&[gate, up]) {
         return composed::silu_mul(gate, up);
     }
@@ -64,6 +68,14 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         let (d_gate, d_up) = lend([gate, up, grad], |[g, u, d]| kernels::silu_mul_backward(g, u, d))?;
         Ok([Some(host(d_gate, gate.dims())?), Some(host(d_up, gate.dims())?)])
     })
+}
+
+fn pointwise(kind: Pointwise, x: &Tensor, composed: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    match device::fits(&[x], &[]) {
+        Some(engine) => device::activation::activate(engine, kind, x),
+        None if fits(&[x]) => fused(kind, x),
+        None => composed(x),
+    }
 }
 
 /// Keeps the input; the derivative is computed again from it.

@@ -1,8 +1,10 @@
 //! Softmax attention: `softmax(scale q k^T + mask) v` for every head.
 
+use super::device;
 use super::graph::{self, fits, host};
 use super::precision::{matmul, wide};
 use super::weight::lend;
+use crate::kernels::cuda::attention_fits;
 use crate::kernels::{self, AttentionShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -33,6 +35,12 @@ impl AttentionSpec {
 /// Backward, with `p` computed again from the rows' log-sum-exps: `dv = p^T do`, `ds = p (do v^T - sum(o do)) scale`,
 /// `dq = ds k`, `dk = ds^T q`; the query heads that share a key/value head add up.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+    if let Some(engine) = device::fits(&[q, k, v], &[]) {
+        let sizes = Sizes::new(q, k, v, spec)?;
+        if attention_fits(q.dtype(), sizes.d) {
+            return device::attention::attention(engine, q, k, v, spec);
+        }
+    }
     if !fits(&[q, k, v]) || q.elem_count() == 0 || k.elem_count() == 0 {
         return composed(q, k, v, spec);
     }
@@ -121,7 +129,7 @@ pub(crate) fn composed(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec)
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Case, Form, random};
+    use super::super::testing::{Case, Form, random, without_kernels};
     use super::*;
 
     const fn spec(heads: usize, kv_heads: usize, causal: bool) -> AttentionSpec {
@@ -177,6 +185,15 @@ mod tests {
         forms!([1, 300, 16], [1, 300, 8], masked(4, 2, true, &[290])).check_large();
         forms!([2, 70, 32], [2, 1500, 32], spec(2, 2, true)).check_large();
         forms!([1, 90, 32], [1, 1400, 32], spec(2, 2, false)).check_large();
+    }
+
+    /// Widths for which cards have other kernels, and one between.
+    #[test]
+    fn wide_heads() {
+        forms!([1, 150, 128], [1, 150, 64], spec(2, 1, true)).check_large();
+        forms!([2, 70, 200], [2, 90, 200], masked(2, 2, true, &[85, 33])).check_large();
+        forms!([1, 70, 256], [1, 100, 128], masked(2, 1, false, &[90])).check_large();
+        without_kernels(|| forms!([1, 20, 258], [1, 20, 258], spec(2, 2, true)).check_large());
     }
 
     #[test]

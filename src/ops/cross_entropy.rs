@@ -1,5 +1,6 @@
 //! Next-token cross-entropy with an ignore index.
 
+use super::device;
 use super::graph::{self, fits, host};
 use super::precision::wide;
 use super::weight::read_f32;
@@ -24,6 +25,10 @@ pub struct CrossEntropy {
 ///
 /// Backward: `softmax(logits) - onehot(target)` in labelled rows, zero in the others.
 pub fn cross_entropy(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
+    if let Some(engine) = device::fits(&[logits], &[]) {
+        check(logits, targets)?;
+        return device::cross_entropy::cross_entropy(engine, logits, targets);
+    }
     if !fits(&[logits]) || logits.elem_count() == 0 {
         return composed(logits, targets);
     }

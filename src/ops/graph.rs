@@ -3,8 +3,10 @@
 
 use super::ctx::Ctx;
 use super::{path, profile};
+use crate::kernels::cuda::Fresh;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor,
+    bail,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -32,20 +34,70 @@ pub(super) fn anchored(ctx: &Ctx, x: &Tensor, trains: bool) -> Tensor {
 /// tracked and not a leaf must get one; what untracked inputs get is dropped.
 type Backward<const N: usize> = dyn Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync;
 
+/// What a node carries in.
+pub(super) enum Output {
+    Host(Vec<f32>),
+    /// Of a kernel on a card.
+    Fresh(Fresh),
+}
+
+impl Output {
+    fn len(&self) -> usize {
+        match self {
+            Self::Host(numbers) => numbers.len(),
+            Self::Fresh(numbers) => numbers.len(),
+        }
+    }
+
+    fn into_tensor(self, dims: &[usize]) -> Result<Tensor> {
+        match self {
+            Self::Host(numbers) => host(numbers, dims),
+            Self::Fresh(numbers) => numbers.into_tensor(dims),
+        }
+    }
+}
+
+impl From<Vec<f32>> for Output {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self::Host(numbers)
+    }
+}
+
+impl From<Fresh> for Output {
+    fn from(numbers: Fresh) -> Self {
+        Self::Fresh(numbers)
+    }
+}
+
 pub(super) struct Node<const N: usize> {
     name: &'static str,
     /// What a profile books the way back under.
     part: &'static str,
-    output: Mutex<Option<Vec<f32>>>,
+    output: Mutex<Option<Output>>,
     shape: Shape,
     backward: Box<Backward<N>>,
 }
 
 impl<const N: usize> Node<N> {
-    fn take(&self) -> Result<(CpuStorage, Shape)> {
+    fn take(&self) -> Result<Storage> {
         match self.output.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(output) => Ok((CpuStorage::F32(output), self.shape.clone())),
+            Some(Output::Host(output)) => Ok(Storage::Cpu(CpuStorage::F32(output))),
+            Some(Output::Fresh(output)) => Ok(output.into_storage()),
             None => bail!("{} entered the graph twice", self.name),
+        }
+    }
+
+    fn take_host(&self) -> Result<(CpuStorage, Shape)> {
+        match self.take()? {
+            Storage::Cpu(output) => Ok((output, self.shape.clone())),
+            _ => bail!("{}: made on a card, but its input is not there", self.name),
+        }
+    }
+
+    fn take_card(&self) -> Result<(CudaStorage, Shape)> {
+        match self.take()? {
+            Storage::Cuda(output) => Ok((output, self.shape.clone())),
+            _ => bail!("{}: its input is on a card, but it was not made there", self.name),
         }
     }
 
@@ -68,7 +120,11 @@ impl CustomOp1 for Node<1> {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_host()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.take_card()
     }
 
     fn bwd(&self, a: &Tensor, result: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -82,7 +138,11 @@ impl CustomOp2 for Node<2> {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_host()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.take_card()
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, result: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -104,7 +164,19 @@ impl CustomOp3 for Node<3> {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_host()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.take_card()
     }
 
     fn bwd(
@@ -146,7 +218,7 @@ impl Inputs<3> for [&Tensor; 3] {
 pub(super) fn record<'a, const N: usize>(
     name: &'static str,
     inputs: [&'a Tensor; N],
-    output: Vec<f32>,
+    output: impl Into<Output>,
     dims: &[usize],
     backward: impl Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
 ) -> Result<Tensor>
@@ -154,8 +226,9 @@ where
     [&'a Tensor; N]: Inputs<N>,
 {
     profile::forward_done(name);
+    let output = output.into();
     if !inputs.iter().any(|t| t.track_op()) {
-        return host(output, dims);
+        return output.into_tensor(dims);
     }
     let shape = Shape::from(dims);
     if shape.elem_count() != output.len() {
@@ -207,7 +280,7 @@ impl CustomOp1 for Carried {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
         use candle_core::backend::BackendStorage;
         let output = self.take()?;
         let (storage, layout) = output.storage_and_layout();

@@ -1,6 +1,7 @@
 //! `y = x W^T + b (+ residual)`.
 
 use super::ctx::Ctx;
+use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::{add_bias, matmul};
 use super::watch::{self, Watch};
@@ -43,6 +44,12 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     let mut operands = vec![x, weight.tensor()];
     operands.extend(bias.map(Weight::tensor));
     operands.extend(residual);
+    let beside: Vec<&Tensor> = std::iter::once(weight.tensor()).chain(bias.map(Weight::tensor)).collect();
+    let activations: Vec<&Tensor> = std::iter::once(x).chain(residual).collect();
+    if let Some(engine) = device::fits(&activations, &beside) {
+        let y = device::linear::linear(engine, ctx, x, weight, bias, residual)?;
+        return watched(ctx, x, (weight, bias), y);
+    }
     if !fits(&operands) || x.elem_count() == 0 {
         let y = watched(ctx, x, (weight, bias), composed(ctx, x, weight, bias)?)?;
         return residual.map_or(Ok(y.clone()), |r| y + r);
@@ -167,7 +174,7 @@ impl Back {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Case, random};
+    use super::super::testing::{Case, random, without_kernels};
     use super::super::{BackwardObserver, Ctx, LayerId, LinearBackward, Place, Weight};
     use super::super::{Path, on_path};
     use super::*;
@@ -202,7 +209,8 @@ mod tests {
             fused: |ctx, x, w| linear(ctx, &x[0], &w[0], None),
             composed: |ctx, x, w| composed(ctx, &x[0], &w[0], None),
         };
-        case.check();
+        // A product alone is the library's.
+        without_kernels(|| case.check());
     }
 
     #[test]

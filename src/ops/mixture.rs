@@ -1,5 +1,6 @@
 //! The dense mixture of CoMoE: `out = sum_e g[b, e] * y_e[b]`.
 
+use super::device;
 use super::graph::{self, fits, host};
 use super::precision::{is_short, matmul};
 use super::weight::{read_all_f32, read_f32};
@@ -16,6 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// result's node computes anything forward; backward it leaves its gradient where the token nodes find it.
 pub fn mixture(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
     let mut all: Vec<&Tensor> = experts.iter().collect();
+    if let Some(engine) = device::fits(&all, &[])
+        && device::mixture::fits(experts.len())
+        && device::fits(&[weights], &[]).is_some()
+    {
+        return device::mixture::mixture(engine, experts, weights);
+    }
     all.push(weights);
     if experts.is_empty() || !fits(&all) || weights.elem_count() == 0 || experts[0].elem_count() == 0 {
         return composed(experts, weights);

@@ -14,6 +14,7 @@ pub mod cases;
 mod checkpoint;
 mod cross_entropy;
 mod ctx;
+mod device;
 mod dropout;
 mod embedding;
 mod graph;
@@ -36,9 +37,13 @@ mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
 pub use attention::{AttentionSpec, attention};
+#[cfg(test)]
+pub(crate) use testing::with_kernels;
+
 pub use checkpoint::{Block, checkpoint};
 pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, cross_entropy};
 pub use ctx::{Ctx, Draw};
+pub(crate) use device::engine_of;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use linear::{linear, linear_add};

@@ -1,6 +1,7 @@
 //! Layer norm and RMS norm over the last dimension.
 
 use super::ctx::Ctx;
+use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
 use super::watch::{self, Watch};
@@ -13,6 +14,9 @@ use candle_core::{D, Result, Tensor, bail};
 /// Backward, with `h = (x - mean) / sqrt(var + eps)` computed again and `s = dy w`:
 /// `dx = (s - mean(s) - h mean(s h)) / sqrt(var + eps)`, `dw += sum_rows dy h`, `db += sum_rows dy`.
 pub fn layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Result<Tensor> {
+    if let Some(engine) = device::fits(&[x], &[w.tensor(), b.tensor()]) {
+        return watched(ctx, x, (w, Some(b)), eps, device::norm::norm(engine, ctx, x, w, Some(b), eps)?);
+    }
     if !fits(&[x, w.tensor(), b.tensor()]) || x.elem_count() == 0 {
         return watched(ctx, x, (w, Some(b)), eps, composed_layer_norm(ctx, x, w, b, eps)?);
     }
@@ -24,6 +28,9 @@ pub fn layer_norm(ctx: &Ctx, x: &Tensor, w: &Weight, b: &Weight, eps: f64) -> Re
 /// Backward, with `h = x / sqrt(mean(x^2) + eps)` and `s = dy w`: `dx = (s - h mean(s h)) / sqrt(mean(x^2) + eps)`,
 /// `dw += sum_rows dy h`.
 pub fn rms_norm(ctx: &Ctx, x: &Tensor, w: &Weight, eps: f64) -> Result<Tensor> {
+    if let Some(engine) = device::fits(&[x], &[w.tensor()]) {
+        return watched(ctx, x, (w, None), eps, device::norm::norm(engine, ctx, x, w, None, eps)?);
+    }
     if !fits(&[x, w.tensor()]) || x.elem_count() == 0 {
         return watched(ctx, x, (w, None), eps, composed_rms_norm(ctx, x, w, eps)?);
     }

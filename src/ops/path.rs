@@ -20,7 +20,13 @@ pub(super) const fn fuses() -> bool {
 
 #[cfg(test)]
 pub(super) fn hosts() -> bool {
-    pretended::PATH.get() != Path::Device
+    !matches!(pretended::PATH.get(), Path::Device | Path::Kernels)
+}
+
+/// Whether kernels for cards run on the CPU.
+#[cfg(test)]
+pub(super) fn emulates() -> bool {
+    pretended::PATH.get() == Path::Kernels
 }
 
 #[cfg(test)]
@@ -38,6 +44,8 @@ pub(crate) enum Path {
     Composed,
     /// Composed forms; gradients and moments as tensors. Reading host numbers in place is refused.
     Device,
+    /// The same with the kernels for cards, emulated, where there are some.
+    Kernels,
 }
 
 #[cfg(test)]

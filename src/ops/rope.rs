@@ -1,5 +1,6 @@
 //! Rotary position embedding, "rotate half" form: `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)`.
 
+use super::device;
 use super::graph::{self, fits, host};
 use super::precision::{is_short, wide};
 use super::weight::lend;
@@ -30,6 +31,9 @@ impl RopeTable {
 /// Rotates every head of `x [B, N, heads * d]`, whose first token stands at position `offset`. Backward: the opposite
 /// rotation.
 pub fn rope(x: &Tensor, heads: usize, table: &RopeTable, offset: usize) -> Result<Tensor> {
+    if let Some(engine) = device::fits(&[x], &[&table.cos, &table.sin]) {
+        return device::rope::rope(engine, x, heads, table, offset);
+    }
     if !fits(&[x, &table.cos, &table.sin]) || x.elem_count() == 0 {
         return composed(x, heads, table, offset);
     }

@@ -1,8 +1,14 @@
 //! One check for every operation: the fused form against the composed one, and its gradients against float64.
+//!
+//! With `COVFT_TEST_DEVICE=emulated` the kernels for cards are checked too, run on the CPU (`scripts/cuda-emulate` sets all
+//! that this needs), with `COVFT_TEST_DEVICE=cuda:0` on a card.
 
+use super::path::{Path, on_path};
 use super::{Ctx, Weight, checkpoint};
+use crate::kernels::cuda::launched;
 use crate::kernels::{available_levels, with_level};
 use candle_core::{DType, Device, Result, Tensor, Var};
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 /// An operation as a function of activations and weights.
@@ -41,7 +47,57 @@ pub(super) fn random(dims: &[usize], seed: u64) -> Tensor {
 }
 
 fn tensor(data: &[f64], dims: &[usize], dtype: DType) -> Tensor {
-    Tensor::from_vec(data.to_vec(), dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    let here = Tensor::from_vec(data.to_vec(), dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    here.to_device(&device()).unwrap()
+}
+
+thread_local! {
+    static COMPOSED_ON_CARDS: Cell<bool> = const { Cell::new(false) };
+    static DEVICE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
+}
+
+/// Where tensors of a check are made.
+fn device() -> Device {
+    DEVICE.with_borrow(Clone::clone)
+}
+
+/// Checks of an operation that has no kernel of ours: on a card its composed form runs.
+pub(super) fn without_kernels<R>(check: impl FnOnce() -> R) -> R {
+    COMPOSED_ON_CARDS.set(true);
+    let result = check();
+    COMPOSED_ON_CARDS.set(false);
+    result
+}
+
+/// Runs `work` where kernels for cards run, if that was asked for.
+fn with_kernels_here<R>(work: impl FnOnce() -> R) -> Option<R> {
+    with_kernels(|card| {
+        let before = DEVICE.replace(card.clone());
+        let result = work();
+        DEVICE.set(before);
+        result
+    })
+}
+
+/// The same for tests of other modules, told the device.
+pub(crate) fn with_kernels<R>(work: impl FnOnce(&Device) -> R) -> Option<R> {
+    match std::env::var("COVFT_TEST_DEVICE").ok()?.as_str() {
+        "emulated" => Some(on_path(Path::Kernels, || work(&Device::Cpu))),
+        name => Some(work(&on_card(name))),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_card(name: &str) -> Device {
+    use std::sync::OnceLock;
+    static CARD: OnceLock<Device> = OnceLock::new();
+    let number = name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).expect("emulated or cuda:N");
+    CARD.get_or_init(|| crate::kernels::cuda::open(number).unwrap()).clone()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_card(name: &str) -> Device {
+    panic!("COVFT_TEST_DEVICE={name}: this test was built without CUDA")
 }
 
 fn floats(t: &Tensor) -> Vec<f64> {
@@ -106,7 +162,7 @@ impl Case {
         // Short floats are for activations: weights stay float32.
         let short = dtype == DType::BF16;
         let weights = self.weights(data, if short { DType::F32 } else { dtype }, tracked);
-        let ctx = Ctx::train(&Device::Cpu).unwrap();
+        let ctx = Ctx::train(&device()).unwrap();
         let ctx = if short { ctx.computing_in(dtype) } else { ctx };
         let inputs: Vec<Tensor> = (self.inputs.iter().zip(data).zip(tracked))
             .map(|((s, d), tracked)| {
@@ -183,6 +239,29 @@ impl Case {
         }
         self.check_tracking();
         self.check_short();
+        self.check_kernels(&reference, &differences);
+        with_kernels_here(|| self.check_tracking());
+    }
+
+    /// Operations that have no kernel of ours.
+    fn is_composed_on_cards() -> bool {
+        COMPOSED_ON_CARDS.get()
+    }
+
+    /// On a card, or its emulation, in float32 and bfloat16.
+    fn check_kernels(&self, value: &[f64], gradients: &[Vec<f64>]) {
+        let all = vec![true; self.count()];
+        let before = launched();
+        let Some(full) = with_kernels_here(|| self.run(self.fused, DType::F32, &all, false)) else { return };
+        let error = relative(&full.y, value);
+        assert!(error < 1e-5, "value of the kernels: {error}");
+        for (arg, (got, want)) in full.grads.iter().zip(gradients).enumerate() {
+            let got = got.as_ref().unwrap_or_else(|| panic!("no gradient of argument {arg}"));
+            let error = relative(got, want);
+            assert!(error < 2e-5, "gradient of argument {arg} of the kernels: {error}");
+        }
+        with_kernels_here(|| self.check_short());
+        assert_eq!(launched() > before, !Self::is_composed_on_cards(), "whether a kernel ran");
     }
 
     /// Computing in bfloat16: values and gradients within its rounding, those of weights in float32, and the same through
@@ -190,7 +269,9 @@ impl Case {
     fn check_short(&self) {
         let all = vec![true; self.count()];
         // Not of the inputs, whose rounding no operation can undo.
-        let reference = self.run_on(&self.rounded(), self.composed, DType::F64, &all, false);
+        let before = DEVICE.replace(Device::Cpu);
+        let reference = on_path(Path::Host, || self.run_on(&self.rounded(), self.composed, DType::F64, &all, false));
+        DEVICE.set(before);
         let outcome = self.run(self.fused, DType::BF16, &all, false);
         let error = relative(&outcome.y, &reference.y);
         assert!(error < 1.5e-2, "value in bfloat16: {error}");
@@ -260,5 +341,7 @@ impl Case {
                 assert!(error < 2e-5, "gradient of argument {arg} at {level:?}: {error}");
             }
         }
+        let gradients: Vec<Vec<f64>> = reference.grads.into_iter().map(Option::unwrap).collect();
+        self.check_kernels(&reference.y, &gradients);
     }
 }

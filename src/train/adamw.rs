@@ -9,7 +9,7 @@
 use super::checkpoint::StartValues;
 use super::hook::FirstMoments;
 use super::moments::MomentPair;
-use crate::config::train::Stage;
+use crate::config::train::{MomentType, Stage};
 use crate::nn::{Param, ParamStore, Part};
 use crate::ops::{self, AdamWStep, Moved, Weight};
 use candle_core::{Result, bail};
@@ -37,6 +37,8 @@ pub struct Moments {
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Type that they are kept in.
+    pub kept_in: MomentType,
 }
 
 /// The optimiser: groups, and for every trainable parameter, in the store's order, its two moments.
@@ -91,7 +93,12 @@ impl AdamW {
             Some((Arc::from(param.weight.name()), entry))
         });
         let entries = entries.collect();
-        Self { groups, settings: Moments { betas: stage.betas, eps: stage.eps }, entries, steps: 0 }
+        Self {
+            groups,
+            settings: Moments { betas: stage.betas, eps: stage.eps, kept_in: stage.moments },
+            entries,
+            steps: 0,
+        }
     }
 
     /// The groups, in the order of [`learning_rates`](Self::learning_rates).
@@ -136,7 +143,7 @@ impl AdamW {
     ) -> Result<Vec<(Arc<str>, Moved)>> {
         let mut measured = Vec::new();
         self.steps += 1;
-        let [beta1, beta2] = self.settings.betas;
+        let Moments { betas: [beta1, beta2], kept_in, .. } = self.settings;
         for (name, entry) in &mut self.entries {
             let group = &self.groups[entry.group];
             let lr = group.learning_rate * share;
@@ -146,8 +153,11 @@ impl AdamW {
             let Some(slot) = weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
             if !weight.is_on_host() {
                 let Some(gradient) = slot.tensor(weight.dims())? else { continue };
-                MomentPair::step_on_device(moments, weight, &gradient, gradient_factor.min(1.0), &step)?;
+                MomentPair::step_on_device(moments, kept_in, weight, &gradient, gradient_factor.min(1.0), &step)?;
                 continue;
+            }
+            if kept_in != MomentType::F32 {
+                bail!("{name}: moments in bfloat16 are for parameters on a card; leave moments out of the stage");
             }
             let mut seen = None;
             let start = start.and_then(|start| start.copy_of(name));

@@ -1,5 +1,6 @@
 //! The gradients of a step: complete, finite, and their global norm.
 
+use crate::kernels::cuda;
 use crate::nn::ParamStore;
 use crate::ops;
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
@@ -15,8 +16,8 @@ pub enum Fault {
     Unreadable(String),
 }
 
-/// Global L2 norm of the gradients of all trainable parameters; squares are added in float64 on the host, in float32 on
-/// a device, whose sums are read together.
+/// Global L2 norm of the gradients of all trainable parameters; squares are added in float64 on the host and by the kernels
+/// of a card, in float32 by tensor operations; the sums of a device are read together.
 ///
 /// # Errors
 /// The first parameter, in the store's order, without a gradient though the loss reaches it, or with one that is not
@@ -51,17 +52,22 @@ pub fn global_norm(params: &ParamStore) -> Result<f64, Fault> {
 #[derive(Default)]
 struct Total<'p> {
     squares: Vec<(&'p str, f64)>,
-    /// Index in `squares`, the gradient, and its sum.
+    /// Index in `squares`, the gradient, and sums of squares of its pieces, float64.
     waiting: Vec<(usize, Tensor, Tensor)>,
 }
 
 impl<'p> Total<'p> {
     fn push_device(&mut self, name: &'p str, gradient: Option<Tensor>) -> TensorResult<()> {
         if let Some(gradient) = gradient {
-            let squares = gradient.to_dtype(DType::F32)?.sqr()?;
-            // Row by row first: no sum is longer than it must be.
-            let sum = if squares.rank() > 1 { squares.sum(D::Minus1)?.sum_all()? } else { squares.sum_all()? };
-            self.waiting.push((self.squares.len(), gradient, sum));
+            let sums = if let Some(engine) = ops::engine_of(&gradient) {
+                cuda::squared_norms(&engine, &gradient.contiguous()?)?
+            } else {
+                let squares = gradient.to_dtype(DType::F32)?.sqr()?;
+                // Row by row first: no sum is longer than it must be.
+                let sum = if squares.rank() > 1 { squares.sum(D::Minus1)?.sum_all()? } else { squares.sum_all()? };
+                sum.to_dtype(DType::F64)?.reshape(1)?
+            };
+            self.waiting.push((self.squares.len(), gradient, sums));
             self.squares.push((name, 0.0));
         }
         Ok(())
@@ -73,10 +79,14 @@ impl<'p> Total<'p> {
         let device = first.device().clone();
         let sums: Vec<Tensor> =
             self.waiting.iter().map(|(_, _, sum)| sum.to_device(&device)).collect::<TensorResult<_>>()?;
-        let sums: Vec<f32> = Tensor::stack(&sums, 0)?.to_device(&Device::Cpu)?.to_vec1()?;
-        for ((at, gradient, _), sum) in self.waiting.drain(..).zip(sums) {
+        let all: Vec<f64> = Tensor::cat(&sums, 0)?.to_device(&Device::Cpu)?.to_vec1()?;
+        let mut rest = all.as_slice();
+        for (at, gradient, sums) in self.waiting.drain(..) {
+            let (own, others) = rest.split_at(sums.elem_count());
+            rest = others;
+            let sum: f64 = own.iter().sum();
             // Squares may overflow float32 where the numbers do not: only such a gradient is looked at itself.
-            let exact = if sum.is_finite() { f64::from(sum) } else { ops::read_numbers(&gradient, ops::squared_norm)? };
+            let exact = if sum.is_finite() { sum } else { ops::read_numbers(&gradient, ops::squared_norm)? };
             self.squares[at].1 = exact;
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! Where a parameter's two moments are kept, and the optimiser's step for parameters on a device.
 
-use crate::ops::{AdamWStep, Weight};
-use candle_core::{Device, Result, Tensor};
+use crate::config::train::MomentType;
+use crate::kernels::cuda::{AdamWState, adamw_update};
+use crate::ops::{AdamWStep, Weight, engine_of};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use std::borrow::Cow;
 
 /// First and second moment of one parameter, where the parameter is.
@@ -14,7 +16,7 @@ pub(super) enum MomentPair {
         /// Second moment.
         second: Vec<f32>,
     },
-    /// Float32 tensors of the parameter's shape, on its device.
+    /// Tensors of the parameter's shape, on its device; float32, or bfloat16 where the stage says so.
     Device {
         /// First moment.
         first: Tensor,
@@ -36,9 +38,11 @@ impl MomentPair {
         }
     }
 
-    /// One step of `weight` in tensor operations, the gradient first multiplied by `factor`.
+    /// One step of `weight`, the gradient first multiplied by `factor`: by a kernel in place where there is one, else in
+    /// tensor operations.
     pub(super) fn step_on_device(
         moments: &mut Option<Self>,
+        kept_in: MomentType,
         weight: &Weight,
         gradient: &Tensor,
         factor: f64,
@@ -46,15 +50,30 @@ impl MomentPair {
     ) -> Result<()> {
         let theta = weight.tensor();
         let gradient = gradient.to_device(theta.device())?.to_dtype(theta.dtype())?;
-        let gradient = if factor < 1.0 { (gradient * factor)? } else { gradient };
+        let dtype = match kept_in {
+            MomentType::F32 => theta.dtype(),
+            MomentType::Bf16 => DType::BF16,
+        };
         let (first, second) = match moments.take() {
             Some(Self::Device { first, second }) => (first, second),
             Some(Self::Host { first, second }) => {
-                let there = |v: Vec<f32>| Tensor::from_vec(v, theta.dims(), &Device::Cpu)?.to_device(theta.device());
+                let there = |v: Vec<f32>| {
+                    Tensor::from_vec(v, theta.dims(), &Device::Cpu)?.to_device(theta.device())?.to_dtype(dtype)
+                };
                 (there(first)?, there(second)?)
             }
-            None => (theta.zeros_like()?, theta.zeros_like()?),
+            None => (theta.zeros_like()?.to_dtype(dtype)?, theta.zeros_like()?.to_dtype(dtype)?),
         };
+        if let (Some(engine), DType::F32) = (engine_of(theta), theta.dtype()) {
+            let state = AdamWState { theta, first: &first, second: &second };
+            adamw_update(&engine, state, &gradient.contiguous()?, factor as f32, step, draws_of(weight.name()))?;
+            *moments = Some(Self::Device { first, second });
+            return Ok(());
+        }
+        if kept_in != MomentType::F32 {
+            bail!("{}: moments in bfloat16 need the kernels of a card", weight.name());
+        }
+        let gradient = if factor < 1.0 { (gradient * factor)? } else { gradient };
         let first = (&first + ((&gradient - &first)? * (1.0 - step.beta1))?)?;
         let second = ((second * step.beta2)? + (gradient.sqr()? * (1.0 - step.beta2))?)?;
         // At rate 0 the moments advance and nothing moves.
@@ -86,6 +105,11 @@ impl MomentPair {
     }
 }
 
+/// Tells parameters apart where moments are rounded by chance (FNV-1a of the name).
+fn draws_of(name: &str) -> u64 {
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
-    tensor.flatten_all()?.to_vec1()
+    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }

@@ -24,6 +24,8 @@ pub(super) struct Golden {
     /// CoVFT's, from `llava/config.json`.
     tuning: Tuning,
     pub(super) input: MllmInput,
+    /// Where the models lie.
+    pub(super) device: Device,
 }
 
 /// `expected/meta.json`.
@@ -77,15 +79,15 @@ struct VptMeta {
 }
 
 impl Golden {
-    pub(super) fn open(folder: &Path) -> std::result::Result<Self, VerifyError> {
+    pub(super) fn open(folder: &Path, device: &Device) -> std::result::Result<Self, VerifyError> {
         let path = folder.join("expected/meta.json");
         let unreadable = |reason: String| VerifyError::Unreadable { reason, path: path.clone() };
         let text = std::fs::read_to_string(&path).map_err(|e| unreadable(e.to_string()))?;
         let meta: Meta = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
         let (config, tuning) = load_recipe(&folder.join("llava"))?;
         let batch = Tensors::open(&folder.join("expected/batch.safetensors"))?;
-        let input = input(&batch, &meta)?;
-        Ok(Self { folder: folder.to_owned(), meta, config, tuning, input })
+        let input = input(&batch, &meta, device)?;
+        Ok(Self { folder: folder.to_owned(), meta, config, tuning, input, device: device.clone() })
     }
 
     /// Reference numbers of a method, if the folder has them.
@@ -118,7 +120,7 @@ impl Golden {
         }
         links.push(open_source(&self.config)?);
         let tuning = Tuning { vision: method, ..self.tuning.clone() };
-        Mllm::build(&self.config, &tuning, &Chain(links), 0, &Device::Cpu, 0)
+        Mllm::build(&self.config, &tuning, &Chain(links), 0, &self.device, 0)
     }
 
     /// Labelled tokens of the batch.
@@ -167,14 +169,14 @@ impl Tensors {
 }
 
 /// The stored batch without its padding.
-fn input(batch: &Tensors, meta: &Meta) -> Result<MllmInput> {
+fn input(batch: &Tensors, meta: &Meta, device: &Device) -> Result<MllmInput> {
     let rows = |name: &str| batch.get(name)?.to_dtype(candle_core::DType::I64)?.to_vec2::<i64>();
     let lengths: Vec<usize> = rows("attention_mask")?.iter().map(|m| m.iter().filter(|v| **v != 0).count()).collect();
     let cut = |name: &str| -> Result<Vec<Vec<i64>>> {
         Ok(rows(name)?.into_iter().zip(&lengths).map(|(row, n)| row[..*n].to_vec()).collect())
     };
     Ok(MllmInput {
-        pixels: batch.get("pixel_values")?.clone(),
+        pixels: batch.get("pixel_values")?.to_device(device)?,
         input_ids: cut("input_ids")?,
         labels: cut("labels")?,
         context_ids: meta.contexts(),

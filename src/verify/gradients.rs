@@ -6,7 +6,7 @@ use super::{VerifyReport, tolerance};
 use crate::models::mllm::{Mllm, MllmInput};
 use crate::nn::ParamStore;
 use crate::ops::Ctx;
-use candle_core::{Device, Result};
+use candle_core::Result;
 use std::collections::BTreeSet;
 
 /// Trainable names and gradients of a method.
@@ -35,7 +35,7 @@ pub(super) fn check(
 
 /// One backward pass of the mean loss; returns that loss.
 pub(super) fn backward(model: &Mllm, input: &MllmInput) -> Result<f64> {
-    let output = model.forward(&Ctx::train(&Device::Cpu)?, input)?;
+    let output = model.forward(&Ctx::train(input.pixels.device())?, input)?;
     let labelled: usize = output.sample_tokens.iter().sum();
     let mean = (output.loss_sum / labelled as f64)?;
     mean.backward()?;

@@ -6,7 +6,7 @@ use super::{Row, VerifyReport, tolerance};
 use crate::models::mllm::Mllm;
 use crate::ops::{Ctx, LayerId};
 use crate::probe::per_sample::oracle::{GramEntry, Oracle};
-use candle_core::{Device, Result};
+use candle_core::Result;
 use rayon::prelude::*;
 
 /// Seeds that sketches are drawn from.
@@ -19,7 +19,7 @@ pub(super) fn check(golden: &Golden, name: &str, model: &Mllm, report: &mut Veri
     let Some(expected) = golden.expected(&format!("{name}.per_sample_grams"))? else { return Ok(()) };
     let samples = golden.input.input_ids.len();
     let oracle = Oracle::new(samples);
-    let output = model.forward(&Ctx::train(&Device::Cpu)?.with_observer(oracle.observer()), &golden.input)?;
+    let output = model.forward(&Ctx::train(&golden.device)?.with_observer(oracle.observer()), &golden.input)?;
     let labelled: usize = output.sample_tokens.iter().sum();
     (output.loss_sum / labelled as f64)?.backward()?;
     let reference = references(&expected, samples)?;

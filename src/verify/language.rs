@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Error, Result, Tensor};
 use std::path::Path;
 
 /// Logits, loss and every gradient of `llama-gqa/`.
-pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> Result<()> {
+pub(super) fn check(folder: &Path, device: &Device, report: &mut VerifyReport) -> Result<()> {
     let folder = folder.join("llama-gqa");
     if !folder.is_dir() {
         report.skipped.push("llama-gqa: the folder has none".into());
@@ -24,13 +24,13 @@ pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> Result<()> {
     let expected = Tensors::open(&folder.join("expected.safetensors"))?;
     let shape = LanguageShape::from_folder(&folder)?;
     let source = Safetensors::open(&folder).map_err(Error::wrap)?;
-    let pb = ParamBuilder::new(&source, &|_, _| true, 0, &Device::Cpu).part(Part::Language);
+    let pb = ParamBuilder::new(&source, &|_, _| true, 0, device).part(Part::Language);
     let llama = Llama::new(&pb, &shape, &LanguageMethod::Full, false)?;
     let store = pb.finish();
     let batch = batch(&expected)?;
-    let ids = Tensor::from_slice(&batch.text_ids, (batch.lengths.len(), batch.text_len), &Device::Cpu)?;
+    let ids = Tensor::from_slice(&batch.text_ids, (batch.lengths.len(), batch.text_len), device)?;
 
-    let ctx = Ctx::train(&Device::Cpu)?;
+    let ctx = Ctx::train(device)?;
     let states = llama.states(&ctx, &llama.embed(&ctx, &ids)?, &batch.lengths)?;
     let logits = llama.logits(&Ctx::eval(), &states.detach())?;
     report.rows.push(valid_rows("llama-gqa: logits", &logits, expected.get("logits")?, &batch.lengths)?);

@@ -12,10 +12,14 @@ mod golden;
 mod gradients;
 mod grams;
 mod language;
+mod parity;
 pub mod real_weights;
 mod towers;
 mod training;
 
+pub use parity::parity;
+
+use candle_core::Device;
 use golden::{Golden, METHODS};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,8 @@ pub mod tolerance {
     pub const GRADIENT: f64 = 1e-4;
     /// Losses, gradient norms and drift.
     pub const TRACE: f64 = 1e-4;
+    /// Losses of training steps in bfloat16.
+    pub const SHORT: f64 = 2e-2;
     /// Parameters after training, relative to their displacement.
     pub const DISPLACEMENT: f64 = 1e-2;
     /// Share of sketched inner products that may lie outside their stated 95 % intervals.
@@ -90,12 +96,12 @@ pub enum VerifyError {
     Model(#[from] candle_core::Error),
 }
 
-/// Checks `folder`.
+/// Checks `folder`, the models lying on `device`.
 ///
 /// # Errors
 /// A folder of another layout, a model that cannot be built. Numbers that differ are rows, not errors.
-pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
-    let golden = Golden::open(folder)?;
+pub fn verify(folder: &Path, device: &Device) -> Result<VerifyReport, VerifyError> {
+    let golden = Golden::open(folder, device)?;
     let mut report = VerifyReport::default();
     data::check(&golden, &mut report)?;
     for name in METHODS {
@@ -109,8 +115,11 @@ pub fn verify(folder: &Path) -> Result<VerifyReport, VerifyError> {
         grams::check(&golden, name, &model, &mut report)?;
         training::check(&golden, name, (&model, &store), &expected, &mut report)?;
     }
-    language::check(folder, &mut report)?;
-    towers::check(folder, &mut report)?;
+    language::check(folder, device, &mut report)?;
+    towers::check(folder, device, &mut report)?;
+    if !device.is_cpu() {
+        report.rows.extend(parity(folder, device)?.rows);
+    }
     Ok(report)
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ops::with_kernels;
 
 fn fixture() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/covft-tiny")
@@ -6,7 +7,7 @@ fn fixture() -> PathBuf {
 
 #[test]
 fn every_number_of_the_fixture_is_ours() {
-    let report = verify(&fixture()).unwrap();
+    let report = verify(&fixture(), &Device::Cpu).unwrap();
     let failed: Vec<_> = report.rows.iter().filter(|row| !row.pass).collect();
     assert!(report.passed(), "{failed:#?}");
     let compared = |what: String| assert!(report.rows.iter().any(|row| row.what == what), "{what} was not compared");
@@ -37,7 +38,7 @@ fn every_number_of_the_fixture_is_ours() {
 /// Three experts, grouped queries, an image of 42 pixels.
 #[test]
 fn every_number_of_a_model_with_odd_sizes_is_ours() {
-    let report = verify(&fixture().with_file_name("covft-odd")).unwrap();
+    let report = verify(&fixture().with_file_name("covft-odd"), &Device::Cpu).unwrap();
     let failed: Vec<_> = report.rows.iter().filter(|row| !row.pass).collect();
     assert!(report.passed(), "{failed:#?}");
     assert!(report.rows.len() > 20, "{:#?}", report.skipped);
@@ -73,7 +74,7 @@ fn one_wrong_number_is_found_and_named() {
     meta["train"]["freeze"]["grad_norm"][3] = (norm * 1.001).into();
     meta["context_texts"][4] = "something else</s>".into();
     std::fs::write(&path, meta.to_string()).unwrap();
-    let report = verify(folder.path()).unwrap();
+    let report = verify(folder.path(), &Device::Cpu).unwrap();
     let failed: Vec<&str> = report.rows.iter().filter(|row| !row.pass).map(|row| row.what.as_str()).collect();
     assert_eq!(failed, ["data path: context texts", "freeze: gradient norms"]);
     assert!(!report.passed());
@@ -83,6 +84,30 @@ fn one_wrong_number_is_found_and_named() {
 #[test]
 fn a_folder_of_another_layout_is_an_error_that_ends_in_the_path() {
     let folder = tempfile::tempdir().unwrap();
-    let error = verify(folder.path()).unwrap_err().to_string();
+    let error = verify(folder.path(), &Device::Cpu).unwrap_err().to_string();
     assert!(error.ends_with("expected/meta.json"), "{error}");
+}
+
+/// Every number of the fixtures through the kernels for cards, emulated or on a card (`COVFT_TEST_DEVICE`).
+#[test]
+fn kernels_give_every_number_of_the_fixture() {
+    check_kernels(&fixture());
+}
+
+#[test]
+fn kernels_give_every_number_of_a_model_with_odd_sizes() {
+    check_kernels(&fixture().with_file_name("covft-odd"));
+}
+
+fn check_kernels(folder: &Path) {
+    let before = crate::kernels::cuda::launched();
+    let Some(report) = with_kernels(|device| verify(folder, device)) else { return };
+    let report = report.unwrap();
+    let failed: Vec<_> = report.rows.iter().filter(|row| !row.pass).collect();
+    assert!(report.passed(), "{failed:#?}");
+    let report = with_kernels(|device| parity(folder, device)).unwrap().unwrap();
+    report.rows.iter().for_each(|row| println!("{}: {:.1e}", row.what, row.max_rel));
+    let failed: Vec<_> = report.rows.iter().filter(|row| !row.pass).collect();
+    assert!(report.passed() && report.rows.len() % 2 == 0, "{failed:#?}");
+    assert!(crate::kernels::cuda::launched() > before + 1000, "the kernels were not used");
 }

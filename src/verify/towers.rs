@@ -14,7 +14,7 @@ use candle_core::{Device, Error, Result};
 use std::path::Path;
 
 /// Every folder below `towers/`, in order of name; kinds without a model here are named as skipped.
-pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> std::result::Result<(), VerifyError> {
+pub(super) fn check(folder: &Path, device: &Device, report: &mut VerifyReport) -> std::result::Result<(), VerifyError> {
     let towers = folder.join("towers");
     if !towers.is_dir() {
         report.skipped.push("towers: the folder has none".into());
@@ -29,7 +29,7 @@ pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> std::result::Re
     for kind in kinds {
         let name = kind.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match TowerSizes::resolve(&VisionConfig::from_folder(&kind)) {
-            Ok(sizes) => tower(&name, &kind, &sizes, report)?,
+            Ok(sizes) => tower(&name, &kind, &sizes, device, report)?,
             Err(SizesError::Kind { found, .. }) => {
                 report.skipped.push(format!("towers/{name}: there is no model of type {found} yet"));
             }
@@ -39,10 +39,10 @@ pub(super) fn check(folder: &Path, report: &mut VerifyReport) -> std::result::Re
     Ok(())
 }
 
-fn tower(name: &str, folder: &Path, sizes: &TowerSizes, report: &mut VerifyReport) -> Result<()> {
+fn tower(name: &str, folder: &Path, sizes: &TowerSizes, device: &Device, report: &mut VerifyReport) -> Result<()> {
     let weights = Safetensors::open(folder).map_err(Error::wrap)?;
     let source = Renamed::new(weights, [(format!("{VISION_PREFIX}."), "")]);
-    let pb = ParamBuilder::new(&source, &|_, _| false, 0, &Device::Cpu).part(Part::Vision);
+    let pb = ParamBuilder::new(&source, &|_, _| false, 0, device).part(Part::Vision);
     let tower = Tower::new(&pb.pp(VISION_PREFIX), sizes, &VisionMethod::Freeze, 1, false)?;
     let mut worst = Worst::new(format!("towers/{name}: hidden states"), tolerance::FORWARD);
     for file in ["expected.safetensors", "expected_wide.safetensors"] {
@@ -51,7 +51,7 @@ fn tower(name: &str, folder: &Path, sizes: &TowerSizes, report: &mut VerifyRepor
             continue;
         }
         let expected = Tensors::open(&path)?;
-        let states = tower.hidden_states(&Ctx::eval(), expected.get("pixel_values")?, None)?;
+        let states = tower.hidden_states(&Ctx::eval(), &expected.get("pixel_values")?.to_device(device)?, None)?;
         for index in expected.below("hidden.") {
             let what = format!("{file} hidden.{index}");
             match index.parse::<usize>().ok().and_then(|i| states.get(i)) {

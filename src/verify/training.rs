@@ -91,7 +91,7 @@ fn stage(golden: &Golden) -> std::result::Result<Stage, VerifyError> {
 }
 
 /// The reference's steps; what a step's gradients lack, if a parameter has none or not a finite one.
-fn train(
+pub(super) fn train(
     golden: &Golden,
     model: &Mllm,
     store: &ParamStore,

@@ -1,7 +1,7 @@
 //! From stages as written to stages that make sense; every violation of a recipe is reported at once.
 
 use super::super::model::{LanguageMethod, TextMethod, Tuning, VisionMethod};
-use super::{EvalAtEnd, GradClip, PartRates, Schedule, SpikeConfig, StageConfig};
+use super::{EvalAtEnd, GradClip, MomentType, PartRates, Schedule, SpikeConfig, StageConfig};
 use std::collections::BTreeSet;
 
 /// A stage whose values were checked.
@@ -25,6 +25,8 @@ pub struct Stage {
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Type of the moments.
+    pub moments: MomentType,
     /// Shape after the warm-up.
     pub schedule: Schedule,
     /// Warm-up.
@@ -257,6 +259,7 @@ fn resolve(stage: &StageConfig) -> Stage {
         weight_decay: stage.weight_decay,
         betas: stage.betas,
         eps: stage.eps,
+        moments: stage.moments,
         schedule: stage.schedule,
         warmup: warmup(stage),
         clip: stage.max_grad_norm,

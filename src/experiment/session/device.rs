@@ -5,18 +5,30 @@ use crate::config::{Compute, Recipe};
 use candle_core::{DType, Device};
 
 pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
-    let refuse = |reason: &str| SessionError::Device { device: recipe.device.clone(), reason: reason.to_owned() };
-    if recipe.device == "cpu" {
+    named(&recipe.device)
+}
+
+/// The device of a name: `cpu` or `cuda:N`.
+///
+/// # Errors
+/// Another name, a card that this program was not built for or that cannot be opened.
+pub fn named(name: &str) -> Result<Device, SessionError> {
+    let refuse = |reason: &str| SessionError::Device { device: name.to_owned(), reason: reason.to_owned() };
+    if name == "cpu" {
         return Ok(Device::Cpu);
     }
-    let number = recipe.device.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok());
-    let number = number.ok_or_else(|| refuse("neither cpu nor cuda:N"))?;
-    if !cfg!(feature = "cuda") {
-        return Err(refuse(
-            "this program was built without CUDA; build it with --features cuda, or set device = \"cpu\"",
-        ));
-    }
-    Ok(Device::new_cuda(number)?)
+    let number = name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok());
+    card(number.ok_or_else(|| refuse("neither cpu nor cuda:N"))?, refuse)
+}
+
+#[cfg(feature = "cuda")]
+fn card(number: usize, _: impl Fn(&str) -> SessionError) -> Result<Device, SessionError> {
+    Ok(crate::kernels::cuda::open(number)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn card(_: usize, refuse: impl Fn(&str) -> SessionError) -> Result<Device, SessionError> {
+    Err(refuse("this program was built without CUDA; build it with --features cuda, or set device = \"cpu\""))
 }
 
 /// The type that activations have; weights, gradients and moments are float32 either way.

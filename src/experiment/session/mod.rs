@@ -8,6 +8,7 @@ mod records;
 mod setup;
 mod work;
 
+pub use device::named as device_named;
 pub use error::SessionError;
 pub use setup::{Setup, image_spec, known_vocabularies};
 

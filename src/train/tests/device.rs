@@ -196,6 +196,35 @@ fn the_multimodal_model_trains_elsewhere_as_on_the_host() {
     assert!(largest_relative(&again, &there) < 1e-6, "{again:?} {there:?}");
 }
 
+/// The kernels for cards, where the tests are told to emulate them.
+#[test]
+fn kernels_train_as_the_host_does() {
+    if std::env::var("COVFT_TEST_DEVICE").as_deref() != Ok("emulated") {
+        return;
+    }
+    let plan = plan(stage(Schedule::Cosine, 1), 12);
+    let [host_dir, there_dir] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (host, host_log) = toy(Path::Host, DType::F32, &plan, host_dir.path(), None);
+    let (there, log) = toy(Path::Kernels, DType::F32, &plan, there_dir.path(), None);
+    assert!(largest_relative(&log.losses, &host_log.losses) < 1e-6, "{:?} {:?}", log.losses, host_log.losses);
+    assert!(largest_relative(&log.norms, &host_log.norms) < 1e-6, "{:?} {:?}", log.norms, host_log.norms);
+    assert!(apart(&there, &host) < 1e-6, "{}", apart(&there, &host));
+
+    let (host, host_parts) = stages(Path::Host, DType::F32, "none");
+    for checkpointing in ["none", "all"] {
+        let (there, parts) = stages(Path::Kernels, DType::F32, checkpointing);
+        assert!(largest_relative(&there, &host) < 1e-6, "{there:?} {host:?}");
+        for (a, b) in parts.iter().zip(&host_parts) {
+            assert!(largest_relative(a, b) < 1e-5, "{a:?} {b:?}");
+        }
+    }
+    let (short, parts) = stages(Path::Kernels, DType::BF16, "all");
+    assert!(largest_relative(&short, &host) < 2e-2, "{short:?} {host:?}");
+    for (a, b) in parts.iter().zip(&host_parts) {
+        assert!(largest_relative(a, b) < 0.1, "{a:?} {b:?}");
+    }
+}
+
 #[test]
 fn the_multimodal_model_trains_in_bfloat16() {
     let (wide, wide_parts) = stages(Path::Host, DType::F32, "none");

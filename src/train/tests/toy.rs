@@ -220,6 +220,7 @@ pub(super) fn stage(schedule: Schedule, warmup: u64) -> Stage {
         weight_decay: 0.01,
         betas: [0.9, 0.999],
         eps: 1e-8,
+        moments: crate::config::train::MomentType::F32,
         schedule,
         warmup: Warmup::Steps(warmup),
         clip: GradClip::Norm(1.0),

@@ -1,0 +1,85 @@
+// What all kernels share. Compiled at run time for the card at hand, without any header of the toolkit; the emulation on
+// the CPU (scripts/cuda-emulation) compiles the same text.
+//
+// Numbers are kept as float or bfloat16 and computed with as float. Sums have a fixed order: no atomic additions.
+
+#ifdef COVFT_EMULATED
+#define ENTRY EMULATED_ENTRY
+#else
+#define ENTRY extern "C" __global__
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
+// Bits of a bfloat16: the upper half of a float.
+struct bf16 {
+    unsigned short bits;
+};
+
+__device__ __forceinline__ float wide(float x) {
+    return x;
+}
+
+__device__ __forceinline__ float wide(bf16 x) {
+    return __uint_as_float((unsigned)x.bits << 16);
+}
+
+// To the nearest, ties to even; NaN stays NaN.
+__device__ __forceinline__ unsigned bf16_bits(float x) {
+    unsigned bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (bits >> 16) | 0x40u;
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+
+template <class T>
+__device__ __forceinline__ T narrow(float x);
+
+template <>
+__device__ __forceinline__ float narrow<float>(float x) {
+    return x;
+}
+
+template <>
+__device__ __forceinline__ bf16 narrow<bf16>(float x) {
+    bf16 y;
+    y.bits = (unsigned short)bf16_bits(x);
+    return y;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+__device__ __forceinline__ double warp_sum(double x) {
+    for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+    for (int step = 16; step > 0; step >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+    return x;
+}
+
+// The sum over a block of whole warps, in every thread. `scratch` holds one number a warp; it may be used again at once.
+template <class T>
+__device__ __forceinline__ T block_sum(T x, T* scratch) {
+    x = warp_sum(x);
+    int warps = blockDim.x / 32;
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = 0;
+    for (int w = 0; w < warps; ++w) x += scratch[w];
+    __syncthreads();
+    return x;
+}
+
+__device__ __forceinline__ float block_max(float x, float* scratch) {
+    x = warp_max(x);
+    int warps = blockDim.x / 32;
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = scratch[0];
+    for (int w = 1; w < warps; ++w) x = fmaxf(x, scratch[w]);
+    __syncthreads();
+    return x;
+}

@@ -1,0 +1,22 @@
+//! Cross-entropy.
+
+use super::super::cross_entropy::CrossEntropy;
+use super::super::graph;
+use super::whole;
+use crate::kernels::cuda::{self, Engine};
+use candle_core::{Result, Tensor};
+
+/// `targets` are checked. The one place of a forward pass where the host waits for the card: it wants the rows' losses.
+pub(in super::super) fn cross_entropy(engine: Engine, logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
+    let logits = whole(logits)?;
+    let labelled = targets.iter().filter(|t| **t >= 0).count();
+    let targets: Vec<i32> = targets.iter().map(|t| i32::try_from(*t).unwrap_or(-1).max(-1)).collect();
+    let targets = Tensor::from_vec(targets, logits.dim(0)?, logits.device())?;
+    let kept = logits.detach();
+    let [losses, lse] = cuda::cross_entropy(&engine, &kept, &targets)?;
+    let total = cuda::sum(&engine, &losses)?;
+    let sum = graph::record("cross-entropy-kernel", [&logits], total, &[], move |_, grad| {
+        Ok([Some(cuda::cross_entropy_backward(&engine, &kept, &targets, &lse, grad)?)])
+    })?;
+    Ok(CrossEntropy { sum, rows: losses.to_vec1()?, labelled })
+}
