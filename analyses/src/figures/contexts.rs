@@ -57,6 +57,7 @@ impl Contexts {
             stage: source.stage(options.stage.as_deref()),
             layer: options.layer.clone(),
             steps: Steps::Late,
+            tracked: None,
             most: SAMPLES,
             seed: options.seed,
         };

@@ -176,8 +176,8 @@ pub(super) fn read_parts(dir: &RunDir, stream: &str, from: u32) -> Result<Vec<Pa
     let read = |range, path: &Path, from| {
         part::read_part(path).map(|(batches, rows)| part::skip_parts(&batches, &rows, range, from))
     };
-    each_part(dir, stream, from, read, |range, path, batches| {
-        found.push(PartRead { range, path, batches });
+    each_part(dir, stream, from, read, |_, path, batches| {
+        found.push(PartRead { path, batches });
         Ok(())
     })?;
     Ok(found)
