@@ -139,7 +139,6 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
         };
         writer.push(&[noise]).unwrap();
         if let Some(depth) = depth {
-            let number = |j: u64| f16::from_f32(((step * 31 + j * 7) as f32).sin() * 0.4 + 0.6);
             let row = GradientRow {
                 stage: stage(),
                 step,
@@ -152,7 +151,7 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
                 elements: 5,
                 norm: 5.0,
                 scale: 1.0,
-                sketch: (0..64).map(number).collect(),
+                sketch: (0..64).map(|j| f16::from_f32(((step * 31 + j * 7) as f32).sin() * 0.4 + 0.6)).collect(),
                 error: 0.125,
             };
             writer.push(&[row]).unwrap();
@@ -173,7 +172,7 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
         alignment: Some(number(k) as f32 / 60.0 - 0.5),
         error: Some(0.05),
     };
-    writer.push(&(0..6).map(alignment).collect::<Vec<_>>()).unwrap();
+    writer.push(&Vec::from_iter((0..6).map(alignment))).unwrap();
 }
 
 fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
