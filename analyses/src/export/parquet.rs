@@ -22,7 +22,7 @@ pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Resu
             .map_err(|e| StoreError::Rows { stream: source.name.clone(), why: e.to_string() })?;
         writer.write(&batch).map_err(why)?;
         // Row groups of bounded size, so that memory stays so.
-        if writer.in_progress_size() > 16 << 20 {
+        if writer.memory_size() > 8 << 20 {
             writer.flush().map_err(why)?;
         }
         Ok(())

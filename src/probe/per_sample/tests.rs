@@ -3,7 +3,7 @@
 use super::statistics::{Cell, cells};
 use super::student::t_quantile;
 use super::units::Unit;
-use crate::config::probe::{ProbeConfig, SketchK, Space};
+use crate::config::probe::{ProbeConfig, SampleRows, SketchK, Space};
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part};
 use crate::ops::{BackwardObserver, LayerId, LinearBackward, Place, VectorBackward};
 use crate::probe::{ProbeError, Recorder, RecorderSetup};
@@ -11,7 +11,7 @@ use crate::train::hook::{
     FirstMoments, GradientView, Hook, MicroView, SampleInfo, StageView, StepId, StepTimes, StepView,
 };
 use candle_core::Device;
-use covft_analyses::store::{self, Manifest, NoiseRow, PairRow, RecordWriter, RunDir, SampleGradientRow};
+use covft_analyses::store::{self, ConflictRow, Manifest, NoiseRow, PairRow, RecordWriter, RunDir, SampleGradientRow};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn sample(id: &str, has_image: bool) -> SampleInfo {
 }
 
 fn exact() -> ProbeConfig {
-    ProbeConfig { exact_steps: vec![0], ..ProbeConfig::default() }
+    ProbeConfig { exact_steps: vec![0], sample_rows: SampleRows::Modules, ..ProbeConfig::default() }
 }
 
 impl Rig {
@@ -249,7 +249,44 @@ fn steps_and_frozen_encoders_are_watched_as_configured() {
     show(&*to, "frozen.weight", "attention", &[1.0; 3], &[1.0; 2]);
     seen.step(0).unwrap();
     let (_, gradients, _) = seen.read();
-    assert!(gradients.iter().all(|r| r.space == "shared") && gradients.len() == 4, "cell, layer, module, everything");
+    assert!(gradients.iter().all(|r| r.space == "shared") && gradients.len() == 3, "layer, module, everything");
+}
+
+/// Modules of layers have no rows of their own by default, but are counted.
+#[test]
+fn every_module_is_counted_and_stages_can_be_left_out() {
+    let samples = [sample("a", true), sample("b", true), sample("a", true), sample("t", false)];
+    let shown = |config: ProbeConfig| {
+        let mut rig = rig(config, true);
+        let Some(to) = rig.observer(0, 0, &samples) else { return None };
+        let (a, d) = ([1.0, 0.0, 2.0].repeat(4), [1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        show(&*to, "mlp.experts.0.0.weight", "experts", &a, &d);
+        show(&*to, "mlp.experts.1.0.weight", "experts", &a, &d);
+        show_bias(&*to, &[1.0; 8]);
+        rig.step(0).unwrap();
+        let dir = rig.dir.clone();
+        rig.recorder.finish().unwrap();
+        let counts: Vec<ConflictRow> = store::read_records(&dir).unwrap().rows;
+        let pairs: Vec<PairRow> = store::read_records(&dir).unwrap().rows;
+        Some((counts, pairs))
+    };
+    let (counts, pairs) = shown(ProbeConfig { exact_steps: vec![0], ..ProbeConfig::default() }).unwrap();
+    assert!(pairs.iter().all(|r| r.layer == "all" || r.module == "all") && !pairs.is_empty());
+    let (finer, _) = shown(exact()).unwrap();
+    assert_eq!(counts, finer);
+    let row = |module: &str, relation: &str| {
+        let has = |r: &&ConflictRow| (r.layer.as_str(), r.mode.as_str(), r.space.as_str()) == ("0", "exact", "trainable");
+        counts.iter().filter(has).find(|r| r.module == module && r.relation == relation).cloned()
+    };
+    // a with b: opposite; b with the second a: orthogonal; a with itself makes no pair. Each sample is a task of its own.
+    let experts = row("experts", "across").unwrap();
+    assert_eq!((experts.pairs, experts.conflict, experts.undecided), (2, 1, 1));
+    assert!((experts.cosines + 1.0).abs() < 1e-6 && (experts.squares - 1.0).abs() < 1e-6 && experts.errors == 0.0);
+    let norms = row("layer_norm", "across").unwrap();
+    assert_eq!((norms.pairs, norms.conflict, norms.undecided, norms.cosines), (2, 0, 0, 2.0));
+    assert!(row("experts", "within").is_none());
+    let elsewhere = ProbeConfig { gradient_stages: vec!["base".into()], ..exact() };
+    assert!(shown(elsewhere).is_none());
 }
 
 fn unit(module: &'static str, dots: [f64; 4], half: Option<[f64; 4]>) -> Unit {

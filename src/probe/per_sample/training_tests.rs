@@ -2,7 +2,7 @@
 
 use crate::config::data::{DataConfig, ImageAspect};
 use crate::config::model::Tuning;
-use crate::config::probe::{ProbeConfig, Schedule};
+use crate::config::probe::{ProbeConfig, SampleRows, Schedule};
 use crate::config::train::{Stage, StageConfig, check_stages};
 use crate::data::{Dataset, ImageSpec, Order, Preparation, Sampler, Tokenizers};
 use crate::models::mllm::Mllm;
@@ -55,6 +55,7 @@ fn probe() -> ProbeConfig {
         log_grads: true,
         samples_every: Schedule::every(1),
         exact_steps: vec![0, 1],
+        sample_rows: SampleRows::Modules,
         ..ProbeConfig::default()
     }
 }
