@@ -120,8 +120,11 @@ impl Recorder {
             tracing::info!("nothing in the vision encoder trains in stage {}: drift 0, no gradients", view.stage);
         }
         let gates = view.params.iter().any(|p| p.role.part == Part::Vision && p.role.module == "gate");
-        let mut sketches =
-            if config.sketches_in(view.stage) && config.batch_sketches { SketchPlan::all(config, view.params) } else { Vec::new() };
+        let mut sketches = if config.sketches_in(view.stage) && config.batch_sketches {
+            SketchPlan::all(config, view.params)
+        } else {
+            Vec::new()
+        };
         let trains = tracker.as_ref().is_some_and(|t| t.trained() > 0);
         sketches.retain(|plan| (trains || config.virtual_frozen) && plan.tensors() > 0);
         let frozen: Vec<_> = sketches.iter().flat_map(|plan| plan.frozen(view.params)).collect();

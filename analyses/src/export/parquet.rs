@@ -2,18 +2,21 @@
 
 use super::draft::Draft;
 use super::source::Source;
-use super::table::properties;
 use super::{Export, Exported, Result};
-use crate::store::StoreError;
+use crate::store::{StoreError, parquet_properties};
 use parquet::arrow::ArrowWriter;
 use std::path::Path;
+
+/// Bytes of the tables of one row group, about.
+const ROW_GROUP: usize = 8 << 20;
 
 pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Result<()> {
     let path = out.join(format!("{}.parquet", source.name));
     let mut draft = Draft::new(&path)?;
     let why = |e: parquet::errors::ParquetError| StoreError::Rows { stream: source.name.clone(), why: e.to_string() };
-    let mut rows = 0;
-    let mut writer = ArrowWriter::try_new(&mut draft.file, source.schema.clone(), Some(properties())).map_err(why)?;
+    let (mut rows, mut pending) = (0, 0);
+    let mut writer = ArrowWriter::try_new(&mut draft.file, source.schema.clone(), Some(parquet_properties().build()))
+        .map_err(why)?;
     let problems = source.visit(None, |batch| {
         rows += batch.num_rows() as u64;
         // Nullability may differ between parts of different versions; the first part's holds.
@@ -22,8 +25,10 @@ pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Resu
             .map_err(|e| StoreError::Rows { stream: source.name.clone(), why: e.to_string() })?;
         writer.write(&batch).map_err(why)?;
         // Row groups of bounded size, so that memory stays so.
-        if writer.memory_size() > 8 << 20 {
+        pending += batch.get_array_memory_size();
+        if pending > ROW_GROUP {
             writer.flush().map_err(why)?;
+            pending = 0;
         }
         Ok(())
     })?;

@@ -1,14 +1,12 @@
 //! Small tables, column by column.
 
-use crate::store::{StoreError, write_atomic};
+use crate::store::{StoreError, parquet_properties, write_atomic};
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, ListArray, RecordBatch, StringArray, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,16 +91,9 @@ fn parquet_bytes(batch: &RecordBatch, path: &Path) -> Result<Vec<u8>, StoreError
     let why =
         |e: parquet::errors::ParquetError| StoreError::Rows { stream: path.display().to_string(), why: e.to_string() };
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties())).map_err(why)?;
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(parquet_properties().build())).map_err(why)?;
     writer.write(batch).map_err(why)?;
     writer.close().map_err(why)?;
     Ok(bytes)
-}
-
-/// How every parquet file of this program is written; the same rows give the same bytes.
-pub(crate) fn properties() -> WriterProperties {
-    WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_created_by(concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
 }

@@ -8,7 +8,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -93,17 +93,22 @@ pub(super) fn list(folder: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
+/// How every parquet file of this program is written; the same rows give the same bytes.
+pub(crate) fn parquet_properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        // A reader holds whole columns of one group.
+        .set_max_row_group_bytes(Some(16 << 20))
+        .set_created_by(concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned())
+}
+
 /// Parquet bytes of `batches` (one schema). `part_rows` are the rows of each part in it. The same batches give the same
 /// bytes, whatever the time.
 pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) -> Result<Vec<u8>> {
     let schema = batches.first().map_or_else(|| SchemaRef::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
     let rows: Vec<String> = part_rows.iter().map(ToString::to_string).collect();
     let metadata = (!rows.is_empty()).then(|| vec![KeyValue::new(ROWS_KEY.to_owned(), rows.join(","))]);
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_created_by(concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(metadata)
-        .build();
+    let properties = parquet_properties().set_key_value_metadata(metadata).build();
     let failed =
         |e: parquet::errors::ParquetError| StoreError::Rows { stream: path.display().to_string(), why: e.to_string() };
     let mut bytes = Vec::new();

@@ -5,7 +5,9 @@ use super::units::{LayerSketch, folding_error};
 use crate::probe::drift::depth;
 use crate::probe::space::Space;
 use crate::train::hook::{SampleInfo, StepId};
-use covft_analyses::store::{ALL, ConflictRow, GradientRow, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError};
+use covft_analyses::store::{
+    ALL, ConflictRow, GradientRow, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError,
+};
 use half::f16;
 
 /// Rows of one step.
@@ -159,13 +161,7 @@ impl Common<'_> {
     }
 
     /// Samples without an image have a row too, of nulls.
-    pub(super) fn gradients(
-        &self,
-        id: CellId,
-        cell: &Cell<'_>,
-        alignments: &[Option<Estimate>],
-        rows: &mut Rows,
-    ) {
+    pub(super) fn gradients(&self, id: CellId, cell: &Cell<'_>, alignments: &[Option<Estimate>], rows: &mut Rows) {
         let (layer, depth, module) = self.names(id);
         for (number, sample) in self.samples.iter().enumerate() {
             let place = self.keep.binary_search(&number).ok();

@@ -94,8 +94,7 @@ impl<'u> Cell<'u> {
         for (unit, _) in &units {
             dots.iter_mut().zip(&unit.dots).for_each(|(sum, dot)| *sum += dot);
         }
-        let sketched =
-            |(unit, norms): (&'u Unit, _)| unit.half.as_deref().map(|half| Sketched { half, norms });
+        let sketched = |(unit, norms): (&'u Unit, _)| unit.half.as_deref().map(|half| Sketched { half, norms });
         let sketched = units.into_iter().filter_map(sketched).collect();
         Self { n, norms: norms(&dots, n).collect(), dots, sketched }
     }

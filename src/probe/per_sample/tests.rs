@@ -275,7 +275,8 @@ fn every_module_is_counted_and_stages_can_be_left_out() {
     let (finer, _) = shown(exact()).unwrap();
     assert_eq!(counts, finer);
     let row = |module: &str, relation: &str| {
-        let has = |r: &&ConflictRow| (r.layer.as_str(), r.mode.as_str(), r.space.as_str()) == ("0", "exact", "trainable");
+        let has =
+            |r: &&ConflictRow| (r.layer.as_str(), r.mode.as_str(), r.space.as_str()) == ("0", "exact", "trainable");
         counts.iter().filter(has).find(|r| r.module == module && r.relation == relation).cloned()
     };
     // a with b: opposite; b with the second a: orthogonal; a with itself makes no pair. Each sample is a task of its own.

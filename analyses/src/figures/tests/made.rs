@@ -1,8 +1,9 @@
 //! Made runs and a made study with every stream, from formulas.
 
 use crate::store::{
-    ALL, ConflictRow, ContextRow, DatasetRow, DistanceRow, EvalRow, LayerRow, Manifest, PairRow, RecordWriter, RoutingRow, RunDir,
-    STUDY_SCHEMA, SampleRow, StepRow, Study, StudyKind, StudyRun, StudyStatus, WriterOptions, write_dataset,
+    ALL, ConflictRow, ContextRow, DatasetRow, DistanceRow, EvalRow, LayerRow, Manifest, PairRow, RecordWriter,
+    RoutingRow, RunDir, STUDY_SCHEMA, SampleRow, StepRow, Study, StudyKind, StudyRun, StudyStatus, WriterOptions,
+    write_dataset,
 };
 use half::f16;
 use std::fs;
