@@ -196,11 +196,8 @@ impl ContextAnalysis {
                 let other = k_means(k, seed)?;
                 stability.seeds.push(seed);
                 stability.ari.extend(adjusted_rand(&found, &other.labels().to_vec()));
-                stability.inertia_ratio.push(if clusters.inertia() > 0.0 {
-                    other.inertia() / clusters.inertia()
-                } else {
-                    1.0
-                });
+                let ratio = other.inertia() / clusters.inertia();
+                stability.inertia_ratio.push(if clusters.inertia() > 0.0 { ratio } else { 1.0 });
             }
         }
         let contingency = Contingency::of(&labels, &task_of, k, tasks.len());

@@ -148,17 +148,16 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
         place += 1;
         keep
     });
-    let mut vectors = match vectors {
-        Some(held) => held,
-        None => {
-            let mut again = Found::new();
-            visit_selected(run, what, |row| {
-                if is_finite(&row) && last.get(&row.sample) == Some(&(row.step, row.vector.len())) {
-                    again.insert(row.sample, (row.step, row.vector));
-                }
-            })?;
-            again
-        }
+    let mut vectors = if let Some(held) = vectors {
+        held
+    } else {
+        let mut again = Found::new();
+        visit_selected(run, what, |row| {
+            if is_finite(&row) && last.get(&row.sample) == Some(&(row.step, row.vector.len())) {
+                again.insert(row.sample, (row.step, row.vector));
+            }
+        })?;
+        again
     };
     vectors.retain(|sample, _| last.contains_key(sample));
     Ok(Chosen { vectors, of, not_finite: not_finite.len() })

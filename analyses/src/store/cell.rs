@@ -90,7 +90,7 @@ impl Cell for Option<String> {
     const NULLABLE: bool = true;
     const EXPECTED: &'static str = "string";
     fn array<'a>(cells: impl Iterator<Item = &'a Self> + Clone) -> Result<ArrayRef, String> {
-        Ok(Arc::new(cells.map(Option::as_deref).collect::<StringArray>()))
+        Ok(Arc::new(cells.map(|cell| cell.as_deref()).collect::<StringArray>()))
     }
     fn cells(array: &ArrayRef) -> Option<Vec<Self>> {
         Some(array.as_string_opt::<i32>()?.iter().map(|s| s.map(str::to_owned)).collect())

@@ -9,6 +9,7 @@ use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,15 @@ pub(super) fn list(folder: &Path) -> Result<Listing> {
 
 /// How every parquet file of this program is written; the same rows give the same bytes.
 pub(crate) fn parquet_properties() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
+    // Numbers of vectors hardly repeat, and a dictionary of them holds twelve bytes a number until its page is full.
+    let vectors = ["vector", "sketch", "logits", "weights"];
+    let plain = |properties: WriterPropertiesBuilder, column: &str| {
+        let path = [column, "list", "item"].map(str::to_owned).to_vec();
+        properties.set_column_dictionary_enabled(ColumnPath::new(path), false)
+    };
+    vectors
+        .into_iter()
+        .fold(WriterProperties::builder(), plain)
         .set_compression(Compression::SNAPPY)
         // A reader holds whole columns of one group.
         .set_max_row_group_bytes(Some(16 << 20))

@@ -258,7 +258,7 @@ fn every_module_is_counted_and_stages_can_be_left_out() {
     let samples = [sample("a", true), sample("b", true), sample("a", true), sample("t", false)];
     let shown = |config: ProbeConfig| {
         let mut rig = rig(config, true);
-        let Some(to) = rig.observer(0, 0, &samples) else { return None };
+        let to = rig.observer(0, 0, &samples)?;
         let (a, d) = ([1.0, 0.0, 2.0].repeat(4), [1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
         show(&*to, "mlp.experts.0.0.weight", "experts", &a, &d);
         show(&*to, "mlp.experts.1.0.weight", "experts", &a, &d);

@@ -172,7 +172,7 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
         alignment: Some(number(k) as f32 / 60.0 - 0.5),
         error: Some(0.05),
     };
-    writer.push(&Vec::from_iter((0..6).map(alignment))).unwrap();
+    writer.push(&(0..6).map(alignment).collect::<Vec<_>>()).unwrap();
 }
 
 fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
