@@ -7,8 +7,8 @@ use crate::store::{StoreError, parquet_properties};
 use parquet::arrow::ArrowWriter;
 use std::path::Path;
 
-/// Bytes of the tables of one row group, about.
-const ROW_GROUP: usize = 8 << 20;
+/// Bytes of the tables of one row group, about; until it is written the writer holds several times as much.
+const ROW_GROUP: usize = 2 << 20;
 
 pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Result<()> {
     let path = out.join(format!("{}.parquet", source.name));
