@@ -119,7 +119,11 @@ pub fn main() -> ExitCode {
 }
 
 fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static) -> anyhow::Result<ExitCode> {
-    let thread = std::thread::Builder::new().name("trainer".into()).stack_size(64 << 20).spawn(work)?;
+    let thread = std::thread::Builder::new().name("trainer".into()).stack_size(64 << 20);
+    let thread = thread.spawn(|| {
+        crate::kernels::compute_on_this_thread();
+        work()
+    })?;
     match thread.join() {
         Ok(result) => result,
         // The panic's own message is already on stderr.

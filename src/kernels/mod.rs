@@ -46,7 +46,7 @@ pub use reduce::{
 pub use rope::rotate;
 pub use rows::{add_rows, copy_rows, scale_channels, scale_channels_backward, scatter_add_rows, unfold_patches};
 pub use sketch::{SKETCH_RUN, sketch_add, sketch_fold};
-pub use threads::quiet_tensor_threads;
+pub use threads::{compute_on_this_thread, quiet_tensor_threads};
 
 #[cfg(test)]
 pub(crate) use dispatch::{available_levels, with_level};

@@ -1,4 +1,4 @@
-//! Keeping the tensor library's own threads out of the way.
+//! Which threads compute: the tensor library's own out of the way, the trainer's among the workers.
 
 use std::sync::Once;
 
@@ -23,6 +23,23 @@ pub fn quiet_tensor_threads() {
             }
         }
     });
+}
+
+/// Makes the calling thread one of the workers, in the place of one of them, so that a step's thousand small parallel
+/// loops start on the thread that asks for them: handing each over to a sleeping pool and sleeping until it is done took
+/// longer than many of them do. How work is cut does not depend on it, nor does any result.
+///
+/// With a single worker nothing changes, since other threads' work would have nobody to run on while this one waits; nor
+/// once the pool exists.
+pub fn compute_on_this_thread() {
+    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    if threads > 1 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
+        if let Err(error) = pool {
+            tracing::debug!("the trainer's thread stays outside the pool: {error}");
+        }
+    }
 }
 
 /// Whether the process has one thread only.

@@ -211,7 +211,10 @@ impl Recorder {
         let Some((rows, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
         self.sketch_cost += spent;
-        Ok(rows.write(&mut self.setup.writer)?)
+        let begun = Instant::now();
+        let bytes = rows.write(&mut self.setup.writer)?;
+        tracing::debug!(step = at.step, took = ?begun.elapsed(), bytes, "rows of gradients of samples");
+        Ok(bytes)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {

@@ -30,7 +30,7 @@ use rows::Common;
 use statistics::CellId;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use step::{Pass, Shared, StepSums};
 use units::Unit;
 
@@ -176,6 +176,7 @@ impl PerSample {
             let reason = "no backward pass was watched".to_owned();
             return Err(ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step });
         };
+        let begun = Instant::now();
         let sums = current.shared.take();
         self.check(&sums, &current.samples, at)?;
         let keep: Vec<usize> =
@@ -205,6 +206,7 @@ impl PerSample {
                 self.push(common("exact"), units::exact(&sums, space, &keep), &mut rows);
             }
         }
+        tracing::debug!(step = at.step, observers = ?sums.spent(), statistics = ?begun.elapsed(), "gradients of samples");
         Ok(Some((rows, sums.spent())))
     }
 
