@@ -152,7 +152,7 @@ impl<'a> Counting<'a> {
         }
         if self.stage != row.stage {
             // Without a choice the last stage counts.
-            *self = Self { stage: row.stage.clone(), ..Self::new(self.selection, self.labels) };
+            *self = Self { stage: row.stage.to_string(), ..Self::new(self.selection, self.labels) };
         }
         let pair = Pair { cosine: row.cosine, error: row.error, low: row.low, high: row.high };
         let groups = (
@@ -162,9 +162,9 @@ impl<'a> Counting<'a> {
         let key = (
             row.depth.is_none(),
             row.depth.unwrap_or(0),
-            row.layer.clone(),
+            row.layer.to_string(),
             row.module != crate::store::ALL,
-            row.module.clone(),
+            row.module.to_string(),
         );
         let cell = self.cells.entry(key).or_insert_with(|| Cell {
             depth: row.depth,

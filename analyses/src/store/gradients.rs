@@ -1,5 +1,6 @@
 //! The streams that gradients are kept in: sketches, pairs of samples, alignment, noise; and the distance of two runs.
 
+use super::name::Name;
 use super::records::record;
 use arrow::array::RecordBatch;
 use half::f16;
@@ -43,29 +44,29 @@ record! {
     /// Stream `pairs`: inner products of the gradients of two samples of one step, by layer and module.
     PairRow in "pairs" {
         /// Stage.
-        stage: String,
+        stage: Name,
         /// Step in the stage.
         step: u64,
         /// Layer, or `all`.
-        layer: String,
+        layer: Name,
         /// Sort key of the layer.
         depth: Option<i32>,
         /// Module, or `all`.
-        module: String,
+        module: Name,
         /// `trainable` or `shared`; see stream `gradients`.
-        space: String,
+        space: Name,
         /// Whether both samples belong to the tracked set, which is measured without training on it.
         tracked: bool,
         /// `sketch` or `exact`.
-        mode: String,
+        mode: Name,
         /// First sample.
-        sample_a: String,
+        sample_a: Name,
         /// Second sample.
-        sample_b: String,
+        sample_b: Name,
         /// Task of the first.
-        task_a: Option<String>,
+        task_a: Option<Name>,
         /// Task of the second.
-        task_b: Option<String>,
+        task_b: Option<Name>,
         /// Inner product; each gradient is of the sample's share of the step's loss.
         dot: f64,
         /// Cosine; null where a norm is zero or its estimate not positive. A sketched one may lie outside -1..1.
@@ -130,14 +131,14 @@ impl ConflictRow {
             _ => "unlabelled",
         };
         Self {
-            stage: pair.stage.clone(),
+            stage: pair.stage.to_string(),
             step: pair.step,
-            layer: pair.layer.clone(),
+            layer: pair.layer.to_string(),
             depth: pair.depth,
-            module: pair.module.clone(),
-            space: pair.space.clone(),
+            module: pair.module.to_string(),
+            space: pair.space.to_string(),
             tracked: pair.tracked,
-            mode: pair.mode.clone(),
+            mode: pair.mode.to_string(),
             relation: relation.to_owned(),
             pairs: 0,
             conflict: 0,
@@ -175,25 +176,25 @@ record! {
     /// Stream `sample_gradients`: norm of each sample's gradient and its alignment with the step's, by layer and module.
     SampleGradientRow in "sample_gradients" {
         /// Stage.
-        stage: String,
+        stage: Name,
         /// Step in the stage.
         step: u64,
         /// Sample id.
-        sample: String,
+        sample: Name,
         /// Layer, or `all`.
-        layer: String,
+        layer: Name,
         /// Sort key of the layer.
         depth: Option<i32>,
         /// Module, or `all`.
-        module: String,
+        module: Name,
         /// `trainable` or `shared`; see stream `gradients`.
-        space: String,
+        space: Name,
         /// Whether it belongs to the tracked set, which is measured without training on it.
         tracked: bool,
         /// `sketch` or `exact`.
-        mode: String,
+        mode: Name,
         /// Task, where the data names one.
-        task: Option<String>,
+        task: Option<Name>,
         /// Norm; null where its estimated square is not positive.
         norm: Option<f64>,
         /// Cosine with the sum of the *other* samples' gradients; null where a norm is not positive.

@@ -182,19 +182,23 @@ impl PerSample {
         let keep: Vec<usize> =
             current.samples.iter().enumerate().filter(|(_, s)| s.has_image).map(|(i, _)| i).collect();
         let mut rows = Rows::default();
-        for &space in &self.plan.spaces {
-            let common = |mode| Common {
+        let spaces = &self.plan.spaces;
+        let sketched = current.shared.sketched.then(|| units::sketched(&sums, spaces, self.plan.k, &keep, SEED));
+        let mut sketched = sketched.into_iter().flatten();
+        let products = begun.elapsed();
+        for &space in spaces {
+            let common = |mode: &str| Common {
                 at,
                 blocks: self.blocks,
-                space,
-                mode,
+                stage: at.stage.into(),
+                space: space.name().into(),
+                mode: mode.into(),
                 tracked: self.tracked,
                 samples: &current.samples,
                 keep: &keep,
             };
-            if current.shared.sketched {
-                let units =
-                    self.push(common("sketch"), units::sketched(&sums, space, self.plan.k, &keep, SEED), &mut rows);
+            if let Some(units) = sketched.next() {
+                let units = self.push(&common("sketch"), units, &mut rows);
                 let kept = self.plan.keeps_sketches.then(|| units::layers(&sums, space, self.plan.k, &keep, SEED));
                 let cells = statistics::cells(if kept.is_some() { &units } else { &[] }, keep.len());
                 for layer in kept.iter().flatten() {
@@ -203,15 +207,15 @@ impl PerSample {
                 }
             }
             if current.shared.exact {
-                self.push(common("exact"), units::exact(&sums, space, &keep), &mut rows);
+                self.push(&common("exact"), units::exact(&sums, space, &keep), &mut rows);
             }
         }
-        tracing::debug!(step = at.step, observers = ?sums.spent(), statistics = ?begun.elapsed(), "gradients of samples");
+        tracing::debug!(step = at.step, observers = ?sums.spent(), ?products, all = ?begun.elapsed(), "gradients of samples");
         Ok(Some((rows, sums.spent())))
     }
 
     /// Adds the rows of every cell, and says where numbers are not finite.
-    fn push(&self, common: Common<'_>, mut units: Vec<Unit>, rows: &mut Rows) -> Vec<Unit> {
+    fn push(&self, common: &Common<'_>, mut units: Vec<Unit>, rows: &mut Rows) -> Vec<Unit> {
         units.retain(|unit| self.plan.counts(unit.module));
         for unit in &units {
             if let Some(i) = (0..common.keep.len()).find(|i| !unit.dots[i * common.keep.len() + i].is_finite()) {

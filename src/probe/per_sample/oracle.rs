@@ -61,7 +61,8 @@ impl Oracle {
     pub fn sketched(&self, k: usize, seed: u64) -> Grams {
         let keep: Vec<usize> = (0..self.samples).collect();
         let sums = self.shared.lock().sketched(k, seed);
-        Grams { units: units::sketched(&sums, Space::Trainable, k, &keep, seed), samples: self.samples }
+        let units = units::sketched(&sums, &[Space::Trainable], k, &keep, seed).concat();
+        Grams { units, samples: self.samples }
     }
 }
 

@@ -3,10 +3,9 @@
 use super::statistics::{Cell, CellId, Cosine, Estimate};
 use super::units::{LayerSketch, folding_error};
 use crate::probe::drift::depth;
-use crate::probe::space::Space;
 use crate::train::hook::{SampleInfo, StepId};
 use covft_analyses::store::{
-    ALL, ConflictRow, GradientRow, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError,
+    ALL, ConflictRow, GradientRow, Name, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError,
 };
 use half::f16;
 
@@ -36,12 +35,14 @@ impl Rows {
 }
 
 /// What all rows of one space and mode have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Common<'a> {
     pub(super) at: StepId<'a>,
     pub(super) blocks: usize,
-    pub(super) space: Space,
-    pub(super) mode: &'static str,
+    pub(super) stage: Name,
+    pub(super) space: Name,
+    /// `sketch` or `exact`.
+    pub(super) mode: Name,
     /// Whether they are tracked samples.
     pub(super) tracked: bool,
     pub(super) samples: &'a [SampleInfo],
@@ -55,9 +56,9 @@ fn positive(norm: f64) -> Option<f64> {
 }
 
 impl Common<'_> {
-    fn names(&self, id: CellId) -> (String, Option<i32>, String) {
-        let layer = id.layer.map_or_else(|| ALL.to_owned(), |layer| layer.to_string());
-        (layer, id.layer.map(|layer| depth(layer, self.blocks)), id.module.unwrap_or(ALL).to_owned())
+    fn names(&self, id: CellId) -> (Name, Option<i32>, Name) {
+        let layer = id.layer.map_or_else(|| ALL.into(), |layer| layer.to_string().into());
+        (layer, id.layer.map(|layer| depth(layer, self.blocks)), id.module.unwrap_or(ALL).into())
     }
 
     fn sample(&self, i: usize) -> &SampleInfo {
@@ -71,13 +72,13 @@ impl Common<'_> {
         }
         let (layer, depth, module) = self.names(id);
         rows.noise.extend(cell.noise().map(|noise| NoiseRow {
-            stage: self.at.stage.to_owned(),
+            stage: self.stage.to_string(),
             step: self.at.step,
-            layer,
+            layer: layer.to_string(),
             depth,
-            module,
-            space: self.space.name().to_owned(),
-            mode: self.mode.to_owned(),
+            module: module.to_string(),
+            space: self.space.to_string(),
+            mode: self.mode.to_string(),
             samples: cell.n as u64,
             grad2: noise.grad2,
             trace: noise.trace,
@@ -90,16 +91,16 @@ impl Common<'_> {
         let (layer, depth, module) = self.names(id);
         let mut counts: [Option<ConflictRow>; 3] = [None, None, None];
         let mut row = PairRow {
-            stage: self.at.stage.to_owned(),
+            stage: self.stage.clone(),
             step: self.at.step,
             layer,
             depth,
             module,
-            space: self.space.name().to_owned(),
+            space: self.space.clone(),
             tracked: self.tracked,
-            mode: self.mode.to_owned(),
-            sample_a: String::new(),
-            sample_b: String::new(),
+            mode: self.mode.clone(),
+            sample_a: "".into(),
+            sample_b: "".into(),
             task_a: None,
             task_b: None,
             dot: 0.0,
@@ -121,10 +122,8 @@ impl Common<'_> {
                 (Some(a), Some(b)) => usize::from(a != b),
                 _ => 2,
             };
-            if each || counts[relation].is_none() {
-                (row.sample_a, row.sample_b) = (a.id.to_string(), b.id.to_string());
-                (row.task_a, row.task_b) = (a.task.as_deref().map(str::to_owned), b.task.as_deref().map(str::to_owned));
-            }
+            (row.sample_a, row.sample_b) = (a.id.clone().into(), b.id.clone().into());
+            (row.task_a, row.task_b) = (a.task.clone().map(Name::from), b.task.clone().map(Name::from));
             counts[relation].get_or_insert_with(|| ConflictRow::like(&row)).count(&row);
             if each {
                 rows.pairs.push(row.clone());
@@ -143,12 +142,12 @@ impl Common<'_> {
             let scale = sketch.iter().fold(0.0f32, |m, x| m.max(x.abs()));
             let number = |x: &f32| f16::from_f32(if scale == 0.0 { 0.0 } else { x / scale });
             rows.gradients.push(GradientRow {
-                stage: self.at.stage.to_owned(),
+                stage: self.stage.to_string(),
                 step: self.at.step,
                 layer: of.layer.to_string(),
                 depth: Some(depth(of.layer, self.blocks)),
                 kind: "sample".to_owned(),
-                space: self.space.name().to_owned(),
+                space: self.space.to_string(),
                 sample: Some(self.sample(i).id.to_string()),
                 tracked: self.tracked,
                 elements: of.elements,
@@ -167,16 +166,16 @@ impl Common<'_> {
             let place = self.keep.binary_search(&number).ok();
             let alignment = place.and_then(|i| alignments[i]);
             rows.samples.push(SampleGradientRow {
-                stage: self.at.stage.to_owned(),
+                stage: self.stage.clone(),
                 step: self.at.step,
-                sample: sample.id.to_string(),
+                sample: sample.id.clone().into(),
                 layer: layer.clone(),
                 depth,
                 module: module.clone(),
-                space: self.space.name().to_owned(),
+                space: self.space.clone(),
                 tracked: self.tracked,
-                mode: self.mode.to_owned(),
-                task: sample.task.as_deref().map(str::to_owned),
+                mode: self.mode.clone(),
+                task: sample.task.clone().map(Name::from),
                 norm: place.and_then(|i| positive(cell.norm(i))),
                 alignment: alignment.map(|a| a.value as f32),
                 error: alignment.map(|a| a.error as f32),

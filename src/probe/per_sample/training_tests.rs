@@ -13,7 +13,7 @@ use crate::train::hook::{Hook, HookResult, StepView};
 use crate::train::{LoaderSource, MllmStep, StagePlan, Trainer};
 use candle_core::{DType, Device};
 use covft_analyses::store::{
-    self, GradientRow, LayerRow, Manifest, NoiseRow, PairRow, RecordWriter, RunDir, SampleGradientRow,
+    self, GradientRow, LayerRow, Manifest, Name, NoiseRow, PairRow, RecordWriter, RunDir, SampleGradientRow,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,7 +135,7 @@ fn run(case: &Case) -> Seen {
 }
 
 /// Pairs by what they are of, in either order of the samples.
-fn by_key(seen: &Seen, mode: &str, step: u64, space: &str) -> BTreeMap<(String, String, [String; 2]), f64> {
+fn by_key(seen: &Seen, mode: &str, step: u64, space: &str) -> BTreeMap<(Name, Name, [Name; 2]), f64> {
     let rows = seen.pairs.iter().filter(|r| r.mode == mode && r.step == step && r.space == space);
     rows.map(|r| {
         let mut ids = [r.sample_a.clone(), r.sample_b.clone()];
@@ -149,7 +149,7 @@ fn by_key(seen: &Seen, mode: &str, step: u64, space: &str) -> BTreeMap<(String, 
 fn apart(a: &Seen, b: &Seen, mode: &str, space: &str) -> f64 {
     let (a, b) = (by_key(a, mode, 0, space), by_key(b, mode, 0, space));
     assert!(!a.is_empty() && a.keys().eq(b.keys()), "{mode} {space}: {} {}", a.len(), b.len());
-    let mut scales: BTreeMap<(&String, &String), f64> = BTreeMap::new();
+    let mut scales: BTreeMap<(&Name, &Name), f64> = BTreeMap::new();
     for ((layer, module, _), dot) in &b {
         let scale = scales.entry((layer, module)).or_default();
         *scale = scale.max(dot.abs());
@@ -290,9 +290,9 @@ fn recorded_sketches_give_the_pairs_inner_products_back() {
     let probe = ProbeConfig { sample_gradients: true, exact_steps: Vec::new(), batch_sketches: false, ..probe() };
     let seen = run(&Case { probe: Some(probe), steps: 1, ..case(COVFT) });
     let numbers = |r: &GradientRow| r.sketch.iter().map(|x| f64::from(x.to_f32() * r.scale)).collect::<Vec<_>>();
-    let find = |pair: &PairRow, sample: &String| {
+    let find = |pair: &PairRow, sample: &str| {
         let same =
-            |r: &&GradientRow| (&r.space, &r.layer, r.sample.as_ref()) == (&pair.space, &pair.layer, Some(sample));
+            |r: &&GradientRow| r.space == pair.space && r.layer == pair.layer && r.sample.as_deref() == Some(sample);
         seen.sketches.iter().find(same).unwrap()
     };
     let (mut compared, mut squares) = (0, 0.0);

@@ -10,6 +10,7 @@ use crate::ops::LayerId;
 use crate::probe::space::{Space, without_expert};
 use rand::Rng as _;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Longest gradient, beside those of linear layers, that is kept as it is; longer ones (position tables) are
@@ -29,15 +30,23 @@ pub(super) struct Unit {
 type Key = (LayerId, &'static str, String, usize);
 
 /// Rows `keep` of a table of rows `width` wide.
-fn rows(of: &[f32], width: usize, keep: &[usize]) -> Vec<f32> {
-    keep.iter().flat_map(|i| &of[i * width..(i + 1) * width]).copied().collect()
+fn rows<'t>(of: &'t [f32], width: usize, keep: &[usize]) -> Cow<'t, [f32]> {
+    if keep.len() * width == of.len() && keep.iter().enumerate().all(|(i, kept)| i == *kept) {
+        return Cow::Borrowed(of);
+    }
+    let mut kept = Vec::with_capacity(keep.len() * width);
+    keep.iter().for_each(|i| kept.extend_from_slice(&of[i * width..(i + 1) * width]));
+    Cow::Owned(kept)
 }
 
 /// `x x^T` of `x [n, width]`.
 fn gram(x: &[f32], n: usize) -> Vec<f64> {
     let width = x.len() / n.max(1);
+    products(Matrix::new(x, n, width), n)
+}
+
+fn products(x: Matrix<'_>, n: usize) -> Vec<f64> {
     let mut out = vec![0.0f32; n * n];
-    let x = Matrix::new(x, n, width);
     kernels::matmul_into(&mut out, x, x.t(), false);
     out.into_iter().map(f64::from).collect()
 }
@@ -48,47 +57,79 @@ fn add(sum: &mut Vec<f64>, more: &[f64]) {
 }
 
 /// Weights of `space` that are computed together: all experts of a layer, one linear layer, one parameter.
-fn grouped<W>(weights: &BTreeMap<WeightId, W>, space: Space, trains: impl Fn(&W) -> bool) -> BTreeMap<Key, Vec<&W>> {
-    let mut groups: BTreeMap<Key, Vec<&W>> = BTreeMap::new();
+fn grouped<W>(
+    weights: &BTreeMap<WeightId, W>,
+    space: Space,
+    trains: impl Fn(&W) -> bool,
+) -> BTreeMap<Key, Vec<(&WeightId, &W)>> {
+    let mut groups: BTreeMap<Key, Vec<(&WeightId, &W)>> = BTreeMap::new();
     for (id, weight) in weights {
         if let Some(module) = space.module(id.place(), trains(weight)) {
-            groups.entry((id.layer, module, without_expert(&id.name), id.offset)).or_default().push(weight);
+            groups.entry((id.layer, module, without_expert(&id.name), id.offset)).or_default().push((id, weight));
         }
     }
     groups
 }
 
 /// Adds the weights of a group up where the space says so; a list of tables.
-fn summed(space: Space, tables: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+fn summed(space: Space, tables: Vec<Cow<'_, [f32]>>) -> Vec<Cow<'_, [f32]>> {
     if !space.adds_experts() {
         return tables;
     }
-    let add = |mut sum: Vec<f32>, more: Vec<f32>| {
-        kernels::accumulate(&mut sum, &more, true);
-        sum
-    };
-    tables.into_iter().reduce(add).into_iter().collect()
+    let mut tables = tables.into_iter();
+    let Some(mut sum) = tables.next() else { return Vec::new() };
+    for more in tables {
+        kernels::accumulate(sum.to_mut(), &more, true);
+    }
+    vec![sum]
 }
 
-/// Units of a space from sketches, for samples `keep`.
-pub(super) fn sketched(sums: &StepSums, space: Space, k: usize, keep: &[usize], seed: u64) -> Vec<Unit> {
+/// Inner products of sketches and half the difference of their two halves, each `[n, n]`.
+type Halves = (Vec<f64>, Vec<f64>);
+
+/// Units of every space from sketches, for samples `keep`.
+pub(super) fn sketched(sums: &StepSums, spaces: &[Space], k: usize, keep: &[usize], seed: u64) -> Vec<Vec<Unit>> {
     let n = keep.len();
-    let linears: Vec<_> = grouped(&sums.linears, space, |w: &LinearSums| w.trains).into_iter().collect();
-    let of_linear = |((layer, module, ..), group): &(Key, Vec<&LinearSums>)| {
-        let tables = group.iter().map(|w| rows(&w.sketches, k * k / 2, keep)).collect();
-        let (dots, half) = halves(&summed(space, tables), n);
-        Unit { layer: *layer, module, dots, half: Some(half) }
+    // What spaces have in common is computed once.
+    let weights: Vec<_> = sums.linears.iter().collect();
+    let alone = weights.par_iter().map(|(id, w)| (*id, halves(&[sketches(w, k, keep)], n)));
+    let alone: BTreeMap<&WeightId, Halves> = alone.collect::<Vec<_>>().into_iter().collect();
+    let of_space = |space: &Space| {
+        let space = *space;
+        let linears: Vec<_> = grouped(&sums.linears, space, |w: &LinearSums| w.trains).into_iter().collect();
+        let of_linear = |((layer, module, ..), group): &(Key, Vec<(&WeightId, &LinearSums)>)| {
+            let (dots, half) = if space.adds_experts() && group.len() > 1 {
+                halves(&summed(space, group.iter().map(|(_, w)| sketches(w, k, keep)).collect()), n)
+            } else {
+                let mut sum = Halves::default();
+                for (dots, half) in group.iter().filter_map(|(id, _)| alone.get(id)) {
+                    add(&mut sum.0, dots);
+                    add(&mut sum.1, half);
+                }
+                sum
+            };
+            Unit { layer: *layer, module, dots, half: Some(half) }
+        };
+        let mut units: Vec<Unit> = linears.par_iter().map(of_linear).collect();
+        units.extend(others(sums, space, keep, seed));
+        units
     };
-    let mut units: Vec<Unit> = linears.par_iter().map(of_linear).collect();
+    spaces.iter().map(of_space).collect()
+}
+
+/// Units of what is no linear layer: exact ones, one a module of a layer, and those that are sketched because they are long.
+fn others(sums: &StepSums, space: Space, keep: &[usize], seed: u64) -> Vec<Unit> {
+    let n = keep.len();
+    let mut units = Vec::new();
     let others: Vec<_> = grouped(&sums.vectors, space, |w: &VectorSums| w.trains).into_iter().collect();
-    let of_vector = |((layer, module, name, _), group): &(Key, Vec<&VectorSums>)| {
-        let tables = summed(space, group.iter().map(|w| vectors(w, keep)).collect());
+    let of_vector = |((layer, module, name, _), group): &(Key, Vec<(&WeightId, &VectorSums)>)| {
+        let tables = summed(space, group.iter().map(|(_, w)| vectors(w, keep)).collect());
         let (dots, half) = if tables.iter().all(|t| t.len() <= LONGEST * n) {
             let mut dots = vec![0.0; n * n];
             tables.iter().for_each(|t| add(&mut dots, &gram(t, n)));
             (dots, None)
         } else {
-            let sketches: Vec<_> = tables.iter().map(|t| count_sketch(t, n, name, seed)).collect();
+            let sketches: Vec<_> = tables.iter().map(|t| Cow::Owned(count_sketch(t, n, name, seed))).collect();
             let (dots, half) = halves(&sketches, n);
             (dots, Some(half))
         };
@@ -107,17 +148,12 @@ pub(super) fn sketched(sums: &StepSums, space: Space, k: usize, keep: &[usize], 
 }
 
 /// Mean of the inner products in the halves of rows `[n, 2, width]`, and half their difference; summed over the tables.
-fn halves(tables: &[Vec<f32>], n: usize) -> (Vec<f64>, Vec<f64>) {
+fn halves(tables: &[Cow<'_, [f32]>], n: usize) -> Halves {
     let mut sums = [vec![0.0; n * n], vec![0.0; n * n]];
     for table in tables {
         let width = table.len() / (2 * n).max(1);
         for (number, sum) in sums.iter_mut().enumerate() {
-            let half: Vec<f32> = table
-                .chunks_exact((2 * width).max(1))
-                .flat_map(|row| &row[number * width..][..width])
-                .copied()
-                .collect();
-            add(sum, &gram(&half, n));
+            add(sum, &products(Matrix::strided(&table[number * width..], n, width, 2 * width), n));
         }
     }
     let [a, b] = &sums;
@@ -125,7 +161,11 @@ fn halves(tables: &[Vec<f32>], n: usize) -> (Vec<f64>, Vec<f64>) {
     (both(|a, b| a + b), both(|a, b| a - b))
 }
 
-fn vectors(sums: &VectorSums, keep: &[usize]) -> Vec<f32> {
+fn sketches<'s>(sums: &'s LinearSums, k: usize, keep: &[usize]) -> Cow<'s, [f32]> {
+    rows(&sums.sketches, k * k / 2, keep)
+}
+
+fn vectors<'s>(sums: &'s VectorSums, keep: &[usize]) -> Cow<'s, [f32]> {
     rows(&sums.gradients, sums.gradients.len() / sums.samples.max(1), keep)
 }
 
@@ -167,7 +207,7 @@ pub(super) fn folding_error() -> f64 {
 /// Each layer's sketches and small gradients, folded into one count sketch a sample.
 pub(super) fn layers(sums: &StepSums, space: Space, k: usize, keep: &[usize], seed: u64) -> Vec<LayerSketch> {
     let mut layers: BTreeMap<LayerId, LayerSketch> = BTreeMap::new();
-    let mut add = |layer: LayerId, name: &str, elements: usize, scale: f32, tables: &[Vec<f32>]| {
+    let mut add = |layer: LayerId, name: &str, elements: usize, scale: f32, tables: &[Cow<'_, [f32]>]| {
         let empty = || LayerSketch { layer, elements: 0, sketches: vec![0.0; keep.len() * BUCKETS] };
         let to = layers.entry(layer).or_insert_with(empty);
         for (number, table) in tables.iter().enumerate() {
@@ -184,13 +224,13 @@ pub(super) fn layers(sums: &StepSums, space: Space, k: usize, keep: &[usize], se
         }
     };
     for ((layer, _, name, _), group) in grouped(&sums.linears, space, |w: &LinearSums| w.trains) {
-        let tables = summed(space, group.iter().map(|w| rows(&w.sketches, k * k / 2, keep)).collect());
-        let elements = group.first().map_or(0, |w| w.d_in * w.d_out);
+        let tables = summed(space, group.iter().map(|(_, w)| sketches(w, k, keep)).collect());
+        let elements = group.first().map_or(0, |(_, w)| w.d_in * w.d_out);
         // The mean of two halves' inner products.
         add(layer, &name, elements, 0.5_f32.sqrt(), &tables);
     }
     for ((layer, _, name, offset), group) in grouped(&sums.vectors, space, |w: &VectorSums| w.trains) {
-        let tables = summed(space, group.iter().map(|w| vectors(w, keep)).collect());
+        let tables = summed(space, group.iter().map(|(_, w)| vectors(w, keep)).collect());
         let elements = tables.first().map_or(0, |t| t.len() / keep.len().max(1));
         add(layer, &format!("{name}/{offset}"), elements, 1.0, &tables);
     }
@@ -204,13 +244,14 @@ pub(super) fn exact(sums: &StepSums, space: Space, keep: &[usize]) -> Vec<Unit> 
     let mut dots: BTreeMap<(LayerId, &'static str), Vec<f64>> = BTreeMap::new();
     for ((layer, module, ..), group) in grouped(&sums.linears, space, |w: &LinearSums| w.trains) {
         // The gradient of a sum over experts is a sum over more rows.
+        let group: Vec<&LinearSums> = group.into_iter().map(|(_, w)| w).collect();
         let sets = if space.adds_experts() { vec![group] } else { group.into_iter().map(|w| vec![w]).collect() };
         for set in sets {
             add(dots.entry((layer, module)).or_default(), &factored(&set, keep));
         }
     }
     for ((layer, module, ..), group) in grouped(&sums.vectors, space, |w: &VectorSums| w.trains) {
-        for table in summed(space, group.iter().map(|w| vectors(w, keep)).collect()) {
+        for table in summed(space, group.iter().map(|(_, w)| vectors(w, keep)).collect()) {
             add(dots.entry((layer, module)).or_default(), &gram(&table, n));
         }
     }

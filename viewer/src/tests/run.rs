@@ -103,7 +103,7 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
                 _ => 0.05,
             };
             PairRow {
-                stage: stage(),
+                stage: stage().into(),
                 step,
                 layer: layer.into(),
                 depth,
@@ -111,10 +111,10 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
                 space: "trainable".into(),
                 tracked: false,
                 mode: "sketch".into(),
-                sample_a: id(number(a)),
-                sample_b: id(number(b)),
-                task_a: task(a),
-                task_b: task(b),
+                sample_a: id(number(a)).into(),
+                sample_b: id(number(b)).into(),
+                task_a: task(a).map(Into::into),
+                task_b: task(b).map(Into::into),
                 dot: f64::from(cosine),
                 cosine: Some(cosine),
                 error: Some(0.05),
@@ -158,16 +158,16 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
         }
     }
     let alignment = |k: u64| SampleGradientRow {
-        stage: stage(),
+        stage: stage().into(),
         step,
-        sample: id(number(k)),
+        sample: id(number(k)).into(),
         layer: ALL.into(),
         depth: None,
         module: ALL.into(),
         space: "trainable".into(),
         tracked: false,
         mode: "sketch".into(),
-        task: task(k),
+        task: task(k).map(Into::into),
         norm: Some(1.0),
         alignment: Some(number(k) as f32 / 60.0 - 0.5),
         error: Some(0.05),
