@@ -157,9 +157,8 @@ fn long_runs_pass_through_little_memory() {
     let (bytes, history) = rise(|| cluster_history(&dir, &data, 3, 1, 0, &mut |_, _, _| true).unwrap());
     assert_eq!((history.steps.len(), history.samples.len()), (STEPS as usize, BATCH as usize));
     found.push(("history".to_owned(), bytes));
-    // The export to parquet holds more than the others: a known fault, kept from growing here.
-    let limit = |name: &str| if name == "parquet" { 3 * MOST } else { MOST };
-    assert!(found.iter().all(|f| f.1 < limit(&f.0)), "{found:?}");
+    println!("{found:?}");
+    assert!(found.iter().all(|f| f.1 < MOST), "{found:?}");
     // The measure measures (last, since memory that was freed may be used again).
     let (held, kept) = rise(|| covft_analyses::store::read_records::<ContextRow>(&dir).unwrap());
     assert!(kept.rows.len() == (STEPS * BATCH) as usize && held > MOST, "{held} bytes hold every row");

@@ -3,18 +3,15 @@
 use super::draft::Draft;
 use super::source::Source;
 use super::{Export, Exported, Result};
-use crate::store::{StoreError, parquet_properties};
+use crate::store::{StoreError, parquet_properties, write_table};
 use parquet::arrow::ArrowWriter;
 use std::path::Path;
-
-/// Bytes of the tables of one row group, about; until it is written the writer holds several times as much.
-const ROW_GROUP: usize = 2 << 20;
 
 pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Result<()> {
     let path = out.join(format!("{}.parquet", source.name));
     let mut draft = Draft::new(&path)?;
     let why = |e: parquet::errors::ParquetError| StoreError::Rows { stream: source.name.clone(), why: e.to_string() };
-    let (mut rows, mut pending) = (0, 0);
+    let mut rows = 0;
     let mut writer = ArrowWriter::try_new(&mut draft.file, source.schema.clone(), Some(parquet_properties().build()))
         .map_err(why)?;
     let problems = source.visit(None, |batch| {
@@ -23,13 +20,7 @@ pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Resu
         let batch = batch
             .with_schema(source.schema.clone())
             .map_err(|e| StoreError::Rows { stream: source.name.clone(), why: e.to_string() })?;
-        writer.write(&batch).map_err(why)?;
-        // Row groups of bounded size, so that memory stays so.
-        pending += batch.get_array_memory_size();
-        if pending > ROW_GROUP {
-            writer.flush().map_err(why)?;
-            pending = 0;
-        }
+        write_table(&mut writer, &batch).map_err(why)?;
         Ok(())
     })?;
     writer.close().map_err(why)?;

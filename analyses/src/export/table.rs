@@ -1,6 +1,6 @@
 //! Small tables, column by column.
 
-use crate::store::{StoreError, parquet_properties, write_atomic};
+use crate::store::{StoreError, parquet_properties, write_atomic, write_table};
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, ListArray, RecordBatch, StringArray, UInt64Array,
 };
@@ -93,7 +93,7 @@ fn parquet_bytes(batch: &RecordBatch, path: &Path) -> Result<Vec<u8>, StoreError
     let mut bytes = Vec::new();
     let mut writer =
         ArrowWriter::try_new(&mut bytes, batch.schema(), Some(parquet_properties().build())).map_err(why)?;
-    writer.write(batch).map_err(why)?;
+    write_table(&mut writer, batch).map_err(why)?;
     writer.close().map_err(why)?;
     Ok(bytes)
 }

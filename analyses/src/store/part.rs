@@ -3,7 +3,7 @@
 use super::atomic::is_leftover;
 use super::error::{Result, StoreError};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
@@ -11,8 +11,9 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Key of the metadata entry that says how many rows each part has: `12,30,7`, in order of number.
 const ROWS_KEY: &str = "covft.part_rows";
@@ -113,10 +114,36 @@ pub(crate) fn parquet_properties() -> WriterPropertiesBuilder {
         .set_created_by(concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned())
 }
 
+/// Numbers of vectors in one call of the parquet writer, which makes an object of 32 bytes of each, and in one table that is
+/// read, whose levels and copies take about ten.
+const WRITTEN: usize = 1 << 16;
+const READ: usize = 1 << 20;
+
+/// Rows whose vectors hold at most `numbers` numbers.
+fn rows_of(numbers: usize, schema: &Schema) -> usize {
+    let width = |field: &Arc<Field>| match field.data_type() {
+        DataType::FixedSizeList(_, width) => usize::try_from(*width).unwrap_or(0),
+        _ => 0,
+    };
+    (numbers / schema.fields().iter().map(width).sum::<usize>().max(1)).max(1)
+}
+
+/// Writes a table in pieces that take little memory.
+pub(crate) fn write_table<W: Write + Send>(
+    writer: &mut ArrowWriter<W>,
+    table: &RecordBatch,
+) -> parquet::errors::Result<()> {
+    let rows = rows_of(WRITTEN, table.schema_ref());
+    for first in (0..table.num_rows()).step_by(rows) {
+        writer.write(&table.slice(first, rows.min(table.num_rows() - first)))?;
+    }
+    Ok(())
+}
+
 /// Parquet bytes of `batches` (one schema). `part_rows` are the rows of each part in it. The same batches give the same
 /// bytes, whatever the time.
 pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) -> Result<Vec<u8>> {
-    let schema = batches.first().map_or_else(|| SchemaRef::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
+    let schema = batches.first().map_or_else(|| SchemaRef::new(Schema::empty()), RecordBatch::schema);
     let rows: Vec<String> = part_rows.iter().map(ToString::to_string).collect();
     let metadata = (!rows.is_empty()).then(|| vec![KeyValue::new(ROWS_KEY.to_owned(), rows.join(","))]);
     let properties = parquet_properties().set_key_value_metadata(metadata).build();
@@ -125,7 +152,7 @@ pub(super) fn encode(batches: &[RecordBatch], part_rows: &[usize], path: &Path) 
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(failed)?;
     for batch in batches {
-        writer.write(batch).map_err(failed)?;
+        write_table(&mut writer, batch).map_err(failed)?;
     }
     writer.close().map_err(failed)?;
     Ok(bytes)
@@ -144,6 +171,7 @@ fn open(path: &Path, batch: usize, columns: Option<&[&str]>) -> Result<(ParquetR
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);
     }
+    let batch = batch.min(rows_of(READ, builder.schema()));
     let reader = builder.with_batch_size(batch).build().map_err(|e| StoreError::damaged(path, &e))?;
     Ok((reader, rows))
 }

@@ -133,7 +133,7 @@ fn by_layer(ui: &mut Ui, cx: &mut Cx<'_>, place: &Place) {
     });
     if modules.len() < 2 {
         ui.weak(
-            "Only whole layers were logged. `[probe] sample_modules` names the modules that have rows of their own.",
+            "Only whole layers have rows. `[probe] sample_rows = \"modules\"` writes them for every module of every layer.",
         );
     }
 }
