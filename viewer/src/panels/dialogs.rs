@@ -13,6 +13,8 @@ pub(crate) struct Dialogs {
     pub open: bool,
     /// What is typed into the list of commands.
     wanted: String,
+    /// Whether the folder's field was there in the frame before: it takes the focus when it comes.
+    open_before: bool,
     /// What is typed as a folder.
     folder: String,
     /// A folder that was typed.
@@ -88,6 +90,9 @@ impl Dialogs {
             let label = ui.label("Folder");
             let field =
                 ui.add(TextEdit::singleline(&mut self.folder).desired_width(f32::INFINITY)).labelled_by(label.id);
+            if !std::mem::replace(&mut self.open_before, true) {
+                field.request_focus();
+            }
             let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
             ui.horizontal(|ui| {
                 if (ui.button("Open this").clicked() || entered) && !self.folder.trim().is_empty() {
@@ -101,5 +106,6 @@ impl Dialogs {
             });
         });
         self.open = open && !done;
+        self.open_before = self.open;
     }
 }
