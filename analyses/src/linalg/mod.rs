@@ -1,8 +1,10 @@
-//! Products of many rows with few, as fast as the processor allows, without `unsafe`.
+//! Products of matrices, and of many rows with few, as fast as the processor allows.
 
+mod matmul;
 mod products;
 mod rows;
 
+pub(crate) use matmul::{Product, product, product_into};
 pub(crate) use products::{distance2_rows, products};
 pub use rows::Real;
 pub(crate) use rows::{Rows, mean};

@@ -1,4 +1,4 @@
-//! Largest eigenvalues and their eigenvectors of symmetric matrices: Householder reflections to tridiagonal form, bisection
+//! Largest eigenvalues and their eigenvectors of symmetric matrices: by Krylov subspaces where they settle, else Householder reflections to tridiagonal form, bisection
 //! by Sturm counts, inverse iteration (Golub and Van Loan, Matrix Computations, 8.3 to 8.5). Only the reductions cost
 //! O(n^3), and they touch half the matrix, once a step.
 
@@ -9,6 +9,20 @@ use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
 /// The `keep` largest eigenvalues, largest first, and their eigenvectors as rows in the same order; `None` if the matrix
 /// holds a number that is not finite. Reads the lower triangle.
 pub(super) fn largest(matrix: &Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
+    if !matrix.iter().all(|v| v.is_finite()) {
+        return None;
+    }
+    let mut whole = matrix.clone();
+    for i in 0..whole.nrows() {
+        for j in i + 1..whole.nrows() {
+            whole[[i, j]] = whole[[j, i]];
+        }
+    }
+    super::krylov::largest(whole.view(), keep).or_else(|| direct(matrix, keep))
+}
+
+/// The same by reduction to tridiagonal form.
+pub(super) fn direct(matrix: &Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
     if !matrix.iter().all(|v| v.is_finite()) {
         return None;
     }
@@ -292,7 +306,7 @@ mod tests {
 
     fn symmetric(matrix: &Array2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
         let n = matrix.nrows();
-        largest(matrix, n)
+        direct(matrix, n)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod covariance;
 mod eigen;
+mod krylov;
 mod pca;
 mod randomised;
 
