@@ -122,7 +122,7 @@ fn directions_pairs_and_noise_are_shown() {
     assert!(contains(&window, "with random signs it would be"));
     assert!(contains(&window, "Over 10 steps together: 4.7 samples"));
     assert!(contains(&window, "1 steps have no estimate"));
-    assert!(contains(&window, "Only whole layers were logged"), "modules are not taken for granted");
+    assert!(contains(&window, "Only whole layers have rows"), "modules are not taken for granted");
     window.state_mut().act(Action::First);
     window.run_steps(3);
     assert!(contains(&window, "Over 1 steps together: 4.0 samples"));
