@@ -128,6 +128,13 @@ fn what_is_missing_or_broken_is_told() {
     fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
     let error = ContextData::load(&dir, &Selection::default()).unwrap_err().to_string();
     assert!(error.contains("damaged") && error.ends_with("part-000000.parquet"), "{error}");
+    // A stream of which nothing can be read is told, whatever else is exported, and alone it is the error.
+    let out = tempfile::tempdir().unwrap();
+    let made = export(&dir, Format::Csv, &ExportOptions::default(), out.path(), &mut |_, _, _| {}).unwrap();
+    assert!(made.files.len() > 1 && made.problems.iter().any(|p| p.contains("part-000000.parquet")), "{made:?}");
+    let only = ExportOptions { streams: vec!["contexts".into()], ..ExportOptions::default() };
+    let error = export(&dir, Format::Csv, &only, out.path(), &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("damaged") && error.ends_with("part-000000.parquet"), "{error}");
 
     let root = tempfile::tempdir().unwrap();
     let empty = RunDir::create(root.path().join("empty")).unwrap();

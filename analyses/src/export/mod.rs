@@ -150,9 +150,10 @@ pub fn export(
     out: &Path,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Export> {
-    let sources = source::sources(run, options)?;
+    let (sources, problems) = source::sources(run, options)?;
     fs::create_dir_all(out).map_err(ExportError::io("make the folder", out))?;
     let mut made = Export::default();
+    made.tell(problems.iter().map(ToString::to_string));
     if format == Format::TensorBoard {
         progress("events", 0, 1);
         events::export(run, out, &mut made)?;

@@ -25,9 +25,10 @@ pub(super) struct Source<'a> {
     mixed: bool,
 }
 
-/// Everything that the options ask for.
-pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Vec<Source<'a>>> {
-    let mut found = Vec::new();
+/// Everything that the options ask for, and what of it is damaged from its beginning: a stream of which nothing can be read
+/// has no source.
+pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<(Vec<Source<'a>>, Vec<StoreError>)> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
     let mut names = Vec::new();
     let wanted = |name: &str| options.streams.is_empty() || options.streams.iter().any(|s| s == name);
     if let Some((schema, rows)) = dataset_schema(run)?.filter(|d| d.1 > 0) {
@@ -42,7 +43,9 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Ve
         if !wanted(&stream) {
             continue;
         }
-        let schemas = stream_schemas(run, &stream)?;
+        let read = stream_schemas(run, &stream)?;
+        problems.extend(read.problems);
+        let schemas = read.rows;
         let mixed = schemas.len() > 1;
         for (i, (schema, rows)) in schemas.into_iter().enumerate().filter(|(_, s)| s.1 > 0) {
             let name = if i == 0 { stream.clone() } else { format!("{stream}-{}", i + 1) };
@@ -55,9 +58,12 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<Ve
         return Err(ExportError::NoStream { stream: missing.clone(), known: names.join(", "), path });
     }
     if found.is_empty() {
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
         return Err(ExportError::Nothing { path: run.path().to_owned() });
     }
-    Ok(found)
+    Ok((found, problems))
 }
 
 fn without_text(stream: &str, schema: &SchemaRef, options: &ExportOptions) -> SchemaRef {

@@ -123,20 +123,22 @@ pub fn visit_batches(
 }
 
 /// Columns of a stream and how many rows have them, in the order of the parts; a second entry where a part has others (vectors
-/// of another width). Reads no row. Damaged parts are left out.
+/// of another width). Reads no row. Damaged parts are told in [`Read::problems`].
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Vec<(SchemaRef, u64)>> {
-    let mut found: Vec<(SchemaRef, u64)> = Vec::new();
+pub fn stream_schemas(dir: &RunDir, stream: &str) -> Result<Read<(SchemaRef, u64)>> {
+    let mut read = Read::<(SchemaRef, u64)>::default();
     for (_, path) in part::list(&dir.stream(stream))?.parts {
-        let Ok((schema, rows)) = part::part_schema(&path) else { continue };
-        match found.iter_mut().find(|f| f.0.fields() == schema.fields()) {
-            Some(known) => known.1 += rows,
-            None => found.push((schema, rows)),
+        match part::part_schema(&path) {
+            Err(problem) => read.problems.push(problem),
+            Ok((schema, rows)) => match read.rows.iter_mut().find(|f| f.0.fields() == schema.fields()) {
+                Some(known) => known.1 += rows,
+                None => read.rows.push((schema, rows)),
+            },
         }
     }
-    Ok(found)
+    Ok(read)
 }
 
 /// Hands over the tables of the parts from number `next` on, each of at most 65,536 rows, and moves `next` past them. A part
