@@ -157,7 +157,6 @@ fn long_runs_pass_through_little_memory() {
     let (bytes, history) = rise(|| cluster_history(&dir, &data, 3, 1, 0, &mut |_, _, _| true).unwrap());
     assert_eq!((history.steps.len(), history.samples.len()), (STEPS as usize, BATCH as usize));
     found.push(("history".to_owned(), bytes));
-    println!("{found:?}");
     assert!(found.iter().all(|f| f.1 < MOST), "{found:?}");
     // The measure measures (last, since memory that was freed may be used again).
     let (held, kept) = rise(|| covft_analyses::store::read_records::<ContextRow>(&dir).unwrap());

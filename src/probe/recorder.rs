@@ -211,10 +211,7 @@ impl Recorder {
         let Some((rows, spent)) = samples.finish(at)? else { return Ok(0) };
         self.cost += spent;
         self.sketch_cost += spent;
-        let begun = Instant::now();
-        let bytes = rows.write(&mut self.setup.writer)?;
-        tracing::debug!(step = at.step, took = ?begun.elapsed(), bytes, "rows of gradients of samples");
-        Ok(bytes)
+        Ok(rows.write(&mut self.setup.writer)?)
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {

@@ -1,12 +1,11 @@
 //! Small tables, column by column.
 
-use crate::store::{StoreError, parquet_properties, write_atomic, write_table};
+use crate::store::{StoreError, encode, write_atomic};
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, ListArray, RecordBatch, StringArray, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,18 +81,7 @@ impl Table {
     /// Writes it as one parquet file, whole or not at all.
     pub(crate) fn write_parquet(self, path: &Path) -> Result<(), StoreError> {
         let batch = self.batch(path)?;
-        let bytes = parquet_bytes(&batch, path)?;
+        let bytes = encode(&[batch], &[], path)?;
         write_atomic(path, |file| file.write_all(&bytes))
     }
-}
-
-fn parquet_bytes(batch: &RecordBatch, path: &Path) -> Result<Vec<u8>, StoreError> {
-    let why =
-        |e: parquet::errors::ParquetError| StoreError::Rows { stream: path.display().to_string(), why: e.to_string() };
-    let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(parquet_properties().build())).map_err(why)?;
-    write_table(&mut writer, batch).map_err(why)?;
-    writer.close().map_err(why)?;
-    Ok(bytes)
 }

@@ -9,16 +9,7 @@ use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
 /// The `keep` largest eigenvalues, largest first, and their eigenvectors as rows in the same order; `None` if the matrix
 /// holds a number that is not finite. Reads the lower triangle.
 pub(super) fn largest(matrix: &Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
-    if !matrix.iter().all(|v| v.is_finite()) {
-        return None;
-    }
-    let mut whole = matrix.clone();
-    for i in 0..whole.nrows() {
-        for j in i + 1..whole.nrows() {
-            whole[[i, j]] = whole[[j, i]];
-        }
-    }
-    super::krylov::largest(whole.view(), keep).or_else(|| direct(matrix, keep))
+    super::krylov::largest(matrix, keep).or_else(|| direct(matrix, keep))
 }
 
 /// The same by reduction to tridiagonal form.

@@ -4,7 +4,7 @@
 
 use crate::linalg::product;
 use crate::stats::Stream;
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
 
 /// Directions beyond those asked for: equal eigenvalues, and those that stand close, come together.
 const MORE: usize = 8;
@@ -13,14 +13,20 @@ const FIRST: usize = 4;
 /// Largest residual, as a share of the largest eigenvalue.
 const RESIDUAL: f64 = 1e-11;
 
-/// The `keep` largest eigenvalues of `matrix` (both triangles), largest first, and their eigenvectors as rows. `None` where
-/// the matrix is small for the purpose or they have not settled in half of its dimensions: a direct method is then as
+/// The `keep` largest eigenvalues of `matrix`, largest first, and their eigenvectors as rows; reads the lower triangle. `None`
+/// where the matrix is small for the purpose or they have not settled in half of its dimensions: a direct method is then as
 /// quick. A fixed seed.
-pub(super) fn largest(matrix: ArrayView2<'_, f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
+pub(super) fn largest(matrix: &Array2<f64>, keep: usize) -> Option<(Array1<f64>, Array2<f64>)> {
     let (n, block) = (matrix.nrows(), keep + MORE);
     let most = n / 2 / block * block;
     if most < FIRST * block {
         return None;
+    }
+    let mut whole = matrix.clone();
+    for i in 0..n {
+        for j in i + 1..n {
+            whole[[i, j]] = whole[[j, i]];
+        }
     }
     // Rows are directions, and what the matrix makes of them.
     let (mut basis, mut image) = (Array2::<f64>::zeros((most, n)), Array2::<f64>::zeros((most, n)));
@@ -34,7 +40,7 @@ pub(super) fn largest(matrix: ArrayView2<'_, f64>, keep: usize) -> Option<(Array
         if !orthonormal(before.view(), own.slice_mut(s![..block, ..]), &mut stream) {
             return None;
         }
-        next = product(basis.slice(s![from..to, ..]), matrix);
+        next = product(basis.slice(s![from..to, ..]), whole.view());
         image.slice_mut(s![from..to, ..]).assign(&next);
         if number + 1 < look && to < most {
             continue;
@@ -63,10 +69,7 @@ fn orthonormal(before: ArrayView2<'_, f64>, mut own: ArrayViewMut2<'_, f64>, str
             loop {
                 let (first, mut rest) = own.view_mut().split_at(Axis(0), i);
                 let mut row = rest.row_mut(0);
-                for other in first.rows() {
-                    let along = other.dot(&row);
-                    row.scaled_add(-along, &other);
-                }
+                clear_row(first.view(), &mut row);
                 let left = row.dot(&row).sqrt();
                 if left > 1e-8 * length {
                     row /= left;
@@ -89,6 +92,14 @@ fn orthonormal(before: ArrayView2<'_, f64>, mut own: ArrayViewMut2<'_, f64>, str
 fn clear(before: ArrayView2<'_, f64>, own: &mut ArrayViewMut2<'_, f64>) {
     let along = product(own.view(), before.t());
     *own -= &product(along.view(), before);
+}
+
+/// The same of one row, one after the other.
+pub(super) fn clear_row(before: ArrayView2<'_, f64>, row: &mut ArrayViewMut1<'_, f64>) {
+    for other in before.rows() {
+        let along = other.dot(row);
+        row.scaled_add(-along, &other);
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +132,7 @@ mod tests {
         let short: Vec<f64> = (0..n).map(|i| if i < 5 { 5.0 - i as f64 } else { 0.0 }).collect();
         for (name, made_of) in [("apart", apart), ("equal", equal), ("short", short)] {
             let matrix = made(&made_of);
-            let (values, vectors) = largest(matrix.view(), 6).expect(name);
+            let (values, vectors) = largest(&matrix, 6).expect(name);
             let (direct, _) = eigen::direct(&matrix, 6).unwrap();
             assert!((&values - &direct).iter().all(|d| d.abs() < 1e-11 * direct[0]), "{values} {direct}");
             let off = vectors.dot(&vectors.t()) - Array2::<f64>::eye(6);
@@ -133,11 +144,11 @@ mod tests {
 
     #[test]
     fn says_when_it_is_not_the_way() {
-        assert!(largest(Array2::<f64>::eye(60).view(), 6).is_none(), "too small");
+        assert!(largest(&Array2::<f64>::eye(60), 6).is_none(), "too small");
         let n = 300;
         let close: Vec<f64> = (0..n).map(|i| 1.0 - (i as f64) * 1e-4).collect();
         let matrix = made(&close);
-        assert!(largest(matrix.view(), 6).is_none(), "too close");
+        assert!(largest(&matrix, 6).is_none(), "too close");
         let (values, _) = eigen::largest(&matrix, 6).unwrap();
         assert!(values.iter().zip(&close).all(|(v, c)| (v - c).abs() < 1e-12), "{values}");
     }

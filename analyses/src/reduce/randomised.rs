@@ -36,10 +36,7 @@ fn orthonormal(q: &mut Array2<f64>) {
         for _ in 0..2 {
             let (before, mut rest) = q.view_mut().split_at(Axis(1), j);
             let mut own = rest.column_mut(0);
-            for other in before.columns() {
-                let dot = other.dot(&own);
-                own.scaled_add(-dot, &other);
-            }
+            super::krylov::clear_row(before.t(), &mut own);
             let length = own.dot(&own).sqrt();
             if length > 0.0 {
                 own /= length;

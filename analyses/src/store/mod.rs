@@ -51,7 +51,7 @@ pub use follow::{News, Poll, RunFollower, StreamFollower};
 pub use gradients::{ConflictRow, DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use name::Name;
-pub(crate) use part::{parquet_properties, write_table};
+pub(crate) use part::{encode, parquet_properties, write_table};
 pub use partial::{ContextKey, DatasetTask, RoutingKey, RoutingWeights, SampleTask};
 pub use reader::{Read, read_batches, read_records, read_where, stream_schemas, streams, visit_batches, visit_records};
 pub use records::{

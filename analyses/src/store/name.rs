@@ -57,21 +57,9 @@ impl From<String> for Name {
     }
 }
 
-impl From<&String> for Name {
-    fn from(text: &String) -> Self {
-        Self(text.as_str().into())
-    }
-}
-
 impl From<Arc<str>> for Name {
     fn from(text: Arc<str>) -> Self {
         Self(text)
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.as_str().to_owned()
     }
 }
 

@@ -188,7 +188,7 @@ impl PerSample {
         let products = begun.elapsed();
         for &space in spaces {
             let common = |mode: &str| Common {
-                at,
+                step: at.step,
                 blocks: self.blocks,
                 stage: at.stage.into(),
                 space: space.name().into(),
@@ -222,8 +222,8 @@ impl PerSample {
                 let sample = &common.samples[common.keep[i]].id;
                 tracing::warn!(
                     "stage {}, step {}: the gradient of sample {sample} is not finite in layer {}, module {}",
-                    common.at.stage,
-                    common.at.step,
+                    common.stage,
+                    common.step,
                     unit.layer,
                     unit.module
                 );

@@ -3,7 +3,7 @@
 use super::statistics::{Cell, CellId, Cosine, Estimate};
 use super::units::{LayerSketch, folding_error};
 use crate::probe::drift::depth;
-use crate::train::hook::{SampleInfo, StepId};
+use crate::train::hook::SampleInfo;
 use covft_analyses::store::{
     ALL, ConflictRow, GradientRow, Name, NoiseRow, PairRow, RecordWriter, SampleGradientRow, StoreError,
 };
@@ -37,7 +37,7 @@ impl Rows {
 /// What all rows of one space and mode have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Common<'a> {
-    pub(super) at: StepId<'a>,
+    pub(super) step: u64,
     pub(super) blocks: usize,
     pub(super) stage: Name,
     pub(super) space: Name,
@@ -73,7 +73,7 @@ impl Common<'_> {
         let (layer, depth, module) = self.names(id);
         rows.noise.extend(cell.noise().map(|noise| NoiseRow {
             stage: self.stage.to_string(),
-            step: self.at.step,
+            step: self.step,
             layer: layer.to_string(),
             depth,
             module: module.to_string(),
@@ -92,7 +92,7 @@ impl Common<'_> {
         let mut counts: [Option<ConflictRow>; 3] = [None, None, None];
         let mut row = PairRow {
             stage: self.stage.clone(),
-            step: self.at.step,
+            step: self.step,
             layer,
             depth,
             module,
@@ -143,7 +143,7 @@ impl Common<'_> {
             let number = |x: &f32| f16::from_f32(if scale == 0.0 { 0.0 } else { x / scale });
             rows.gradients.push(GradientRow {
                 stage: self.stage.to_string(),
-                step: self.at.step,
+                step: self.step,
                 layer: of.layer.to_string(),
                 depth: Some(depth(of.layer, self.blocks)),
                 kind: "sample".to_owned(),
@@ -167,7 +167,7 @@ impl Common<'_> {
             let alignment = place.and_then(|i| alignments[i]);
             rows.samples.push(SampleGradientRow {
                 stage: self.stage.clone(),
-                step: self.at.step,
+                step: self.step,
                 sample: sample.id.clone().into(),
                 layer: layer.clone(),
                 depth,
