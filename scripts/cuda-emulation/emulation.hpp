@@ -118,6 +118,7 @@ void call(void (*kernel)(A...), void** arguments) {
 #define blockDim (emulated::state.threads)
 #define gridDim (emulated::state.grid)
 #define __syncthreads() emulated::wait(emulated::Wait::Block, __LINE__)
+#define __syncwarp() emulated::wait(emulated::Wait::Warp, __LINE__)
 #define __shfl_xor_sync(mask, value, lanes) emulated::shuffle_xor(value, lanes, __LINE__)
 
 inline float __uint_as_float(unsigned x) {

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::ops::Ctx;
-use crate::train::{BoxError, Evaluation, Evaluator, Scope, StepModel};
+use crate::train::{BoxError, Evaluation, Evaluator, Scope, StepBatch, StepModel};
 use std::sync::Arc;
 
 /// Held-out samples, and how a model answers them.
@@ -44,8 +44,10 @@ impl<M: StepModel, H: HeldOut<M>> Evaluator<M> for Examiner<H> {
     fn evaluate(&mut self, model: &M, scope: Scope) -> Result<Evaluation, BoxError> {
         let mut tally = Tally::default();
         for batch in self.0.batches(scope)? {
-            let output = model.forward(&Ctx::eval(), &batch?)?;
-            output.samples.iter().for_each(|sample| tally.add_loss(sample));
+            let batch = batch?;
+            let output = model.forward(&Ctx::eval(), &batch)?;
+            let samples = output.by_sample(batch.samples(), output.losses.read()?);
+            samples.iter().for_each(|sample| tally.add_loss(sample));
         }
         for answer in self.0.answers(model, scope)? {
             tally.add_answer(&answer.sample, answer.task.as_deref(), &answer.text, &answer.references);

@@ -103,8 +103,8 @@ impl CardBench {
             let output = model.forward(&Ctx::train(device)?, &input)?;
             sequence = output.sequence_tokens;
             let tokens: usize = output.sample_tokens.iter().sum();
-            losses.push(output.sample_losses.iter().sum::<f64>() / tokens as f64);
-            drop((output.loss_sum / tokens as f64)?.backward()?);
+            let mean = (output.loss_sum / tokens as f64)?;
+            drop(mean.backward()?);
             let norm = global_norm(&params).map_err(|fault| candle_core::Error::Msg(format!("{fault:?}")))?;
             optimizer.step(1.0, clip_factor(norm, 1.0))?;
             params.clear_gradients();
@@ -112,6 +112,7 @@ impl CardBench {
             if step >= 2 {
                 all.push(began.elapsed().as_secs_f64());
             }
+            losses.push(f64::from(mean.to_scalar::<f32>()?));
         }
         let mut sorted = all.clone();
         sorted.sort_by(f64::total_cmp);

@@ -3,6 +3,10 @@
 //! `pixels -> tower(text vector) -> projector -> spliced into the token embeddings at the image mark -> LLaMA -> loss`.
 //! Every sample has an image; a text-only sample's is zeros, runs through the tower and gives no row to the sequence.
 
+mod losses;
+
+pub use losses::SampleLosses;
+
 use super::bert::Bert;
 use super::covft::LayerRouting;
 use super::llama::{Llama, language_trains};
@@ -54,7 +58,7 @@ pub struct MllmOutput {
     /// Sum over the samples of the loss of telling tasks apart, a tracked scalar.
     pub text_loss_sum: Option<Tensor>,
     /// Loss of each sample, summed over its labelled tokens.
-    pub sample_losses: Vec<f64>,
+    pub sample_losses: SampleLosses,
     /// Labelled tokens of each sample, after truncation.
     pub sample_tokens: Vec<usize>,
     /// Context and routing of each CoMoE layer, detached.
@@ -215,19 +219,14 @@ impl Mllm {
         let states = ops::gather_rows(&states.flatten_to(1)?, &rows)?;
         let loss = ops::cross_entropy(&self.language.logits(ctx, &states)?, &targets)?;
         let samples = input.input_ids.len();
-        let (mut sample_losses, mut sample_tokens) = (vec![0.0; samples], vec![0; samples]);
-        for ((row, target), value) in rows.iter().zip(&targets).zip(&loss.rows) {
-            if *target != IGNORE_INDEX {
-                let sample = *row as usize / spliced.len;
-                sample_losses[sample] += f64::from(*value);
-                sample_tokens[sample] += 1;
-            }
-        }
+        let labelled = rows.iter().zip(&targets);
+        let samples_of = labelled.map(|(row, target)| (*target != IGNORE_INDEX).then(|| *row as usize / spliced.len));
+        let sample_losses = SampleLosses::new(loss.rows, samples_of.collect(), samples);
         Ok(MllmOutput {
             loss_sum: loss.sum,
             text_loss_sum,
+            sample_tokens: sample_losses.tokens(),
             sample_losses,
-            sample_tokens,
             routing: vision.routing,
             sequence_tokens: samples * spliced.len,
         })

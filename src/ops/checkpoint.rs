@@ -1,7 +1,9 @@
 //! Activation checkpointing: keep a block's input, run the block again in the backward pass.
 
 use super::ctx::Ctx;
+use super::device::engine_of;
 use super::graph::{self, fits};
+use crate::kernels::cuda::Fresh;
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 
@@ -34,10 +36,24 @@ pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Re
     Ok((y, by_product))
 }
 
+/// One zero where `y` is.
+fn zero_like(y: &Tensor) -> Result<Fresh> {
+    let zero = Tensor::zeros(1, y.dtype(), y.device())?;
+    let (storage, layout) = zero.storage_and_layout();
+    Ok(Fresh::from_storage(storage.try_clone(layout)?, 1))
+}
+
 /// A scalar whose gradient with respect to `y` is `grad`.
 fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let grad = grad.detach();
-    if !y.track_op() || !fits(&[y, &grad]) {
+    if !y.track_op() {
+        return (y * grad)?.sum_all();
+    }
+    if engine_of(y).is_some() {
+        let zero = zero_like(y)?;
+        return graph::record("seed-kernel", [y], zero, &[], move |_, _| Ok([Some(grad.clone())]));
+    }
+    if !fits(&[y, &grad]) {
         return (y * grad)?.sum_all();
     }
     graph::record("seed", [y], vec![0.0], &[], move |_, _| Ok([Some(grad.clone())]))

@@ -2,10 +2,12 @@
 
 use super::device;
 use super::graph::{self, fits, host};
+use super::path;
 use super::precision::wide;
 use super::weight::read_f32;
 use crate::kernels;
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
+use std::borrow::Cow;
 
 /// The label of a token that carries no loss.
 pub const IGNORE_INDEX: i64 = -100;
@@ -16,9 +18,28 @@ pub struct CrossEntropy {
     /// Sum over the labelled rows, a tracked scalar. Divide by the step's labelled tokens, over all micro-batches.
     pub sum: Tensor,
     /// Loss of each row, 0 where ignored.
-    pub rows: Vec<f32>,
+    pub rows: RowLosses,
     /// Labelled rows.
     pub labelled: usize,
+}
+
+/// Losses of rows, where they were computed.
+#[derive(Clone, Debug)]
+pub enum RowLosses {
+    /// Ready.
+    Host(Vec<f32>),
+    /// Float32 on a device: reading them waits for all that is queued there.
+    Device(Tensor),
+}
+
+impl RowLosses {
+    /// The numbers.
+    pub fn read(&self) -> Result<Cow<'_, [f32]>> {
+        match self {
+            Self::Host(rows) => Ok(rows.into()),
+            Self::Device(rows) => rows.to_vec1().map(Cow::Owned),
+        }
+    }
 }
 
 /// `logits [R, V]`, `targets` (R of them, [`IGNORE_INDEX`] or a class).
@@ -44,7 +65,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
         let d = read_f32(&kept, |x| kernels::cross_entropy_backward(x, &targets, &lse, scale))?;
         Ok([Some(host(d, kept.dims())?)])
     })?;
-    Ok(CrossEntropy { sum, rows, labelled })
+    Ok(CrossEntropy { sum, rows: RowLosses::Host(rows), labelled })
 }
 
 /// Rows and classes, if every target is one of them.
@@ -70,7 +91,8 @@ pub(crate) fn composed(logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy>
     let keep = Tensor::from_vec(keep, rows, logits.device())?.to_dtype(logits.dtype())?;
     let log_p = candle_nn::ops::log_softmax(logits, D::Minus1)?.gather(&index, 1)?.squeeze(1)?;
     let losses = (log_p.neg()? * keep)?;
-    let rows = losses.detach().to_dtype(candle_core::DType::F32)?.to_vec1()?;
+    let rows = losses.detach().to_dtype(DType::F32)?;
+    let rows = if path::on_host(&rows) { RowLosses::Host(rows.to_vec1()?) } else { RowLosses::Device(rows) };
     Ok(CrossEntropy { sum: losses.sum_all()?, rows, labelled })
 }
 
@@ -108,8 +130,9 @@ mod tests {
     fn counts_and_rows() {
         let x = random(&[5, 7], 1);
         let (a, b) = (cross_entropy(&x, &targets(&x)).unwrap(), composed(&x, &targets(&x)).unwrap());
-        assert_eq!((a.labelled, b.labelled, a.rows[1], a.rows[4]), (3, 3, 0.0, 0.0));
-        assert!(a.rows.iter().zip(&b.rows).all(|(a, b)| (a - b).abs() < 1e-6));
+        let (a_rows, b_rows) = (a.rows.read().unwrap(), b.rows.read().unwrap());
+        assert_eq!((a.labelled, b.labelled, a_rows[1], a_rows[4]), (3, 3, 0.0, 0.0));
+        assert!(a_rows.iter().zip(&*b_rows).all(|(a, b)| (a - b).abs() < 1e-6));
         let none = cross_entropy(&x, &[IGNORE_INDEX; 5]).unwrap();
         assert_eq!((none.labelled, none.sum.to_scalar::<f32>().unwrap()), (0, 0.0));
         assert!(cross_entropy(&x, &[0, 1, 2, 3]).is_err());
@@ -120,6 +143,6 @@ mod tests {
     #[test]
     fn nan_is_not_swallowed() {
         let x = Tensor::new(&[[0.0f32, f32::NAN, 1.0]], &candle_core::Device::Cpu).unwrap();
-        assert!(cross_entropy(&x, &[0]).unwrap().rows[0].is_nan());
+        assert!(cross_entropy(&x, &[0]).unwrap().rows.read().unwrap()[0].is_nan());
     }
 }

@@ -144,7 +144,7 @@ impl Ctx {
     }
 
     fn operand_in(&self, weight: &Weight, dtype: DType) -> Result<Tensor> {
-        let value = weight.tensor().to_dtype(dtype)?;
+        let value = weight.value_in(dtype)?;
         let (Some(anchor), Some(slot)) = (&self.anchor, self.slot(weight).cloned()) else { return Ok(value) };
         graph::carry("operand", anchor, value, move |grad| {
             slot.accumulate(grad)?;

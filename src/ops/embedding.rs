@@ -1,14 +1,18 @@
 //! Token embedding: rows of a table.
 
 use super::ctx::Ctx;
+use super::device;
 use super::graph::{self, fits};
 use super::weight::{Weight, read_f32};
 use crate::kernels;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 /// `ids [B, T]` (u32), `table [V, D]`; returns `[B, T, D]`. Backward: each row's gradient is added to its token's row.
 pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
     let dtype = ctx.compute().unwrap_or_else(|| table.tensor().dtype());
+    if device::engine_of(table.tensor()).is_some() && ids.elem_count() > 0 {
+        return on_device(ctx, ids, table, dtype);
+    }
     if !fits(&[table.tensor()]) || dtype != table.tensor().dtype() || ids.elem_count() == 0 {
         return composed(ctx, ids, table);
     }
@@ -29,6 +33,19 @@ pub fn embedding(ctx: &Ctx, ids: &Tensor, table: &Weight) -> Result<Tensor> {
         }),
         _ => graph::host(y, &[b, t, d]),
     }
+}
+
+/// On a card: only the rows that were picked are copied, and the table's gradient is made once, in float32.
+fn on_device(ctx: &Ctx, ids: &Tensor, table: &Weight, dtype: DType) -> Result<Tensor> {
+    let ((b, t), d, ids) = (ids.dims2()?, table.tensor().dim(1)?, ids.flatten_all()?);
+    let rows = table.tensor().index_select(&ids, 0)?.to_dtype(dtype)?.reshape((b, t, d))?;
+    let (Some(anchor), Some(slot)) = (ctx.anchor(), ctx.slot(table).cloned()) else { return Ok(rows) };
+    let table = table.tensor().clone();
+    graph::carry("embedding", anchor, rows, move |grad| {
+        let grad = grad.to_dtype(table.dtype())?.reshape((b * t, d))?;
+        slot.accumulate(&table.zeros_like()?.index_add(&ids, &grad, 0)?)?;
+        Ok(None)
+    })
 }
 
 /// The same in plain tensor operations.

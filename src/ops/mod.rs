@@ -41,7 +41,7 @@ pub use attention::{AttentionSpec, attention};
 pub(crate) use testing::with_kernels;
 
 pub use checkpoint::{Block, checkpoint};
-pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, cross_entropy};
+pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, RowLosses, cross_entropy};
 pub use ctx::{Ctx, Draw};
 pub(crate) use device::engine_of;
 pub use dropout::dropout;
@@ -51,6 +51,7 @@ pub use mixture::mixture;
 pub use norm::{layer_norm, rms_norm};
 pub use observer::{BackwardObserver, LayerId, LinearBackward, Observers, Place, VectorBackward};
 pub use patch::unfold_patches;
+pub(crate) use path::on_host;
 #[cfg(test)]
 pub(crate) use path::{Path, on_path};
 pub use precision::{add_bias, matmul, softmax, wide};

@@ -4,7 +4,7 @@
 use candle_core::{DType, Tensor};
 
 /// Whether host code may look at the numbers of `tensor`: it lies on the CPU in float32.
-pub(super) fn on_host(tensor: &Tensor) -> bool {
+pub(crate) fn on_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32 && hosts()
 }
 

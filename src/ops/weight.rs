@@ -13,6 +13,8 @@ pub struct Weight {
     name: Arc<str>,
     tensor: Tensor,
     slot: Option<Arc<GradSlot>>,
+    /// The value in bfloat16, kept on a card from the first product that asked for it; follows every change of the value.
+    short: Arc<Mutex<Option<Tensor>>>,
 }
 
 impl fmt::Debug for Weight {
@@ -26,20 +28,20 @@ impl Weight {
     /// A weight that never receives a gradient. `tensor` must be contiguous and untracked.
     #[must_use]
     pub fn frozen(name: impl Into<Arc<str>>, tensor: Tensor) -> Self {
-        Self { name: name.into(), tensor, slot: None }
+        Self { name: name.into(), tensor, slot: None, short: Arc::default() }
     }
 
     /// A weight whose gradient is collected. The value is *copied*: training changes it in place.
     pub fn trainable(name: impl Into<Arc<str>>, tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.contiguous()?.copy()?.detach();
         let slot = Arc::new(GradSlot::default());
-        Ok(Self { name: name.into(), tensor, slot: Some(slot) })
+        Ok(Self { name: name.into(), tensor, slot: Some(slot), short: Arc::default() })
     }
 
     /// A weight without values of its own, for tables of a model that is not to be run.
     #[must_use]
     pub fn planned(name: impl Into<Arc<str>>, tensor: Tensor, trains: bool) -> Self {
-        Self { name: name.into(), tensor, slot: trains.then(Arc::default) }
+        Self { name: name.into(), tensor, slot: trains.then(Arc::default), short: Arc::default() }
     }
 
     /// Name in the checkpoint.
@@ -72,6 +74,23 @@ impl Weight {
         self.slot.as_ref()
     }
 
+    /// The value in `dtype`. On a card a bfloat16 copy is made once and then kept; elsewhere every call casts.
+    pub fn value_in(&self, dtype: DType) -> Result<Tensor> {
+        if dtype != DType::BF16 || dtype == self.tensor.dtype() || super::device::engine_of(&self.tensor).is_none() {
+            return self.tensor.to_dtype(dtype);
+        }
+        let mut short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*short {
+            Some(kept) => Ok(kept.clone()),
+            None => Ok(short.insert(self.tensor.to_dtype(dtype)?).clone()),
+        }
+    }
+
+    /// The bfloat16 copy that is kept, if there is one: whoever changes the value in place must change it too.
+    pub(crate) fn kept_copy(&self) -> Option<Tensor> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Changes the value in place (float32 on the CPU only).
     pub fn update_host(&self, change: impl FnMut(&mut [f32])) -> Result<()> {
         self.tensor.inplace_op1(&HostUpdate(Mutex::new(change)))
@@ -88,7 +107,9 @@ impl Weight {
         if value.dims() != self.dims() {
             bail!("{} {:?} cannot take a value of shape {:?}", self.name, self.dims(), value.dims());
         }
-        self.tensor.flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)
+        self.tensor.flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)?;
+        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     /// Reads the value (float32 on the CPU only).
@@ -215,21 +236,31 @@ impl GradSlot {
         slot.host_filled = true;
     }
 
-    /// Adds a gradient tensor, on any device; one shorter than float32 is widened.
+    /// Adds a gradient tensor, on any device. A sum is float32; where nothing is added to it, a gradient shorter than
+    /// that is kept on its device as it came.
     pub fn accumulate(&self, grad: &Tensor) -> Result<()> {
-        let grad = wide(&grad.detach())?;
-        if path::on_host(&grad) {
-            let grad = grad.contiguous()?;
-            return read_f32(&grad, |g| {
-                self.accumulate_host(g.len(), |buffer, add| kernels::accumulate(buffer, g, add));
-            });
+        let grad = grad.detach();
+        if grad.device().is_cpu() && path::hosts() {
+            let wider = wide(&grad)?;
+            if path::on_host(&wider) {
+                let wider = wider.contiguous()?;
+                return read_f32(&wider, |g| {
+                    self.accumulate_host(g.len(), |buffer, add| kernels::accumulate(buffer, g, add));
+                });
+            }
         }
         let mut slot = self.lock();
         slot.device = Some(match slot.device.take() {
-            Some(old) => (old + grad)?,
+            Some(old) => (wide(&old)? + wide(&grad)?)?,
             None => grad.contiguous()?,
         });
         Ok(())
+    }
+
+    /// Gives the gradient away where it is a tensor on a device, and forgets it.
+    pub(crate) fn take_device(&self) -> Option<Tensor> {
+        let mut slot = self.lock();
+        if slot.host_filled { None } else { slot.device.take() }
     }
 
     /// Lends the gradient on the CPU for as long as the result lives, in which nothing else may touch this slot; `None` if
@@ -254,7 +285,7 @@ impl GradSlot {
             (None, true) => host().map(Some),
             (Some(t), false) => t.reshape(dims).map(Some),
             // One operation of the model added on the host, another on the device.
-            (Some(t), true) => (t.reshape(dims)? + host()?.to_device(t.device())?.to_dtype(t.dtype())?).map(Some),
+            (Some(t), true) => (wide(&t.reshape(dims)?)? + host()?.to_device(t.device())?).map(Some),
         }
     }
 }

@@ -9,10 +9,12 @@
 use super::checkpoint::StartValues;
 use super::hook::FirstMoments;
 use super::moments::MomentPair;
+use super::readout::Readout;
 use crate::config::train::{MomentType, Stage};
+use crate::kernels::cuda::moved;
 use crate::nn::{Param, ParamStore, Part};
 use crate::ops::{self, AdamWStep, Moved, Weight};
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 use indexmap::IndexMap;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -56,6 +58,8 @@ struct Entry {
     weight: Weight,
     group: usize,
     moments: Option<MomentPair>,
+    /// Where the parameter started, on its device, from the first step that is measured against it.
+    start_there: Option<Tensor>,
 }
 
 /// A parameter's moments as they are saved: lent where they lie on the host, else copied.
@@ -89,7 +93,7 @@ impl AdamW {
         let entries = params.trainable().filter_map(|param| {
             let name = group_name(param.role.part, is_decayed(param));
             let group = groups.iter().position(|g| g.name == name)?;
-            let entry = Entry { weight: param.weight.clone(), group, moments: None };
+            let entry = Entry { weight: param.weight.clone(), group, moments: None, start_there: None };
             Some((Arc::from(param.weight.name()), entry))
         });
         let entries = entries.collect();
@@ -131,7 +135,7 @@ impl AdamW {
     }
 
     /// The same, the same to the last bit, measured against `start` on the way: parameters that it has a copy of and that
-    /// moved on the host, in the store's order. Gradients are measured as they were before `gradient_factor`.
+    /// moved on the host or by a kernel. On a card the host waits once, for all of them. Gradients are measured as they were before `gradient_factor`.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -141,7 +145,7 @@ impl AdamW {
         gradient_factor: f64,
         start: Option<&StartValues>,
     ) -> Result<Vec<(Arc<str>, Moved)>> {
-        let mut measured = Vec::new();
+        let (mut measured, mut queued, mut readout) = (Vec::new(), Vec::new(), Readout::default());
         self.steps += 1;
         let Moments { betas: [beta1, beta2], kept_in, .. } = self.settings;
         for (name, entry) in &mut self.entries {
@@ -149,11 +153,26 @@ impl AdamW {
             let lr = group.learning_rate * share;
             let weight_decay = group.weight_decay;
             let step = AdamWStep { lr, beta1, beta2, eps: self.settings.eps, weight_decay, step: self.steps };
-            let Entry { weight, moments, .. } = entry;
+            let Entry { weight, moments, start_there, .. } = entry;
             let Some(slot) = weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
             if !weight.is_on_host() {
-                let Some(gradient) = slot.tensor(weight.dims())? else { continue };
-                MomentPair::step_on_device(moments, kept_in, weight, &gradient, gradient_factor.min(1.0), &step)?;
+                // The gradient goes as soon as it is used.
+                let gradient = match slot.take_device() {
+                    Some(gradient) => gradient.reshape(weight.dims())?,
+                    None => match slot.tensor(weight.dims())? {
+                        Some(gradient) => gradient,
+                        None => continue,
+                    },
+                };
+                let start = start.and_then(|start| start.copy_of(name));
+                if let (Some(start), None) = (start, &start_there) {
+                    *start_there = Some(start.to_device(weight.tensor().device())?);
+                }
+                let (start, factor) = (start_there.as_ref().filter(|_| start.is_some()), gradient_factor.min(1.0));
+                let sums = MomentPair::step_on_device(moments, kept_in, weight, &gradient, factor, &step, start)?;
+                if let Some(sums) = sums {
+                    queued.push((Arc::clone(name), readout.ask(&sums)?));
+                }
                 continue;
             }
             if kept_in != MomentType::F32 {
@@ -181,6 +200,9 @@ impl AdamW {
                 measured.push((Arc::clone(name), unclipped(moved, gradient_factor)));
             }
         }
+        readout.read()?;
+        let there = queued.into_iter().map(|(name, ticket)| (name, moved(readout.numbers(&ticket))));
+        measured.extend(there.map(|(name, moved)| (name, unclipped(moved, gradient_factor))));
         Ok(measured)
     }
 

@@ -1,6 +1,6 @@
 //! The loop's model and batch: the multimodal model over the data path's batches.
 
-use super::hook::{SampleInfo, SampleLoss};
+use super::hook::SampleInfo;
 use super::step::{ForwardOutput, Objective, StepBatch, StepModel};
 use crate::data::{Batch, NO_TASK};
 use crate::models::mllm::{Mllm, MllmInput};
@@ -85,16 +85,8 @@ impl StepModel for MllmStep {
 
     fn forward(&self, ctx: &Ctx, batch: &Batch) -> Result<ForwardOutput> {
         let output = self.model.forward(ctx, &self.input(batch)?)?;
-        let losses = output.sample_losses.iter().zip(&output.sample_tokens);
-        let samples = batch.samples.iter().zip(losses).map(|(sample, (loss_sum, tokens))| SampleLoss {
-            id: Arc::clone(&sample.id),
-            task: sample.task.clone(),
-            has_image: sample.has_image,
-            loss_sum: *loss_sum,
-            tokens: *tokens,
-        });
         Ok(ForwardOutput {
-            samples: samples.collect(),
+            losses: output.sample_losses,
             loss_sum: output.loss_sum,
             objectives: output.text_loss_sum.map(|sum| Objective { name: TASKS, sum }).into_iter().collect(),
             routing: output.routing,

@@ -12,6 +12,7 @@ mod hooks;
 mod loader_source;
 mod mllm;
 mod moments;
+mod readout;
 mod schedule;
 mod spike;
 mod step;

@@ -39,7 +39,8 @@ impl MomentPair {
     }
 
     /// One step of `weight`, the gradient first multiplied by `factor`: by a kernel in place where there is one, else in
-    /// tensor operations.
+    /// tensor operations. Kernels measure it against `start`, if there is one: [`moved`](crate::kernels::cuda::moved) takes
+    /// what comes back.
     pub(super) fn step_on_device(
         moments: &mut Option<Self>,
         kept_in: MomentType,
@@ -47,9 +48,10 @@ impl MomentPair {
         gradient: &Tensor,
         factor: f64,
         step: &AdamWStep,
-    ) -> Result<()> {
+        start: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
         let theta = weight.tensor();
-        let gradient = gradient.to_device(theta.device())?.to_dtype(theta.dtype())?;
+        let gradient = gradient.to_device(theta.device())?;
         let dtype = match kept_in {
             MomentType::F32 => theta.dtype(),
             MomentType::Bf16 => DType::BF16,
@@ -65,11 +67,14 @@ impl MomentPair {
             None => (theta.zeros_like()?.to_dtype(dtype)?, theta.zeros_like()?.to_dtype(dtype)?),
         };
         if let (Some(engine), DType::F32) = (engine_of(theta), theta.dtype()) {
-            let state = AdamWState { theta, first: &first, second: &second };
-            adamw_update(&engine, state, &gradient.contiguous()?, factor as f32, step, draws_of(weight.name()))?;
+            let copy = weight.kept_copy();
+            let state = AdamWState { theta, copy: copy.as_ref(), first: &first, second: &second };
+            let (gradient, key) = (gradient.contiguous()?, draws_of(weight.name()));
+            let measured = adamw_update(&engine, state, &gradient, factor as f32, step, key, start)?;
             *moments = Some(Self::Device { first, second });
-            return Ok(());
+            return Ok(measured);
         }
+        let gradient = gradient.to_dtype(theta.dtype())?;
         if kept_in != MomentType::F32 {
             bail!("{}: moments in bfloat16 need the kernels of a card", weight.name());
         }
@@ -85,7 +90,7 @@ impl MomentPair {
             weight.assign(&((theta * (1.0 - step.lr * step.weight_decay))? - change)?)?;
         }
         *moments = Some(Self::Device { first: first.detach(), second: second.detach() });
-        Ok(())
+        Ok(None)
     }
 
     /// Both moments' numbers.

@@ -4,6 +4,7 @@ use super::checkpoint::{CheckpointError, Snapshot};
 use super::error::BoxError;
 use super::hook::{EvalRow, Prediction, SampleInfo, SampleLoss};
 use crate::models::covft::LayerRouting;
+use crate::models::mllm::SampleLosses;
 use crate::nn::ParamStore;
 use crate::ops::Ctx;
 use candle_core::{Device, Result, Tensor};
@@ -55,11 +56,27 @@ pub struct ForwardOutput {
     /// Further objectives, each added to the step's loss as a mean of its own.
     pub objectives: Vec<Objective>,
     /// Losses by sample, in batch order.
-    pub samples: Vec<SampleLoss>,
+    pub losses: SampleLosses,
     /// Contexts and routing, one entry a CoMoE layer.
     pub routing: Vec<LayerRouting>,
     /// Tokens through the language model, padding included.
     pub sequence_tokens: usize,
+}
+
+impl ForwardOutput {
+    /// The losses with what is known of the samples, whose sums are `sums`.
+    #[must_use]
+    pub fn by_sample(&self, samples: Vec<SampleInfo>, sums: Vec<f64>) -> Vec<SampleLoss> {
+        let numbers = sums.into_iter().zip(self.losses.tokens());
+        let loss = |(SampleInfo { id, task, has_image }, (loss_sum, tokens)): (SampleInfo, (f64, usize))| SampleLoss {
+            id,
+            task,
+            has_image,
+            loss_sum,
+            tokens,
+        };
+        samples.into_iter().zip(numbers).map(loss).collect()
+    }
 }
 
 /// An objective beside the language model's (telling tasks apart trains the text encoder).

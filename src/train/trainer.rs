@@ -194,10 +194,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         let loading = Instant::now();
         let batches = self.load()?;
         let mut times = StepTimes { data: loading.elapsed(), ..StepTimes::default() };
-        let gathered = self.gather_gradients(&batches, &mut times)?;
-        let grad_norm = self.check_gradients(&batches)?;
+        let queued = self.run_passes(&batches, &mut times)?;
+        let gathered = self.settle(&batches, queued)?;
         self.show_gradients()?;
-        let update = self.update(grad_norm, &mut times)?;
+        let update = self.update(gathered.grad_norm, &mut times)?;
         times.hooks = self.hooks.take_spent();
         times.total = began.elapsed();
         self.report(&gathered, &update, times)?;

@@ -44,7 +44,7 @@ pub(super) fn check(
     let mut worst = Worst::new(format!("{name}: loss"), tolerance::TRACE);
     worst.values("loss", &[loss], &[expected.scalar("loss")?]);
     worst.values("labelled tokens", &[labelled as f64], &[golden.labelled() as f64]);
-    let by_sample = output.sample_losses.iter().sum::<f64>() / labelled as f64;
+    let by_sample = output.sample_losses.read()?.iter().sum::<f64>() / labelled as f64;
     worst.values("sum over samples", &[by_sample], &[expected.scalar("loss")?]);
     report.rows.push(worst.row());
     Ok(())

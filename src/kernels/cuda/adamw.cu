@@ -5,12 +5,6 @@
 // the nearest, the second moment with beta2 = 0.999 would stop moving (a thousandth is less than half a unit of its
 // last digit). The draws come from a counter: the same step draws the same.
 
-__device__ __forceinline__ unsigned long long mix(unsigned long long z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-}
-
 __device__ __forceinline__ void keep(float* at, float x, unsigned) {
     *at = x;
 }
@@ -21,29 +15,63 @@ __device__ __forceinline__ void keep(bf16* at, float x, unsigned draw) {
     at->bits = (bits & 0x7f800000u) == 0x7f800000u ? (unsigned short)bf16_bits(x) : (unsigned short)((bits + (draw & 0xffffu)) >> 16);
 }
 
-template <class G, class M>
+struct Step {
+    float factor, keep_share, beta1, rest1, beta2, rest2, eps, step_size, root_correction;
+    unsigned long long key;
+};
+
+// `copy` (or null) is the parameter in bfloat16, which follows it. With `measured`, sums of the squares of new - start,
+// new - old, g, m (before the step) and of g m go to measured [gridDim.x, 5], in double.
+template <class G, class M, bool MEASURES>
 __device__ void adamw(
-    float* p, const G* g, M* m, M* v, long long n, float factor, float keep_share, float beta1, float rest1, float beta2,
-    float rest2, float eps, float step_size, float root_correction, long long key) {
+    float* p, bf16* copy, const G* g, M* m, M* v, const float* start, double* measured, long long n, Step s) {
     long long stride = (long long)gridDim.x * blockDim.x;
+    double sums[5] = {0, 0, 0, 0, 0};
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
-        float grad = wide(g[i]) * factor;
-        float first = fmaf(beta1, wide(m[i]), rest1 * grad);
-        float second = fmaf(beta2, wide(v[i]), rest2 * grad * grad);
-        unsigned long long draw = sizeof(M) == 2 ? mix((unsigned long long)key + (unsigned long long)i * 0x9E3779B97F4A7C15ull) : 0;
+        float grad = wide(g[i]) * s.factor, old_first = wide(m[i]), old = p[i];
+        float first = fmaf(s.beta1, old_first, s.rest1 * grad);
+        float second = fmaf(s.beta2, wide(v[i]), s.rest2 * grad * grad);
+        unsigned long long draw = sizeof(M) == 2 ? mix(s.key + (unsigned long long)i * 0x9E3779B97F4A7C15ull) : 0;
         keep(m + i, first, (unsigned)draw);
         keep(v + i, second, (unsigned)(draw >> 32));
+        float now = old;
         // At rate 0 the moments advance and nothing moves.
-        if (step_size != 0.0f) p[i] = p[i] * keep_share - step_size * (first / (sqrtf(second) / root_correction + eps));
+        if (s.step_size != 0.0f) {
+            now = old * s.keep_share - s.step_size * (first / (sqrtf(second) / s.root_correction + s.eps));
+            p[i] = now;
+            if (copy) copy[i] = narrow<bf16>(now);
+        }
+        if (MEASURES) {
+            double drift = (double)(now - start[i]), update = (double)(now - old);
+            sums[0] += drift * drift;
+            sums[1] += update * update;
+            sums[2] += (double)grad * grad;
+            sums[3] += (double)old_first * old_first;
+            sums[4] += (double)grad * old_first;
+        }
+    }
+    if (MEASURES) {
+        __shared__ double scratch[32];
+        for (int k = 0; k < 5; ++k) {
+            double sum = block_sum(sums[k], scratch);
+            if (threadIdx.x == 0) measured[(size_t)blockIdx.x * 5 + k] = sum;
+        }
     }
 }
 
+#define STEP                                                                                                            \
+    long long n, float factor, float keep_share, float beta1, float rest1, float beta2, float rest2, float eps,         \
+        float step_size, float root_correction, long long key
+#define THE_STEP                                                                                                        \
+    n, {factor, keep_share, beta1, rest1, beta2, rest2, eps, step_size, root_correction, (unsigned long long)key}
+
 #define ADAMW(G, M, NAME)                                                                                               \
-    ENTRY void adamw_##NAME(                                                                                            \
-        float* p, const G* g, M* m, M* v, long long n, float factor, float keep_share, float beta1, float rest1,        \
-        float beta2, float rest2, float eps, float step_size, float root_correction, long long key) {                   \
-        adamw<G, M>(                                                                                                    \
-            p, g, m, v, n, factor, keep_share, beta1, rest1, beta2, rest2, eps, step_size, root_correction, key);       \
+    ENTRY void adamw_##NAME(float* p, bf16* copy, const G* g, M* m, M* v, STEP) {                                       \
+        adamw<G, M, false>(p, copy, g, m, v, 0, 0, THE_STEP);                                                           \
+    }                                                                                                                   \
+    ENTRY void adamw_measured_##NAME(                                                                                   \
+        float* p, bf16* copy, const G* g, M* m, M* v, const float* start, double* measured, STEP) {                     \
+        adamw<G, M, true>(p, copy, g, m, v, start, measured, THE_STEP);                                                 \
     }
 
 ADAMW(float, float, f32_f32)

@@ -1,26 +1,47 @@
 //! AdamW in place.
 
-use super::super::AdamWStep;
+use super::super::{AdamWStep, Moved};
 use super::call::Call;
 use super::engine::{Engine, Source, source};
-use super::memory::{Lent, change};
+use super::memory::{Fresh, Lent, change};
 use candle_core::{DType, Result, Tensor, bail};
 
 pub(super) static SOURCE: Source = source!("adamw");
 
-/// What an update changes: a parameter (float32) and its moments (both float32 or both bfloat16), one shape.
+/// What an update changes: a parameter (float32), its moments (both float32 or both bfloat16) and perhaps its copy in
+/// bfloat16, one shape.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWState<'t> {
     /// The parameter.
     pub theta: &'t Tensor,
+    /// Its copy, which follows it.
+    pub copy: Option<&'t Tensor>,
     /// First moment.
     pub first: &'t Tensor,
     /// Second moment.
     pub second: &'t Tensor,
 }
 
+/// Sums that measure an update, in the order of the fields of [`Moved`].
+const SUMS: usize = 5;
+
+/// The numbers of an update from what [`adamw_update`] measured.
+///
+/// # Panics
+/// If these are not such numbers.
+#[must_use]
+pub fn moved(measured: &[f64]) -> Moved {
+    let mut sums = [0.0; SUMS];
+    let (rows, rest) = measured.as_chunks::<SUMS>();
+    assert!(rest.is_empty(), "{} numbers of a measured update", measured.len());
+    rows.iter().for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x));
+    let [drift, update, gradient, moment, inner] = sums;
+    Moved { drift, update, gradient, moment, inner }
+}
+
 /// One step with `gradient` (float32 or bfloat16) times `factor`. `key` names the parameter to the draws that bfloat16
-/// moments are rounded by; they differ from step to step.
+/// moments are rounded by; they differ from step to step. With `start` (float32) the step is measured against it: what
+/// [`moved`] takes, float64, to be read.
 pub fn adamw_update(
     engine: &Engine,
     state: AdamWState<'_>,
@@ -28,24 +49,35 @@ pub fn adamw_update(
     factor: f32,
     step: &AdamWStep,
     key: u64,
-) -> Result<()> {
+    start: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
     let name = |t: &Tensor| match t.dtype() {
         DType::F32 => Ok("f32"),
         DType::BF16 => Ok("bf16"),
         other => bail!("adamw: no kernel for {other:?}"),
     };
-    let entry = format!("adamw_{}_{}", name(gradient)?, name(state.first)?);
+    let measured = if start.is_some() { "measured_" } else { "" };
+    let entry = format!("adamw_{measured}{}_{}", name(gradient)?, name(state.first)?);
     let (n, moments) = (state.theta.elem_count(), state.first.dtype());
-    let lent = Lent::of(gradient)?;
+    let blocks = engine.blocks_over(n);
+    let mut sums = start.map(|_| Fresh::new(engine, DType::F64, blocks * SUMS)).transpose()?;
+    let (lent, lent_start) = (Lent::of(gradient)?, start.map(Lent::of).transpose()?);
     let f = step.factors();
     let key = key.wrapping_add(step.step.wrapping_mul(0xD1B5_4A32_D192_ED03));
-    change(&[state.theta, state.first, state.second], &mut |spans| {
-        Call::new(engine, &SOURCE, entry.clone())
+    let mut changed = vec![state.theta, state.first, state.second];
+    changed.extend(state.copy);
+    change(&changed, &mut |spans| {
+        let call = Call::new(engine, &SOURCE, entry.clone())
             .changed(spans[0], DType::F32, n)?
+            .changed_or_none(spans.get(3), DType::BF16, n)?
             .input(&lent, gradient.dtype(), n)?
             .changed(spans[1], moments, n)?
-            .changed(spans[2], moments, n)?
-            .long(n)
+            .changed(spans[2], moments, n)?;
+        let call = match (&lent_start, &mut sums) {
+            (Some(start), Some(sums)) => call.input(start, DType::F32, n)?.output(sums, DType::F64, blocks * SUMS)?,
+            _ => call,
+        };
+        call.long(n)
             .float(factor)
             .float(f.keep)
             .float(f.beta1)
@@ -57,7 +89,8 @@ pub fn adamw_update(
             .float(f.root_correction)
             .long(key as usize)
             .run_over(n)
-    })
+    })?;
+    sums.map(|sums| sums.into_tensor(&[blocks * SUMS])).transpose()
 }
 
 #[cfg(test)]
@@ -71,8 +104,8 @@ mod tests {
     fn stepped(n: usize, moments: DType, gradient: f32, step: &AdamWStep) -> Result<[Vec<f32>; 3]> {
         let full = |value: f32, dtype| Tensor::full(value, n, &Device::Cpu)?.to_dtype(dtype)?.contiguous()?.copy();
         let (theta, first, second) = (full(0.5, DType::F32)?, full(0.25, moments)?, full(1.0, moments)?);
-        let state = AdamWState { theta: &theta, first: &first, second: &second };
-        adamw_update(&Engine::emulated(), state, &full(gradient, DType::F32)?, 0.5, step, 7)?;
+        let state = AdamWState { theta: &theta, copy: None, first: &first, second: &second };
+        adamw_update(&Engine::emulated(), state, &full(gradient, DType::F32)?, 0.5, step, 7, None)?;
         Ok([theta, first, second].map(|t| t.to_dtype(DType::F32).unwrap().to_vec1().unwrap()))
     }
 
@@ -109,5 +142,45 @@ mod tests {
     fn at_rate_zero_the_moments_advance_alone() {
         let [theta, first, _] = stepped(3, DType::F32, 0.02, &AdamWStep { lr: 0.0, ..STEP }).unwrap();
         assert!(theta == [0.5; 3] && first[0] != 0.25);
+    }
+
+    #[test]
+    #[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
+    fn a_measured_step_is_the_same_step_and_measures_what_the_host_measures() {
+        let n = 5003;
+        let wave = |k: f32| (0..n).map(|i| ((i + 1) as f32 * k).sin()).collect::<Vec<f32>>();
+        let on_card = |v: &[f32]| Tensor::from_slice(v, n, &Device::Cpu).unwrap();
+        let (mut theta, start, g) = (wave(0.7), wave(0.6), wave(0.9));
+        let (mut m, mut v) = (wave(0.3), wave(0.2).iter().map(|x| x * x).collect::<Vec<f32>>());
+        let there = [&theta, &m, &v, &theta, &m, &v].map(|v| on_card(v));
+        let short = [0; 2].map(|_| there[0].to_dtype(DType::BF16).unwrap());
+        let measured: Vec<Option<Tensor>> = [None, Some(on_card(&start))]
+            .iter()
+            .zip(there.chunks(3))
+            .zip(&short)
+            .map(|((start, t), copy)| {
+                let state = AdamWState { theta: &t[0], copy: Some(copy), first: &t[1], second: &t[2] };
+                adamw_update(&Engine::emulated(), state, &on_card(&g), 0.5, &STEP, 7, start.as_ref()).unwrap()
+            })
+            .collect();
+        let numbers = |t: &Tensor| t.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+        for i in 0..3 {
+            assert_eq!(numbers(&there[i]), numbers(&there[3 + i]));
+        }
+        // The copy is the parameter, rounded.
+        let rounded = numbers(&there[0].to_dtype(DType::BF16).unwrap());
+        assert!(short.iter().all(|copy| numbers(copy) == rounded));
+        assert!(measured[0].is_none());
+        let got = moved(&measured[1].as_ref().unwrap().to_vec1::<f64>().unwrap());
+        let half: Vec<f32> = g.iter().map(|g| 0.5 * g).collect();
+        let want = super::super::super::adamw_update_measured(&mut theta, &half, &mut m, &mut v, &start, &STEP);
+        let pairs = [
+            (got.drift, want.drift),
+            (got.update, want.update),
+            (got.gradient, want.gradient),
+            (got.moment, want.moment),
+            (got.inner, want.inner),
+        ];
+        assert!(pairs.iter().all(|(a, b)| (a - b).abs() < 1e-5 * b.abs()), "{got:?} {want:?}");
     }
 }

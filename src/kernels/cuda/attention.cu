@@ -1,20 +1,12 @@
+// Needs attention.cuh.
+//
 // Softmax attention in bfloat16 without a matrix of scores: tiles of queries and keys, products on tensor cores,
 // everything else in float. q [b, n_q, heads d]; k, v [b, n_k, kv_heads d]; d at most D, zeros fill the rest.
-//
-// Query i sees key j if j < lengths[b] (n_k where there are none) and, under a causal mask, j <= i + n_k - n_q. A row that
-// sees nothing is zero. Scores are kept in units of log 2: p = 2^(s - lse).
 //
 // A block has 4 warps. A warp owns 16 rows: queries forward and for dq, keys for dk and dv. Nothing is added atomically, so
 // p is computed once for dq and once for dk, dv.
 
-#define WARPS 4
 #define ROWS 64
-#define HIDDEN (-3.0e38f)
-
-struct Attention {
-    int n_q, n_k, heads, kv_heads, d, causal;
-    float scale;
-};
 
 // c [16, 8] += a [16, 16] b [16, 8] over the lanes of a warp; lane = 4 g + t holds of
 //   a: rows g, g + 8 of columns 2t, 2t + 1 (registers 0, 1), the same of columns + 8 (2, 3)
@@ -107,27 +99,6 @@ __device__ void store(bf16* base, int stride, int r, int limit, int d, const flo
     }
 }
 
-// How many keys query i sees.
-__device__ __forceinline__ int seen(const Attention& s, int valid, int i) {
-    int until = s.causal ? min(valid, i + 1 + s.n_k - s.n_q) : valid;
-    return i < s.n_q ? max(until, 0) : 0;
-}
-
-__device__ __forceinline__ int valid_keys(const Attention& s, const int* lengths, int b) {
-    return lengths ? min(lengths[b], s.n_k) : s.n_k;
-}
-
-// The sum, or the largest, over the four lanes that hold one row.
-__device__ __forceinline__ float row_sum(float x) {
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
-__device__ __forceinline__ float row_max(float x) {
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
 // Grid (query tiles, heads, b). lse [b, heads, n_q]; +3e38 in rows that see nothing.
 template <int D, int KEYS>
 __device__ void attention_forward(const bf16* q, const bf16* k, const bf16* v, const int* lengths, bf16* out, float* lse, Attention s) {
@@ -209,19 +180,6 @@ __device__ void attention_forward(const bf16* q, const bf16* k, const bf16* v, c
             lse[((size_t)b * s.heads + h) * s.n_q + row] = total == 0 ? 3.0e38f : largest[half] + log2f(total);
     }
     store<D>(out + (size_t)b * s.n_q * width + h * s.d, width, first + r, s.n_q, s.d, o, inverse[0], inverse[1]);
-}
-
-// delta [b, heads, n_q] = sum(out grad) of every row: a warp a row, 4 rows a block.
-ENTRY void attention_delta(const bf16* out, const bf16* grad, float* delta, int rows, int n_q, int heads, int d) {
-    int row = blockIdx.x * WARPS + threadIdx.x / 32;
-    float sum = 0;
-    if (row < rows) {
-        for (int i = threadIdx.x % 32; i < d; i += 32) sum += wide(out[(size_t)row * d + i]) * wide(grad[(size_t)row * d + i]);
-    }
-    sum = warp_sum(sum);
-    // Rows come as [b, n_q, heads].
-    int h = row % heads, i = row / heads % n_q, b = row / heads / n_q;
-    if (row < rows && threadIdx.x % 32 == 0) delta[((size_t)b * heads + h) * n_q + i] = sum;
 }
 
 // dq = scale (p (grad v^T - delta)) k. Grid as forward.
@@ -373,25 +331,25 @@ __device__ void attention_keys(
     store<D>(dv + kv_head, kv_width, first + r, s.n_k, s.d, to_v, 1.0f, 1.0f);
 }
 
-#define SHAPE int n_q, int n_k, int heads, int kv_heads, int d, int causal, float scale
-#define SPEC                                                                                                            \
-    Attention s = {n_q, n_k, heads, kv_heads, d, causal, scale};
+ENTRY void attention_delta_bf16(const bf16* out, const bf16* grad, float* delta, int rows, int n_q, int heads, int d) {
+    attention_delta(out, grad, delta, rows, n_q, heads, d);
+}
 
 // How many keys or queries pass at a time: at 128 channels as many as fit 48 KiB of shared memory.
 #define ATTENTION(D, KEYS, PASSING)                                                                                     \
-    ENTRY void attention_forward_##D(                                                                                   \
+    ENTRY void attention_forward_bf16_##D(                                                                                   \
         const bf16* q, const bf16* k, const bf16* v, const int* lengths, bf16* out, float* lse, SHAPE) {                \
-        SPEC attention_forward<D, KEYS>(q, k, v, lengths, out, lse, s);                                                 \
+        THE_SHAPE attention_forward<D, KEYS>(q, k, v, lengths, out, lse, s);                                                 \
     }                                                                                                                   \
-    ENTRY void attention_query_##D(                                                                                     \
+    ENTRY void attention_query_bf16_##D(                                                                                     \
         const bf16* q, const bf16* k, const bf16* v, const int* lengths, const bf16* grad, const float* lse,            \
         const float* delta, bf16* dq, SHAPE) {                                                                          \
-        SPEC attention_query<D, PASSING>(q, k, v, lengths, grad, lse, delta, dq, s);                                    \
+        THE_SHAPE attention_query<D, PASSING>(q, k, v, lengths, grad, lse, delta, dq, s);                                    \
     }                                                                                                                   \
-    ENTRY void attention_keys_##D(                                                                                      \
+    ENTRY void attention_keys_bf16_##D(                                                                                      \
         const bf16* q, const bf16* k, const bf16* v, const int* lengths, const bf16* grad, const float* lse,            \
         const float* delta, bf16* dk, bf16* dv, SHAPE) {                                                                \
-        SPEC attention_keys<D, PASSING>(q, k, v, lengths, grad, lse, delta, dk, dv, s);                                 \
+        THE_SHAPE attention_keys<D, PASSING>(q, k, v, lengths, grad, lse, delta, dk, dv, s);                                 \
     }
 
 ATTENTION(32, 32, 32)

@@ -86,6 +86,15 @@ impl<'c> Call<'c> {
         self.address(span, dtype, len)
     }
 
+    /// The same, or a null pointer.
+    pub(super) fn changed_or_none(mut self, span: Option<&Span>, dtype: DType, len: usize) -> Result<Self> {
+        if let Some(span) = span {
+            return self.changed(*span, dtype, len);
+        }
+        self.args.push(Arg::Pointer(0));
+        Ok(self)
+    }
+
     pub(super) fn int(mut self, value: usize) -> Result<Self> {
         self.args.push(Arg::Int(int(value)?));
         Ok(self)
@@ -103,7 +112,7 @@ impl<'c> Call<'c> {
 
     /// A loop over `n` elements with stride.
     pub(super) fn run_over(self, n: usize) -> Result<()> {
-        let blocks = n.div_ceil(THREADS as usize).min(self.engine.strided_blocks()) as u32;
+        let blocks = self.engine.blocks_over(n) as u32;
         self.run([blocks, 1, 1], THREADS, 0)
     }
 

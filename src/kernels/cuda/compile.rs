@@ -22,7 +22,7 @@ pub(super) fn compiled(source: &'static Source, capability: i32) -> Result<Arc<s
 }
 
 fn compile(source: &Source, capability: i32) -> Result<String> {
-    let text = format!("{}\n{}", include_str!("common.cuh"), source.text);
+    let text = [include_str!("common.cuh"), source.header, source.text].join("\n");
     let options = CompileOptions {
         options: vec![format!("--gpu-architecture=compute_{capability}"), "--std=c++17".into()],
         name: Some(format!("{}.cu", source.name)),
@@ -39,7 +39,7 @@ fn compile(source: &Source, capability: i32) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{activation, adamw, attention, cross_entropy, mixture, norm, reduce, rope};
+    use super::super::{activation, adamw, attention, cross_entropy, mixture, norm, reduce, rope, sketch};
     use super::*;
 
     /// Needs the compiler's library (libnvrtc), not a card.
@@ -48,12 +48,14 @@ mod tests {
         let sources = [
             &activation::SOURCE,
             &adamw::SOURCE,
-            &attention::SOURCE,
+            &attention::SHORT,
+            &attention::FULL,
             &cross_entropy::SOURCE,
             &mixture::SOURCE,
             &norm::SOURCE,
             &reduce::SOURCE,
             &rope::SOURCE,
+            &sketch::SOURCE,
         ];
         for source in sources {
             for capability in [80, 90, 100] {

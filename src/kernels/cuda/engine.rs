@@ -7,12 +7,21 @@ use candle_core::{Result, Tensor};
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "compiled for cards only"))]
 pub(super) struct Source {
     pub name: &'static str,
+    /// What it needs beside common.cuh.
+    pub header: &'static str,
     pub text: &'static str,
 }
 
 macro_rules! source {
     ($name:literal) => {
-        $crate::kernels::cuda::engine::Source { name: $name, text: include_str!(concat!($name, ".cu")) }
+        $crate::kernels::cuda::engine::Source { name: $name, header: "", text: include_str!(concat!($name, ".cu")) }
+    };
+    ($name:literal, $header:literal) => {
+        $crate::kernels::cuda::engine::Source {
+            name: $name,
+            header: include_str!(concat!($header, ".cuh")),
+            text: include_str!(concat!($name, ".cu")),
+        }
     };
 }
 pub(super) use source;
@@ -88,6 +97,11 @@ impl Engine {
             Kind::Emulated => 3,
             _ => 132 * 16,
         }
+    }
+
+    /// Blocks of a loop over `n` elements with stride.
+    pub(super) fn blocks_over(&self, n: usize) -> usize {
+        n.div_ceil(super::call::THREADS as usize).min(self.strided_blocks())
     }
 
     /// Queues `entry` of `source`.

@@ -21,9 +21,10 @@ mod mixture;
 mod norm;
 mod reduce;
 mod rope;
+mod sketch;
 
 pub use activation::{activate, activate_backward, silu_mul, silu_mul_backward};
-pub use adamw::{AdamWState, adamw_update};
+pub use adamw::{AdamWState, adamw_update, moved};
 pub use attention::{AttentionMask, attention, attention_backward, attention_fits};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 #[cfg(feature = "cuda")]
@@ -36,3 +37,4 @@ pub use mixture::{MAX_EXPERTS, mixture, mixture_expert, mixture_weights};
 pub use norm::{norm, norm_backward, norm_weights};
 pub use reduce::{add_bias, column_sums, squared_norms, sum};
 pub use rope::rotate;
+pub use sketch::{sketch, sketch_fits};

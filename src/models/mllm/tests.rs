@@ -120,7 +120,7 @@ fn losses_are_counted_by_sample_and_do_not_depend_on_company() {
     assert_eq!(together.sequence_tokens, 2 * 20);
     assert_eq!(together.routing.len(), 1);
     let sum = f64::from(together.loss_sum.to_scalar::<f32>().unwrap());
-    assert!((together.sample_losses.iter().sum::<f64>() - sum).abs() < 1e-4);
+    assert!((together.sample_losses.read().unwrap().iter().sum::<f64>() - sum).abs() < 1e-4);
     let all = input();
     let alone = MllmInput {
         pixels: all.pixels.narrow(0, 1, 1).unwrap().contiguous().unwrap(),
@@ -130,7 +130,7 @@ fn losses_are_counted_by_sample_and_do_not_depend_on_company() {
         task_ids: None,
     };
     let alone = model.forward(&Ctx::eval(), &alone).unwrap();
-    assert!((alone.sample_losses[0] - together.sample_losses[1]).abs() < 1e-5);
+    assert!((alone.sample_losses.read().unwrap()[0] - together.sample_losses.read().unwrap()[1]).abs() < 1e-5);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_saved_model_loads_again_from_its_folder_alone() {
         let source = open_source(&loaded_config).unwrap();
         let (again, _) = Mllm::build(&loaded_config, &loaded_tuning, &*source, 99, &Device::Cpu, 0).unwrap();
         assert_eq!(again.shapes(), model.shapes());
-        let loss = |m: &Mllm| m.forward(&Ctx::eval(), &input()).unwrap().sample_losses;
+        let loss = |m: &Mllm| m.forward(&Ctx::eval(), &input()).unwrap().sample_losses.read().unwrap();
         assert_eq!(loss(&again), loss(&model));
         // Sizes are in the folder too: the recipe may leave them out.
         let mut bare = loaded_config.clone();
@@ -323,7 +323,7 @@ fn names_of_llava_hf_and_old_berts_are_understood() {
     let source = open_source(&config).unwrap();
     let covft = full_covft(Checkpointing::None);
     let (again, _) = Mllm::build(&config, &covft, &*source, 99, &Device::Cpu, 0).unwrap();
-    let loss = |m: &Mllm| m.forward(&Ctx::eval(), &input()).unwrap().sample_losses;
+    let loss = |m: &Mllm| m.forward(&Ctx::eval(), &input()).unwrap().sample_losses.read().unwrap();
     assert_eq!(loss(&again), loss(&model));
     // A folder that lacks a part is an error that names the tensor and ends in the path.
     tensors.retain(|(name, _)| !name.contains("linear_2.weight"));

@@ -1,12 +1,12 @@
 //! Cross-entropy.
 
-use super::super::cross_entropy::CrossEntropy;
+use super::super::cross_entropy::{CrossEntropy, RowLosses};
 use super::super::graph;
 use super::whole;
 use crate::kernels::cuda::{self, Engine};
 use candle_core::{Result, Tensor};
 
-/// `targets` are checked. The one place of a forward pass where the host waits for the card: it wants the rows' losses.
+/// `targets` are checked. The host does not wait: the rows' losses stay on the card until somebody reads them.
 pub(in super::super) fn cross_entropy(engine: Engine, logits: &Tensor, targets: &[i64]) -> Result<CrossEntropy> {
     let logits = whole(logits)?;
     let labelled = targets.iter().filter(|t| **t >= 0).count();
@@ -18,5 +18,5 @@ pub(in super::super) fn cross_entropy(engine: Engine, logits: &Tensor, targets: 
     let sum = graph::record("cross-entropy-kernel", [&logits], total, &[], move |_, grad| {
         Ok([Some(cuda::cross_entropy_backward(&engine, &kept, &targets, &lse, grad)?)])
     })?;
-    Ok(CrossEntropy { sum, rows: losses.to_vec1()?, labelled })
+    Ok(CrossEntropy { sum, rows: RowLosses::Device(losses), labelled })
 }

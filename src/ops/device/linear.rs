@@ -10,7 +10,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{D, Result, Storage, Tensor, bail};
 use std::sync::Arc;
 
-/// What the backward pass needs. Weights are float32; in a shorter type they are cast for each product and dropped.
+/// What the backward pass needs. Weights are float32; of those that products in bfloat16 want a copy is kept.
 struct Back {
     engine: Engine,
     /// `[rows, d_in]`.
@@ -74,7 +74,7 @@ impl Back {
     /// The weight `[d_out, d_in]` in the type of the activations.
     fn operand(&self) -> Result<Tensor> {
         let d_in = self.x.dim(1)?;
-        self.weight.tensor().to_dtype(self.x.dtype())?.reshape(((), d_in))
+        self.weight.value_in(self.x.dtype())?.reshape(((), d_in))
     }
 
     fn run(&self, grad: &Tensor) -> Result<Option<Tensor>> {

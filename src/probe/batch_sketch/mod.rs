@@ -4,6 +4,7 @@
 //! run: sketches of two runs over the same tensors can be compared. The sketch is linear: those of micro-batches, ranks
 //! and layers add up ([`Sketch::merge`]).
 
+mod on_device;
 mod plan;
 mod sketch;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::super::error::ProbeError;
 use super::super::space::Space;
+use super::on_device::DeviceSketches;
 use super::sketch::{Filling, Sketch, tensor_key};
 use super::virtual_gradients::Gradients;
 use crate::config::probe::ProbeConfig;
@@ -112,8 +113,13 @@ impl SketchPlan {
         seen: &Gradients,
     ) -> Result<Vec<(LayerId, Sketch)>, ProbeError> {
         let mut lent: Vec<(LayerId, u64, Vec<Gradient<'_>>)> = Vec::new();
+        let mut there = DeviceSketches::new(self.buckets);
         for (layer, entries) in &self.layers {
             for entry in entries {
+                let slots = || entry.sources.iter().filter_map(|name| params.get(name)).map(|p| &p.weight);
+                if entry.sources.iter().all(|name| !seen.contains_key(name)) && there.add(*layer, entry.key, slots())? {
+                    continue;
+                }
                 let gradients = entry.sources.iter().filter_map(|name| {
                     let seen = seen.get(name).map(|seen| Ok(Gradient::Virtual(seen)));
                     seen.or_else(|| gradient(params.get(name)?).transpose())
@@ -131,6 +137,12 @@ impl SketchPlan {
             match layers.last_mut().filter(|(layer, _)| *layer == task.layer) {
                 Some((_, whole)) => whole.join(&sketch),
                 None => layers.push((task.layer, sketch)),
+            }
+        }
+        for (layer, sketch) in there.finish()? {
+            match layers.binary_search_by_key(&layer, |(layer, _)| *layer) {
+                Ok(at) => layers[at].1.join(&sketch),
+                Err(at) => layers.insert(at, (layer, sketch)),
             }
         }
         Ok(layers)

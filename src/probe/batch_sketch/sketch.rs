@@ -76,6 +76,11 @@ pub(super) struct Filling {
 }
 
 impl Filling {
+    /// Sums with their scratch, made elsewhere.
+    pub(super) fn of(sums: Vec<f32>, square: f64, elements: u64) -> Self {
+        Self { sums, square, elements }
+    }
+
     pub(super) fn new(buckets: usize) -> Self {
         Self { sums: vec![0.0; buckets + SKETCH_RUN], square: 0.0, elements: 0 }
     }

@@ -7,6 +7,7 @@ use super::virtual_gradients::{Gradients, VirtualGradients};
 use super::{halves, row};
 use crate::config::model::{Router, TowerKind, VisionConfig, VisionMethod};
 use crate::config::probe::{self, ProbeConfig};
+use crate::kernels::cuda::launched;
 use crate::models::towers::{Tower, TowerSizes};
 use crate::models::tuning::vision_trains;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
@@ -125,6 +126,25 @@ fn threads_change_no_bit_and_a_device_gives_the_same() {
     assert_eq!(run(2), one);
     assert_eq!(run(5), one);
     assert_eq!(on_path(Path::Device, || run(1)), one);
+}
+
+#[test]
+#[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
+fn kernels_sketch_what_the_host_sketches() {
+    for space in 0..2 {
+        let run = || take(&config(), &filled(2, |name| name.len() as f32 * 0.003), space);
+        let before = launched();
+        let (host, there) = (run(), on_path(Path::Kernels, run));
+        assert!(launched() > before);
+        assert_eq!(host.len(), there.len());
+        for ((layer, host), (other, there)) in host.iter().zip(&there) {
+            assert_eq!((layer, host.elements()), (other, there.elements()));
+            assert!((host.norm() / there.norm() - 1.0).abs() < 1e-6);
+            let largest = host.sums().iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let apart = host.sums().iter().zip(there.sums()).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(apart <= 1e-5 * largest, "{apart} of {largest}");
+        }
+    }
 }
 
 #[test]

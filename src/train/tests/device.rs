@@ -7,6 +7,7 @@ use crate::nn::{MapSource, ParamStore, Part};
 use crate::ops::{Path, on_path, read_numbers};
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over};
 use crate::train::hook::{GradientView, Hook, HookResult, StepId};
+use crate::train::readout::reads;
 use crate::train::trainer::StagePlan;
 use crate::train::{Fault, StepModel, Trainer, global_norm};
 use candle_core::{DType, Device, Tensor};
@@ -77,6 +78,20 @@ fn training_elsewhere_equals_training_on_the_host() {
 }
 
 #[test]
+fn the_host_waits_once_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = plan(stage(Schedule::Cosine, 1), 6);
+    plan.stage.eval_every = None;
+    // Two micro-batches a step, and a second objective: one read all the same.
+    let before = reads();
+    toy(Path::Device, DType::F32, &plan, dir.path(), None);
+    assert_eq!(reads() - before, plan.steps);
+    let before = reads();
+    toy(Path::Host, DType::F32, &plan, dir.path(), None);
+    assert_eq!(reads(), before);
+}
+
+#[test]
 fn stopping_and_resuming_elsewhere_gives_the_same_bytes() {
     let (straight, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut plan = plan(stage(Schedule::Cosine, 1), 8);
@@ -133,6 +148,21 @@ fn faults_elsewhere_are_named_as_on_the_host() {
         // The first fault in the table's order is told.
         toy.params.get(&reached[3]).unwrap().weight.slot().unwrap().clear();
         assert_eq!(global_norm(&toy.params), Err(Fault::NotFinite(reached[2].clone())));
+    });
+}
+
+#[test]
+fn a_gradient_elsewhere_stays_short_until_something_is_added() {
+    let slot = crate::ops::GradSlot::default();
+    let gradient = |x: f32| Tensor::full(x, 3, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+    let held = || slot.tensor(&[3]).unwrap().unwrap();
+    on_path(Path::Device, || {
+        slot.accumulate(&gradient(256.0)).unwrap();
+        assert_eq!(held().dtype(), DType::BF16);
+        // In bfloat16 256 + 1 is 256.
+        slot.accumulate(&gradient(1.0)).unwrap();
+        assert_eq!((held().dtype(), held().to_vec1::<f32>().unwrap()), (DType::F32, vec![257.0; 3]));
+        assert!(slot.take_device().is_some() && !slot.is_filled());
     });
 }
 

@@ -2,9 +2,10 @@
 //! frozen parameter and one that no loss reaches.
 
 use crate::config::train::{GradClip, Length, PartRates, Schedule, SpikeConfig, Stage, Warmup};
+use crate::models::mllm::SampleLosses;
 use crate::nn::{Init, LayerNorm, Linear, MapSource, ParamBuilder, ParamStore, Part, Stream, TensorSource};
-use crate::ops::{self, Ctx, LayerId, Weight};
-use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleInfo, SampleLoss, StepId, StepView};
+use crate::ops::{self, Ctx, LayerId, RowLosses, Weight};
+use crate::train::hook::{EvalRow, EvalView, GradientView, Hook, HookResult, SampleInfo, StepId, StepView};
 use crate::train::step::{BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Scope, StepBatch, StepModel};
 use crate::train::trainer::StagePlan;
 use crate::train::{BoxError, Outcome, Trainer};
@@ -122,23 +123,25 @@ impl StepModel for Toy {
         let x = if self.forgets_projector { x } else { self.projector.forward(ctx, &x)? };
         let logits = self.head.forward(ctx, &ops::quick_gelu(&x)?)?;
         let loss = ops::cross_entropy(&logits.reshape((rows * TOKENS, VOCABULARY))?, &targets)?;
-        let samples = batch.samples.iter().zip(loss.rows.chunks(TOKENS)).map(|(sample, rows)| {
-            let poison = if self.poison == Some(&*sample.id) { f64::INFINITY } else { 1.0 };
-            SampleLoss {
-                id: sample.id.clone(),
-                task: None,
-                has_image: true,
-                loss_sum: poison * rows.iter().map(|r| f64::from(*r)).sum::<f64>(),
-                tokens: sample.labels.iter().filter(|l| **l >= 0).count(),
+        let poison = |row: usize| match self.poison == Some(&*batch.samples[row / TOKENS].id) && targets[row] >= 0 {
+            true => f32::INFINITY,
+            false => 1.0,
+        };
+        let poison: Vec<f32> = (0..rows * TOKENS).map(poison).collect();
+        let losses = match loss.rows {
+            RowLosses::Host(losses) => RowLosses::Host(losses.iter().zip(&poison).map(|(l, p)| l * p).collect()),
+            RowLosses::Device(losses) => {
+                RowLosses::Device((losses * Tensor::from_vec(poison, rows * TOKENS, &self.device)?)?)
             }
-        });
+        };
+        let samples_of = (0..rows * TOKENS).map(|row| (targets[row] >= 0).then_some(row / TOKENS)).collect();
         let objectives = if self.objective {
             vec![Objective { name: "size", sum: ops::wide(&x)?.sqr()?.sum_all()? }]
         } else {
             Vec::new()
         };
         Ok(ForwardOutput {
-            samples: samples.collect(),
+            losses: SampleLosses::new(losses, samples_of, rows),
             loss_sum: loss.sum,
             objectives,
             routing: Vec::new(),

@@ -27,7 +27,9 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             let failed =
                 |source| TrainError::Model { at: place.clone(), samples: SampleIds(batch.sample_ids()), source };
             let output = measured.map_err(failed)?;
-            micro_batches.push(MicroBatch { samples: output.samples, routing: output.routing });
+            let sums = output.losses.read().map_err(failed)?;
+            let samples = output.by_sample(samples, sums);
+            micro_batches.push(MicroBatch { samples, routing: output.routing });
         }
         let view = TrackedView { at, micro_batches: &micro_batches, took: began.elapsed() };
         self.hooks.tracked(&view).map_err(|source| self.hook_failed(source))
