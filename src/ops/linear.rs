@@ -5,7 +5,7 @@ use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::{add_bias, matmul};
 use super::watch::{self, Watch};
-use super::weight::{GradSlot, Weight, lend, read_all_f32, read_numbers};
+use super::weight::{GradSlot, Weight, lend, read_all_f32};
 use crate::kernels::{self, LinearShape};
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -80,14 +80,13 @@ fn watched(ctx: &Ctx, x: &Tensor, (weight, bias): (&Weight, Option<&Weight>), y:
     if weight.is_none() && bias.is_none() {
         return Ok(y);
     }
-    let widths = (x.dim(D::Minus1)?, y.dim(D::Minus1)?);
     let (samples, x) = (watch::samples(x), x.detach());
-    watch::shown(ctx, y, move |grad| {
+    watch::shown_there(ctx, y, move |grad| {
         if let Some(weight) = &weight {
-            read_numbers(&x, |input| weight.linear(input, grad, samples, widths))?;
+            weight.linear_tensors(&x, grad, samples)?;
         }
         if let Some(bias) = &bias {
-            bias.added(0, grad, samples, widths.1);
+            bias.vector_tensors(0, &watch::sample_sums(grad, samples)?, samples)?;
         }
         Ok(())
     })

@@ -49,7 +49,9 @@ pub use embedding::embedding;
 pub use linear::{linear, linear_add};
 pub use mixture::mixture;
 pub use norm::{layer_norm, rms_norm};
-pub use observer::{BackwardObserver, LayerId, LinearBackward, Observers, Place, VectorBackward};
+pub use observer::{
+    BackwardObserver, LayerId, LinearBackward, LinearTensors, Observers, Place, VectorBackward, VectorTensors,
+};
 pub use patch::unfold_patches;
 pub(crate) use path::on_host;
 #[cfg(test)]

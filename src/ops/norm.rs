@@ -5,7 +5,7 @@ use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
 use super::watch::{self, Watch};
-use super::weight::{Weight, read_all_f32, read_numbers};
+use super::weight::{Weight, read_all_f32};
 use crate::kernels::{self, NormKind};
 use candle_core::{D, Result, Tensor, bail};
 
@@ -72,8 +72,8 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
 /// Shows an observer of a composed form what that of a fused one sees.
 fn watched(ctx: &Ctx, x: &Tensor, weights: (&Weight, Option<&Weight>), eps: f64, y: Tensor) -> Result<Tensor> {
     let Some(seen) = Seen::of(ctx, x.dims(), weights, eps as f32) else { return Ok(y) };
-    let (x, w) = (x.detach(), weights.0.clone());
-    watch::shown(ctx, y, move |grad| read_numbers(&x, |x| read_numbers(w.tensor(), |w| seen.show(x, w, grad)))?)
+    let x = x.detach();
+    watch::shown_there(ctx, y, move |grad| seen.show_there(&x, grad))
 }
 
 /// Scale and shift that an observer wants to see.
@@ -91,6 +91,21 @@ impl Seen {
         let centres = shift.is_some();
         let (scale, shift) = (Watch::of(ctx, scale), shift.and_then(|shift| Watch::of(ctx, shift)));
         (scale.is_some() || shift.is_some()).then_some(Self { scale, shift, centres, eps, samples })
+    }
+
+    /// The same in plain tensor operations, in float32, wherever `x` and `grad` lie.
+    fn show_there(&self, x: &Tensor, grad: &Tensor) -> Result<()> {
+        let (x, grad) = (wide(x)?, wide(grad)?);
+        if let Some(watch) = &self.scale {
+            let x = if self.centres { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x };
+            let deviation = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(self.eps))?.sqrt()?;
+            let slopes = (x.broadcast_div(&deviation)? * &grad)?;
+            watch.vector_tensors(0, &watch::sample_sums(&slopes, self.samples)?, self.samples)?;
+        }
+        if let Some(watch) = &self.shift {
+            watch.vector_tensors(0, &watch::sample_sums(&grad, self.samples)?, self.samples)?;
+        }
+        Ok(())
     }
 
     /// `x`, `grad [rows, d]`, `w [d]`.

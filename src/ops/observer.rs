@@ -1,5 +1,7 @@
 //! What a probe may see of a backward pass, handed down through each forward's [`Ctx`](super::Ctx), never a global.
 
+use super::weight::read_numbers;
+use candle_core::{D, Result, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,6 +47,22 @@ pub trait BackwardObserver: Send + Sync {
     /// The samples' gradients of a bias, a norm's scale or shift, a layer scale, rows of embeddings or prompts.
     fn vectors(&self, seen: &VectorBackward<'_>) {
         let _ = seen;
+    }
+
+    /// [`linear`](Self::linear) where the factors lie on a device; by default they are copied from there.
+    ///
+    /// # Errors
+    /// A tensor operation that fails.
+    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        seen.copied(|seen| self.linear(seen))
+    }
+
+    /// [`vectors`](Self::vectors) where the gradients lie on a device; by default they are copied from there.
+    ///
+    /// # Errors
+    /// A tensor operation that fails.
+    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
+        seen.copied(|seen| self.vectors(seen))
     }
 
     /// Whether it wants to see a weight that stands at `place`; `trains` is false for frozen ones. The backward pass is
@@ -98,6 +116,68 @@ pub struct VectorBackward<'a> {
     pub samples: usize,
 }
 
+/// The arguments of [`BackwardObserver::linear_elsewhere`].
+#[derive(Debug)]
+pub struct LinearTensors<'a> {
+    /// Layer and module.
+    pub place: Place,
+    /// Name of the weight, as in the checkpoint.
+    pub weight: &'a str,
+    /// Whether the weight trains.
+    pub trains: bool,
+    /// `[rows, d_in]`, in the type of the activations.
+    pub input: &'a Tensor,
+    /// `[rows, d_out]`, likewise.
+    pub output_grad: &'a Tensor,
+    /// Samples in the batch; `rows / samples` tokens each.
+    pub samples: usize,
+}
+
+impl LinearTensors<'_> {
+    /// Both widths.
+    pub fn widths(&self) -> Result<(usize, usize)> {
+        Ok((self.input.dim(D::Minus1)?, self.output_grad.dim(D::Minus1)?))
+    }
+
+    /// Copies both factors to the host for `show`.
+    pub fn copied(&self, show: impl FnOnce(&LinearBackward<'_>)) -> Result<()> {
+        let &Self { place, weight, trains, samples, .. } = self;
+        let (d_in, d_out) = self.widths()?;
+        read_numbers(self.input, |input| {
+            read_numbers(self.output_grad, |output_grad| {
+                show(&LinearBackward { place, weight, trains, input, output_grad, samples, d_in, d_out });
+            })
+        })?
+    }
+}
+
+/// The arguments of [`BackwardObserver::vectors_elsewhere`].
+#[derive(Debug)]
+pub struct VectorTensors<'a> {
+    /// Layer and module.
+    pub place: Place,
+    /// Name of the parameter, as in the checkpoint.
+    pub weight: &'a str,
+    /// Whether it trains.
+    pub trains: bool,
+    /// Where in the flattened parameter these numbers begin.
+    pub offset: usize,
+    /// `[samples, ..]`, float32.
+    pub gradients: &'a Tensor,
+    /// Samples in the batch.
+    pub samples: usize,
+}
+
+impl VectorTensors<'_> {
+    /// Copies the gradients to the host for `show`.
+    pub fn copied(&self, show: impl FnOnce(&VectorBackward<'_>)) -> Result<()> {
+        let &Self { place, weight, trains, offset, samples, .. } = self;
+        read_numbers(self.gradients, |gradients| {
+            show(&VectorBackward { place, weight, trains, offset, gradients, samples });
+        })
+    }
+}
+
 /// Several observers of one pass, told in order.
 #[derive(Clone, Default)]
 pub struct Observers(pub Vec<Arc<dyn BackwardObserver>>);
@@ -123,6 +203,14 @@ impl BackwardObserver for Observers {
 
     fn vectors(&self, seen: &VectorBackward<'_>) {
         self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).for_each(|o| o.vectors(seen));
+    }
+
+    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.linear_elsewhere(seen))
+    }
+
+    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.vectors_elsewhere(seen))
     }
 
     fn wants(&self, place: Place, trains: bool) -> bool {

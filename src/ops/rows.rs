@@ -4,7 +4,7 @@ use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
 use super::watch::{self, Watch};
-use super::weight::{Weight, lend, read_f32, read_numbers};
+use super::weight::{Weight, lend, read_f32};
 use crate::kernels;
 use candle_core::{D, Result, Tensor, bail};
 use std::sync::Arc;
@@ -40,7 +40,10 @@ pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
         let y = composed::scale_channels(ctx, x, scale)?;
         let Some(watch) = Watch::of(ctx, scale) else { return Ok(y) };
         let (kept, samples) = (x.detach(), watch::samples(x));
-        return watch::shown(ctx, y, move |grad| read_numbers(&kept, |x| show_scale(&watch, x, grad, samples)));
+        return watch::shown_there(ctx, y, move |grad| {
+            let slopes = (wide(&kept)? * wide(grad)?)?;
+            watch.vector_tensors(0, &watch::sample_sums(&slopes, samples)?, samples)
+        });
     }
     let d = x.dim(D::Minus1)?;
     if scale.dims() != [d] {

@@ -2,10 +2,12 @@
 
 use super::ctx::Ctx;
 use super::graph;
-use super::observer::{BackwardObserver, LinearBackward, Place, VectorBackward};
+use super::observer::{BackwardObserver, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors};
+use super::path;
+use super::precision::wide;
 use super::weight::{Weight, read_numbers};
 use crate::kernels;
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use std::sync::Arc;
 
 /// A weight that the observer of a recording pass wants to see.
@@ -37,6 +39,28 @@ impl Watch {
         self.observer.vectors(&VectorBackward { place, weight, trains, offset, gradients, samples });
     }
 
+    /// Both factors wherever they lie: `input [.., d_in]`, `output_grad [.., d_out]`.
+    pub(super) fn linear_tensors(&self, input: &Tensor, output_grad: &Tensor, samples: usize) -> Result<()> {
+        let flat = |t: &Tensor| t.reshape((t.elem_count() / t.dim(D::Minus1)?, t.dim(D::Minus1)?));
+        let (input, output_grad) = (&flat(input)?, &flat(output_grad)?);
+        let (place, weight, trains) = (self.place, self.weight.name(), self.trains);
+        let seen = LinearTensors { place, weight, trains, input, output_grad, samples };
+        if path::on_host(output_grad) {
+            return seen.copied(|seen| self.observer.linear(seen));
+        }
+        self.observer.linear_elsewhere(&seen)
+    }
+
+    /// The samples' gradients `[samples, ..]`, float32, wherever they lie.
+    pub(super) fn vector_tensors(&self, offset: usize, gradients: &Tensor, samples: usize) -> Result<()> {
+        let (place, weight, trains) = (self.place, self.weight.name(), self.trains);
+        let seen = VectorTensors { place, weight, trains, offset, gradients, samples };
+        if path::on_host(gradients) {
+            return seen.copied(|seen| self.observer.vectors(seen));
+        }
+        self.observer.vectors_elsewhere(&seen)
+    }
+
     /// What is added to every row: the gradient is the sum of `grad [rows, d]` over each sample's rows.
     pub(super) fn added(&self, offset: usize, grad: &[f32], samples: usize, d: usize) {
         self.vectors(offset, &kernels::sample_sums(grad, samples, d), samples);
@@ -53,18 +77,34 @@ pub(super) fn samples(x: &Tensor) -> usize {
     if x.rank() > 1 { x.dims()[0] } else { 1 }
 }
 
+/// Sums `[samples, d]` over each sample's rows of `x [rows, d]`, any leading dimensions, in float32.
+pub(super) fn sample_sums(x: &Tensor, samples: usize) -> Result<Tensor> {
+    let d = x.dim(D::Minus1)?;
+    wide(x)?.reshape((samples, (), d))?.sum(1)
+}
+
+/// `y`, whose gradient, as it is and where it is, is shown to `see` on the way back. An untracked `y` is tied into the
+/// graph for it.
+pub(super) fn shown_there(
+    ctx: &Ctx,
+    y: Tensor,
+    see: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let tracked = y.track_op();
+    let Some(input) = (if tracked { Some(&y) } else { ctx.anchor() }) else { return Ok(y) };
+    graph::carry("watched", input, y.detach(), move |grad| {
+        see(grad)?;
+        Ok(tracked.then(|| grad.clone()))
+    })
+}
+
 /// `y`, whose gradient (in float32) is shown to `see` on the way back. An untracked `y` is tied into the graph for it.
 pub(super) fn shown(
     ctx: &Ctx,
     y: Tensor,
     see: impl Fn(&[f32]) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    let tracked = y.track_op();
-    let Some(input) = (if tracked { Some(&y) } else { ctx.anchor() }) else { return Ok(y) };
-    graph::carry("watched", input, y.detach(), move |grad| {
-        read_numbers(grad, &see)??;
-        Ok(tracked.then(|| grad.clone()))
-    })
+    shown_there(ctx, y, move |grad| read_numbers(grad, &see)?)
 }
 
 /// `y [B, ..]`, made of a parameter by plain tensor operations: shows an observer the samples' gradients of the
@@ -86,6 +126,7 @@ pub fn observe(
 
 /// `y [B, .., d]` to whose every row `d` numbers of `bias` from `offset` on were added by plain tensor operations.
 pub fn observe_bias(ctx: &Ctx, y: Tensor, bias: &Weight, offset: usize) -> Result<Tensor> {
-    let d = y.dim(candle_core::D::Minus1)?;
-    observe(ctx, y, bias, offset, move |grad, samples| kernels::sample_sums(grad, samples, d))
+    let Some(watch) = Watch::of(ctx, bias) else { return Ok(y) };
+    let samples = samples(&y);
+    shown_there(ctx, y, move |grad| watch.vector_tensors(offset, &sample_sums(grad, samples)?, samples))
 }

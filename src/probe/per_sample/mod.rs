@@ -177,7 +177,7 @@ impl PerSample {
             return Err(ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step });
         };
         let begun = Instant::now();
-        let sums = current.shared.take();
+        let sums = current.shared.take()?;
         self.check(&sums, &current.samples, at)?;
         let keep: Vec<usize> =
             current.samples.iter().enumerate().filter(|(_, s)| s.has_image).map(|(i, _)| i).collect();

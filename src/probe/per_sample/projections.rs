@@ -2,6 +2,7 @@
 
 use crate::kernels::SKETCH_LANES;
 use crate::nn::Stream;
+use candle_core::{Device, Result, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,11 +19,13 @@ pub(super) struct Projections {
     seed: u64,
     k: usize,
     drawn: HashMap<String, Arc<Projection>>,
+    /// `P` and `Q` as matrices `[d, k]` on a device.
+    there: HashMap<String, [Tensor; 2]>,
 }
 
 impl Projections {
     pub(super) fn new(seed: u64, k: usize) -> Self {
-        Self { seed, k, drawn: HashMap::new() }
+        Self { seed, k, drawn: HashMap::new(), there: HashMap::new() }
     }
 
     /// The projections called `key`, for gradients `[d_out, d_in]`. Their entries have variance `2 / k`: each half alone
@@ -35,6 +38,21 @@ impl Projections {
         let drawn = Arc::new(Projection { p, q });
         self.drawn.insert(key.to_owned(), drawn.clone());
         drawn
+    }
+
+    /// The same as matrices `[d_in, k]` and `[d_out, k]` on `device`, columns of the first half first.
+    pub(super) fn on_device(&mut self, key: &str, d_in: usize, d_out: usize, device: &Device) -> Result<[Tensor; 2]> {
+        if let Some(known) = self.there.get(key).filter(|known| known[0].device().same_device(device)) {
+            return Ok(known.clone());
+        }
+        let drawn = self.of(key, d_in, d_out);
+        let matrix = |laid: &[f32], d: usize| {
+            let laid = Tensor::from_slice(laid, (self.k / SKETCH_LANES, d, SKETCH_LANES), &Device::Cpu)?;
+            laid.transpose(0, 1)?.reshape((d, self.k))?.contiguous()?.to_device(device)
+        };
+        let made = [matrix(&drawn.p, d_in)?, matrix(&drawn.q, d_out)?];
+        self.there.insert(key.to_owned(), made.clone());
+        Ok(made)
     }
 
     fn draw(&self, key: &str, side: &str, d: usize) -> Vec<f32> {

@@ -3,8 +3,9 @@
 use super::Plan;
 use super::projections::Projections;
 use crate::kernels::{self, SketchShape};
-use crate::ops::{BackwardObserver, LayerId, LinearBackward, Place, VectorBackward};
+use crate::ops::{BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, wide};
 use crate::probe::space::without_expert;
+use candle_core::{Device, Result, Tensor};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,10 +67,41 @@ pub(super) struct StepSums {
     pub(super) vectors: BTreeMap<WeightId, VectorSums>,
     /// What did not fit.
     pub(super) fault: Option<String>,
+    /// Rows of samples that were computed on a device and have not been read: of a linear layer's sketches, or of a vector's
+    /// gradients, the number of the first sample, `[samples, ..]`.
+    waiting: Vec<(WeightId, Kind, usize, Tensor)>,
     spent: Duration,
 }
 
+/// What rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Linear,
+    Vector,
+}
+
 impl StepSums {
+    /// Reads what waits on a device, all at once.
+    fn read(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some((_, _, _, first)) = waiting.first() else { return Ok(()) };
+        let device = first.device().clone();
+        let flat = |(_, _, _, rows): &(WeightId, Kind, usize, Tensor)| rows.flatten_all()?.to_device(&device);
+        let all = Tensor::cat(&waiting.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)?;
+        let all: Vec<f32> = all.to_device(&Device::Cpu)?.to_vec1()?;
+        let mut rest = all.as_slice();
+        for (id, kind, first, rows) in waiting {
+            let (own, others) = rest.split_at(rows.elem_count());
+            rest = others;
+            let width = own.len() / rows.dim(0)?;
+            match kind {
+                Kind::Linear => add_rows(&mut self.linears.entry(id).or_default().sketches, own, first, width),
+                Kind::Vector => add_rows(&mut self.vectors.entry(id).or_default().gradients, own, first, width),
+            }
+        }
+        Ok(())
+    }
+
     /// Time that the observers took.
     pub(super) fn spent(&self) -> Duration {
         self.spent
@@ -117,8 +149,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn take(&self) -> StepSums {
-        std::mem::take(&mut *self.lock())
+    pub(super) fn take(&self) -> Result<StepSums> {
+        let mut sums = std::mem::take(&mut *self.lock());
+        sums.read()?;
+        Ok(sums)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, StepSums> {
@@ -155,6 +189,20 @@ impl Pass {
         let projection = lock(&self.shared.projections).of(&key, seen.d_in, seen.d_out);
         let shape = SketchShape { samples: seen.samples, d_in: seen.d_in, d_out: seen.d_out, k };
         kernels::kronecker_sketch(seen.input, seen.output_grad, &projection.p, &projection.q, shape)
+    }
+
+    /// The same sketches `[samples, k^2 / 2]`, made where the factors lie.
+    fn sketch_there(&self, seen: &LinearTensors<'_>) -> Result<Tensor> {
+        let (k, (d_in, d_out)) = (self.shared.plan.k, seen.widths()?);
+        let key = without_expert(seen.weight);
+        let [p, q] = lock(&self.shared.projections).on_device(&key, d_in, d_out, seen.input.device())?;
+        let project = |x: &Tensor, by: &Tensor| wide(x)?.contiguous()?.matmul(by)?.reshape((seen.samples, (), k));
+        let (p, q) = (project(seen.input, &p)?, project(seen.output_grad, &q)?);
+        let half = |number: usize| {
+            let part = |x: &Tensor| x.narrow(2, number * k / 2, k / 2)?.contiguous();
+            part(&q)?.transpose(1, 2)?.contiguous()?.matmul(&part(&p)?)
+        };
+        Tensor::stack(&[half(0)?, half(1)?], 1)?.reshape((seen.samples, k * k / 2))
     }
 }
 
@@ -199,6 +247,41 @@ impl BackwardObserver for Pass {
         (entry.trains, entry.samples) = (seen.trains, self.first + self.samples);
         add_rows(&mut entry.gradients, seen.gradients, self.first, seen.gradients.len() / seen.samples);
         sums.spent += begun.elapsed();
+    }
+
+    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        if self.shared.exact {
+            return seen.copied(|seen| self.linear(seen));
+        }
+        let begun = Instant::now();
+        if !self.fits(seen.weight, seen.samples) {
+            return Ok(());
+        }
+        let sketch = if self.shared.sketched { Some(self.sketch_there(seen)?) } else { None };
+        let id = Self::id(seen.place, seen.weight, 0);
+        let mut sums = lock(&self.shared.sums);
+        let entry = sums.linears.entry(id.clone()).or_default();
+        entry.trains = seen.trains;
+        (entry.d_in, entry.d_out) = seen.widths()?;
+        entry.samples = self.first + self.samples;
+        sums.waiting.extend(sketch.map(|sketch| (id, Kind::Linear, self.first, sketch)));
+        sums.spent += begun.elapsed();
+        Ok(())
+    }
+
+    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
+        let begun = Instant::now();
+        if !self.fits(seen.weight, seen.samples) {
+            return Ok(());
+        }
+        let id = Self::id(seen.place, seen.weight, seen.offset);
+        let mut sums = lock(&self.shared.sums);
+        let entry = sums.vectors.entry(id.clone()).or_default();
+        (entry.trains, entry.samples) = (seen.trains, self.first + self.samples);
+        let rows = seen.gradients.reshape((seen.samples, ()))?;
+        sums.waiting.push((id, Kind::Vector, self.first, rows));
+        sums.spent += begun.elapsed();
+        Ok(())
     }
 
     fn wants(&self, place: Place, trains: bool) -> bool {

@@ -198,6 +198,14 @@ fn accumulation_checkpointing_and_the_device_path_measure_the_same() {
             }
         }
         assert_eq!(again.pairs, parts.pairs, "{tuning}: recomputed blocks are seen once");
+        // Where nothing exact is asked for, sketches are made where the factors lie.
+        let probe = || Some(ProbeConfig { exact_steps: Vec::new(), ..probe() });
+        let sketched = |path| on_path(path, || run(&Case { probe: probe(), ..case(tuning) }));
+        let (here, there) = (sketched(Path::Host), sketched(Path::Device));
+        for space in ["trainable", "shared"] {
+            assert!(apart(&there, &here, "sketch", space) < 2e-4, "{tuning} {space} sketched elsewhere");
+            assert!(apart(&here, &parts, "sketch", space) < 1e-6, "{tuning} {space} without the exact ones");
+        }
     }
     let short = run(&Case { compute: DType::BF16, steps: 1, ..case(FULL) });
     let wide = run(&Case { steps: 1, ..case(FULL) });
