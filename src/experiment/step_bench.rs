@@ -369,9 +369,10 @@ mod tests {
                 .map(|e| e.1.1)
                 .sum::<usize>()
         };
-        // Two steps of four blocks with seven projections each, and one output head.
+        // Two steps of four blocks with seven projections each, two of them with the residual, and one output head.
         let both = [Direction::Forward, Direction::Backward];
-        assert_eq!(both.map(|d| calls("language model", "linear", d)), [56; 2]);
+        assert_eq!(both.map(|d| calls("language model", "linear", d)), [40; 2]);
+        assert_eq!(both.map(|d| calls("language model", "linear-add", d)), [16; 2]);
         assert_eq!(both.map(|d| calls("output head and loss", "linear", d)), [2; 2]);
         // Three CoMoE blocks.
         assert_eq!(both.map(|d| calls("vision encoder", "mixture", d)), [6; 2]);

@@ -61,7 +61,7 @@ impl FeedForward {
 
     /// `x [.., D]` to `[.., D]`.
     pub(super) fn forward(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(ctx, &self.hidden(ctx, x)?)
+        ops::segment(ctx, x, |x| Ok((self.second.forward(ctx, &self.hidden(ctx, x)?)?, ()))).map(|(y, ())| y)
     }
 
     /// The same plus `residual [.., D]`.

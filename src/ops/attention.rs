@@ -3,6 +3,7 @@
 use super::device;
 use super::graph::{self, fits, host};
 use super::precision::{matmul, wide};
+use super::segment;
 use super::weight::lend;
 use crate::kernels::cuda::attention_fits;
 use crate::kernels::{self, AttentionShape};
@@ -42,7 +43,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Re
         }
     }
     if !fits(&[q, k, v]) || q.elem_count() == 0 || k.elem_count() == 0 {
-        return composed(q, k, v, spec);
+        return segment::island([q, k, v], |[q, k, v]| composed(q, k, v, spec));
     }
     let sizes = Sizes::new(q, k, v, spec)?;
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);

@@ -3,6 +3,7 @@
 use super::ctx::Ctx;
 use super::device::engine_of;
 use super::graph::{self, fits};
+use super::segment::is_tracked;
 use crate::kernels::cuda::Fresh;
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Re
     let Some(anchor) = ctx.anchor() else { return block(ctx, x) };
     let (y, by_product) = block(&ctx.without_recording(), &x.detach())?;
     let ctx = ctx.clone();
-    let (kept, flows) = (x.detach(), x.track_op());
+    let (kept, flows) = (x.detach(), is_tracked(x));
     // An untracked input (the first block of a tower) still has weights to train: the anchor carries the node.
     let input = if flows { x } else { anchor };
     let y = graph::carry("checkpoint", input, y, move |grad| {

@@ -2,7 +2,7 @@
 //! output in, without a copy, and remembers how to go back.
 
 use super::ctx::Ctx;
-use super::{path, profile};
+use super::{path, profile, segment};
 use crate::kernels::cuda::Fresh;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor,
@@ -23,11 +23,12 @@ pub(super) fn host(numbers: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
 }
 
 /// What ties a node into the graph: `x`, or the anchor if `x` is untracked but a weight trains.
-pub(super) fn anchored(ctx: &Ctx, x: &Tensor, trains: bool) -> Tensor {
-    match ctx.anchor() {
-        Some(anchor) if trains && !x.track_op() => anchor.clone(),
+pub(super) fn anchored(ctx: &Ctx, x: &Tensor, trains: bool) -> Result<Tensor> {
+    segment::check(x)?;
+    Ok(match ctx.anchor() {
+        Some(anchor) if trains && !segment::is_tracked(x) => anchor.clone(),
         _ => x.clone(),
-    }
+    })
 }
 
 /// `(result, its gradient)` to the gradients of the inputs. The gradient is contiguous and detached. An input that is
@@ -227,6 +228,10 @@ where
 {
     profile::forward_done(name);
     let output = output.into();
+    if segment::is_open() {
+        let backward = move |result: &Tensor, grad: &Tensor| backward(result, grad).map(Vec::from);
+        return segment::record(name, &inputs, output.into_tensor(dims)?, Box::new(backward));
+    }
     if !inputs.iter().any(|t| t.track_op()) {
         return output.into_tensor(dims);
     }
@@ -302,5 +307,9 @@ pub(super) fn carry(
     output: Tensor,
     backward: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    if segment::is_open() {
+        let backward = move |_: &Tensor, grad: &Tensor| backward(&grad.detach()).map(|grad| vec![grad]);
+        return segment::carry(name, input, &output, Box::new(backward));
+    }
     input.apply_op1(Carried { name, output: Mutex::new(Some(output)), backward: Box::new(backward) })
 }

@@ -4,6 +4,7 @@ use super::ctx::Ctx;
 use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::{add_bias, matmul};
+use super::segment::is_tracked;
 use super::watch::{self, Watch};
 use super::weight::{GradSlot, Weight, lend, read_all_f32};
 use crate::kernels::{self, LinearShape};
@@ -61,7 +62,7 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     }
     let Some(residual) = residual else {
         let y = back.forward(bias, None)?;
-        let input = anchored(ctx, x, back.is_wanted());
+        let input = anchored(ctx, x, back.is_wanted())?;
         return graph::record("linear", [&input], y, &dims, move |_, grad| Ok([back.run(grad)?]));
     };
     if residual.dims() != dims {
@@ -69,7 +70,7 @@ fn fused(ctx: &Ctx, x: &Tensor, weight: &Weight, bias: Option<&Weight>, residual
     }
     let residual = residual.contiguous()?;
     let y = back.forward(bias, Some(&residual))?;
-    let input = anchored(ctx, x, back.is_wanted());
+    let input = anchored(ctx, x, back.is_wanted())?;
     graph::record("linear-add", [&input, &residual], y, &dims, move |_, grad| Ok([back.run(grad)?, Some(grad.clone())]))
 }
 
@@ -119,7 +120,7 @@ impl Back {
         }
         Ok(Self {
             x: x.contiguous()?.detach(),
-            tracked: x.track_op(),
+            tracked: is_tracked(x),
             weight: weight.clone(),
             weight_slot: ctx.slot(weight).cloned(),
             bias_slot: bias.and_then(|b| ctx.slot(b)).cloned(),

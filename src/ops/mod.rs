@@ -30,6 +30,7 @@ mod rope;
 mod rows;
 #[cfg(test)]
 mod rows_tests;
+mod segment;
 #[cfg(test)]
 mod testing;
 mod watch;
@@ -59,6 +60,7 @@ pub(crate) use path::{Path, on_path};
 pub use precision::{add_bias, matmul, softmax, wide};
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
+pub use segment::{add, segment};
 pub use watch::{observe, observe_bias};
 pub use weight::{GradSlot, LentGradient, Weight, read_numbers};
 

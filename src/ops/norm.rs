@@ -4,6 +4,7 @@ use super::ctx::Ctx;
 use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
+use super::segment::is_tracked;
 use super::watch::{self, Watch};
 use super::weight::{Weight, read_all_f32};
 use crate::kernels::{self, NormKind};
@@ -44,7 +45,7 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
     }
     let x = x.contiguous()?;
     let eps = eps as f32;
-    let (kept, tracked) = (x.detach(), x.track_op());
+    let (kept, tracked) = (x.detach(), is_tracked(&x));
     let (w_slot, b_slot) = (ctx.slot(w).cloned(), shift.and_then(|b| ctx.slot(b)).cloned());
     let seen = Seen::of(ctx, x.dims(), (w, shift), eps);
     let weights: Vec<Tensor> = std::iter::once(w).chain(shift).map(|w| w.tensor().clone()).collect();
@@ -52,7 +53,7 @@ fn fused(ctx: &Ctx, x: &Tensor, w: &Weight, shift: Option<&Weight>, eps: f64) ->
         let operands: Vec<&Tensor> = std::iter::once(&kept).chain(&weights).collect();
         read_all_f32(&operands, |of| kernels::norm(of[0], of[1], kind(of.get(2)), eps))?
     };
-    let input = anchored(ctx, &x, w_slot.is_some() || b_slot.is_some() || seen.is_some());
+    let input = anchored(ctx, &x, w_slot.is_some() || b_slot.is_some() || seen.is_some())?;
     graph::record("norm", [&input], y, x.dims(), move |_, grad| {
         let operands: Vec<&Tensor> = [grad, &kept].into_iter().chain(&weights).collect();
         if let Some(seen) = &seen {

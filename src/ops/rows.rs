@@ -3,6 +3,7 @@
 use super::ctx::Ctx;
 use super::graph::{self, anchored, fits, host};
 use super::precision::wide;
+use super::segment::{self, is_tracked};
 use super::watch::{self, Watch};
 use super::weight::{Weight, lend, read_f32};
 use crate::kernels;
@@ -20,9 +21,9 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
     }
     let x = x.contiguous()?;
     let y = lend([&x, rows.tensor()], |[x, r]| kernels::add_rows(x, r))?;
-    let (slot, tracked) = (ctx.slot(rows).cloned(), x.track_op());
+    let (slot, tracked) = (ctx.slot(rows).cloned(), is_tracked(&x));
     let (watched, samples) = (Watch::of(ctx, rows), x.dims()[0]);
-    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some())?;
     graph::record("add-rows", [&input], y, x.dims(), move |_, grad| {
         if let Some(watch) = &watched {
             read_f32(grad, |g| watch.vectors(0, g, samples))?;
@@ -37,7 +38,7 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
 /// `x [.., D] * scale [D]` (layer scale).
 pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     if !fits(&[x, scale.tensor()]) || x.elem_count() == 0 {
-        let y = composed::scale_channels(ctx, x, scale)?;
+        let y = segment::island([x], |[x]| composed::scale_channels(ctx, x, scale))?;
         let Some(watch) = Watch::of(ctx, scale) else { return Ok(y) };
         let (kept, samples) = (x.detach(), watch::samples(x));
         return watch::shown_there(ctx, y, move |grad| {
@@ -51,9 +52,9 @@ pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     }
     let x = x.contiguous()?;
     let y = lend([&x, scale.tensor()], |[x, s]| kernels::scale_channels(x, s))?;
-    let (slot, tracked) = (ctx.slot(scale).cloned(), x.track_op());
+    let (slot, tracked) = (ctx.slot(scale).cloned(), is_tracked(&x));
     let (watched, samples) = (Watch::of(ctx, scale), watch::samples(&x));
-    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some())?;
     let (kept, scale) = (x.detach(), scale.clone());
     graph::record("scale-channels", [&input], y, x.dims(), move |_, grad| {
         if let Some(watch) = &watched {
@@ -105,8 +106,8 @@ pub fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Te
     let plan: Plan = (0..b * (n + p)).map(|row| Some(place(row))).collect();
     let x = x.contiguous()?;
     let y = lend([&x, rows.tensor()], |from| kernels::copy_rows(&from, &plan, d))?;
-    let (slot, tracked, watched) = (ctx.slot(rows).cloned(), x.track_op(), Watch::of(ctx, rows));
-    let input = anchored(ctx, &x, slot.is_some() || watched.is_some());
+    let (slot, tracked, watched) = (ctx.slot(rows).cloned(), is_tracked(&x), Watch::of(ctx, rows));
+    let input = anchored(ctx, &x, slot.is_some() || watched.is_some())?;
     let kept: Plan = (0..b * (n + p)).filter(|row| place(*row).0 == 0).map(|row| Some((0, row))).collect();
     graph::record("insert-rows", [&input], y, &[b, n + p, d], move |_, grad| {
         read_f32(grad, |g| {

@@ -5,6 +5,7 @@ use super::graph;
 use super::observer::{BackwardObserver, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors};
 use super::path;
 use super::precision::wide;
+use super::segment::is_tracked;
 use super::weight::{Weight, read_numbers};
 use crate::kernels;
 use candle_core::{D, Result, Tensor};
@@ -90,7 +91,7 @@ pub(super) fn shown_there(
     y: Tensor,
     see: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    let tracked = y.track_op();
+    let tracked = is_tracked(&y);
     let Some(input) = (if tracked { Some(&y) } else { ctx.anchor() }) else { return Ok(y) };
     graph::carry("watched", input, y.detach(), move |grad| {
         see(grad)?;

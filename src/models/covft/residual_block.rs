@@ -24,7 +24,12 @@ impl ResidualBlock {
 
     /// `x [.., d]`, same shape out.
     pub fn forward(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
-        let inner = self.fc2.forward(ctx, &ops::quick_gelu(&self.fc1.forward(ctx, x)?)?)?;
-        self.ln.forward(ctx, &(x + inner)?)
+        let Linear { weight, bias } = &self.fc2;
+        let run = |x: &Tensor| {
+            let inner = ops::quick_gelu(&self.fc1.forward(ctx, x)?)?;
+            let sum = ops::linear_add(ctx, &inner, weight, bias.as_ref(), x)?;
+            Ok((self.ln.forward(ctx, &sum)?, ()))
+        };
+        ops::segment(ctx, x, run).map(|(y, ())| y)
     }
 }

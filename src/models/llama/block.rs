@@ -20,6 +20,8 @@ pub(super) struct Block {
     gate: Projection,
     up: Projection,
     down: Projection,
+    /// Whether no projection has an adapter.
+    plain: bool,
 }
 
 impl Block {
@@ -27,7 +29,7 @@ impl Block {
         let (d, ffn) = (shape.width, shape.ffn);
         let (q, kv) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let layer = |name: &str, d_in, d_out| Projection::new(&pb.pp(name), d_in, d_out, method);
-        Ok(Self {
+        let block = Self {
             input_norm: RmsNorm::new(&pb.pp("input_layernorm"), d, shape.eps)?,
             query: layer("self_attn.q_proj", d, q)?,
             key: layer("self_attn.k_proj", d, kv)?,
@@ -37,13 +39,24 @@ impl Block {
             gate: layer("mlp.gate_proj", d, ffn)?,
             up: layer("mlp.up_proj", d, ffn)?,
             down: layer("mlp.down_proj", ffn, d)?,
-        })
+            plain: false,
+        };
+        let plain = [&block.query, &block.key, &block.value, &block.output, &block.gate, &block.up, &block.down]
+            .iter()
+            .all(|projection| projection.is_plain());
+        Ok(Self { plain, ..block })
     }
 
     /// `x [B, L, D]`, every sample from position 0.
     pub(super) fn forward(&self, ctx: &Ctx, x: &Tensor, table: &RopeTable, spec: &AttentionSpec) -> Result<Tensor> {
-        let (q, k, v) = self.rotated(ctx, x, table, spec, 0)?;
-        self.rest(ctx, x, &ops::attention(&q, &k, &v, spec)?)
+        let run = |x: &Tensor| -> Result<Tensor> {
+            let (q, k, v) = self.rotated(ctx, x, table, spec, 0)?;
+            self.rest(ctx, x, &ops::attention(&q, &k, &v, spec)?)
+        };
+        if !self.plain {
+            return run(x);
+        }
+        ops::segment(ctx, x, |x| Ok((run(x)?, ()))).map(|(y, ())| y)
     }
 
     /// The same for the `n` tokens that follow those in `cache`.
@@ -75,9 +88,9 @@ impl Block {
     }
 
     fn rest(&self, ctx: &Ctx, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        let x = (x + self.output.forward(ctx, attended)?)?;
+        let x = self.output.forward_add(ctx, attended, x)?;
         let normed = self.post_norm.forward(ctx, &x)?;
         let inner = ops::silu_mul(&self.gate.forward(ctx, &normed)?, &self.up.forward(ctx, &normed)?)?;
-        &x + self.down.forward(ctx, &inner)?
+        self.down.forward_add(ctx, &inner, &x)
     }
 }

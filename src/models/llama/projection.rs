@@ -4,7 +4,7 @@ use super::super::bert::normal_linear;
 use crate::config::model::LanguageMethod;
 use crate::models::tuning::{Adapter, LoraSpec};
 use crate::nn::{Linear, ParamBuilder};
-use crate::ops::Ctx;
+use crate::ops::{self, Ctx};
 use candle_core::{Result, Tensor};
 
 /// `y = W x`, plus `(alpha / r) up(down(dropout(x)))` with an adapter.
@@ -34,5 +34,20 @@ impl Projection {
             Some(adapter) => y + adapter.forward(ctx, x)?,
             None => Ok(y),
         }
+    }
+
+    /// The same plus `residual`.
+    pub(super) fn forward_add(&self, ctx: &Ctx, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let Linear { weight, bias } = &self.linear;
+        let y = ops::linear_add(ctx, x, weight, bias.as_ref(), residual)?;
+        match &self.adapter {
+            Some(adapter) => y + adapter.forward(ctx, x)?,
+            None => Ok(y),
+        }
+    }
+
+    /// Whether there is no adapter.
+    pub(super) fn is_plain(&self) -> bool {
+        self.adapter.is_none()
     }
 }

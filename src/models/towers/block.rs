@@ -74,23 +74,6 @@ enum Inner {
     Mixture(Box<ContextualMoe>),
 }
 
-impl Inner {
-    /// `h [B, N, D]`, `text [B, C]`; same shape out, and the routing of a mixture.
-    fn forward(
-        &self,
-        ctx: &Ctx,
-        layer: LayerId,
-        h: &Tensor,
-        text: Option<&Tensor>,
-    ) -> Result<(Tensor, Option<LayerRouting>)> {
-        match (self, text) {
-            (Self::Plain(plain), _) => Ok((plain.forward(&ctx.at(layer, "mlp"), h)?, None)),
-            (Self::Mixture(moe), Some(text)) => moe.forward(ctx, h, text).map(|(y, routing)| (y, Some(routing))),
-            (Self::Mixture(_), None) => bail!("the tower has CoMoE layers: it needs the text vector"),
-        }
-    }
-}
-
 impl Block {
     /// `pb` stands at the block, `tower` at the tower (prompts stand beside it); both know layer and reach.
     pub(super) fn new(
@@ -128,25 +111,16 @@ impl Block {
             Some(prompts) => prompts.insert(&at("prompts"), x)?,
             None => x.clone(),
         };
-        let h = self.norms[0].forward(&at("layer_norm"), &x)?;
-        let x = match &self.scales {
-            // Without layer scale the residual rides along in the last linear layer.
-            None => self.attention.forward(&at("attention"), &at("lora"), &h, Some(&x))?,
-            Some([scale, _]) => {
-                let y = self.attention.forward(&at("attention"), &at("lora"), &h, None)?;
-                (x + ops::scale_channels(&at("layer_scale"), &y, scale)?)?
+        let (x, routing) = match &self.feed_forward {
+            Inner::Plain(plain) => {
+                let both = |x: &Tensor| self.after(ctx, plain, &self.attended(ctx, x)?);
+                (self.chained(ctx, &x, both)?, None)
             }
-        };
-        let h = self.norms[1].forward(&at("layer_norm"), &x)?;
-        let (x, routing) = match (&self.feed_forward, &self.scales) {
-            (Inner::Plain(plain), None) => (plain.forward_add(&at("mlp"), &h, &x)?, None),
-            (inner, scales) => {
-                let (y, routing) = inner.forward(ctx, self.layer, &h, text)?;
-                let y = match scales {
-                    Some([_, scale]) => ops::scale_channels(&at("layer_scale"), &y, scale)?,
-                    None => y,
-                };
-                ((x + y)?, routing)
+            Inner::Mixture(moe) => {
+                let x = self.chained(ctx, &x, |x| self.attended(ctx, x))?;
+                let Some(text) = text else { bail!("the tower has CoMoE layers: it needs the text vector") };
+                let (y, routing) = moe.forward(ctx, &self.norms[1].forward(&at("layer_norm"), &x)?, text)?;
+                (ops::add(&x, &self.scaled(ctx, y, 1)?)?, Some(routing))
             }
         };
         let x = match &self.prompts {
@@ -154,6 +128,42 @@ impl Block {
             None => x,
         };
         Ok((x, routing))
+    }
+
+    /// A part of the block as one segment, unless it has adapters, which are plain tensor operations.
+    fn chained(&self, ctx: &Ctx, x: &Tensor, part: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if !self.attention.is_plain() {
+            return part(x);
+        }
+        ops::segment(ctx, x, |x| Ok((part(x)?, ()))).map(|(y, ())| y)
+    }
+
+    /// `x + s1 * attention(norm1(x))`.
+    fn attended(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
+        let at = |module| ctx.at(self.layer, module);
+        let h = self.norms[0].forward(&at("layer_norm"), x)?;
+        // Without layer scale the residual rides along in the last linear layer.
+        let residual = self.scales.is_none().then_some(x);
+        let y = self.attention.forward(&at("attention"), &at("lora"), &h, residual)?;
+        if residual.is_some() { Ok(y) } else { ops::add(x, &self.scaled(ctx, y, 0)?) }
+    }
+
+    /// `x + s2 * ffn(norm2(x))`.
+    fn after(&self, ctx: &Ctx, plain: &FeedForward, x: &Tensor) -> Result<Tensor> {
+        let at = |module| ctx.at(self.layer, module);
+        let h = self.norms[1].forward(&at("layer_norm"), x)?;
+        match &self.scales {
+            None => plain.forward_add(&at("mlp"), &h, x),
+            Some(_) => ops::add(x, &self.scaled(ctx, plain.forward(&at("mlp"), &h)?, 1)?),
+        }
+    }
+
+    /// `y` times the layer scale of one of the two parts, where the architecture has them.
+    fn scaled(&self, ctx: &Ctx, y: Tensor, part: usize) -> Result<Tensor> {
+        match &self.scales {
+            Some(scales) => ops::scale_channels(&ctx.at(self.layer, "layer_scale"), &y, &scales[part]),
+            None => Ok(y),
+        }
     }
 }
 
@@ -177,6 +187,11 @@ impl Attention {
         let square = (sizes.width, sizes.width);
         let project = |name: &str| LoraLinear::new(&pb.pp(name), square, true, lora.map(|spec| (spec, "lora")));
         Ok(Self { q: project(q)?, k: project(k)?, v: project(v)?, out: project(out)?, heads: sizes.heads })
+    }
+
+    /// Whether no projection has an adapter.
+    fn is_plain(&self) -> bool {
+        [&self.q, &self.k, &self.v, &self.out].iter().all(|projection| projection.is_plain())
     }
 
     /// `h [B, N, D]`; the residual, where given, is added.

@@ -76,6 +76,12 @@ impl LoraLinear {
         self.adapted(ops::linear_add(ctx, x, weight, bias.as_ref(), residual)?, lora_ctx, x)
     }
 
+    /// Whether there is no adapter.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.adapter.is_none()
+    }
+
     fn adapted(&self, y: Tensor, lora_ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
         match &self.adapter {
             Some(adapter) => y + adapter.forward(lora_ctx, x)?,

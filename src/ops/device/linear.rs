@@ -3,6 +3,7 @@
 use super::super::ctx::Ctx;
 use super::super::graph::{self, anchored};
 use super::super::precision::matmul;
+use super::super::segment::is_tracked;
 use super::super::weight::{GradSlot, Weight};
 use super::whole;
 use crate::kernels::cuda::{self, Engine, Fresh};
@@ -50,7 +51,7 @@ pub(in super::super) fn linear(
         engine,
         x: x.detach().reshape((x.elem_count() / d_in, d_in))?,
         dims: x.dims().to_vec(),
-        tracked: x.track_op(),
+        tracked: is_tracked(&x),
         weight: weight.clone(),
         weight_slot: ctx.slot(weight).cloned(),
         bias_slot: bias.and_then(|b| ctx.slot(b)).cloned(),
@@ -61,7 +62,7 @@ pub(in super::super) fn linear(
         let residual = residual.as_ref().map(Tensor::detach);
         cuda::add_bias(&back.engine, &mut y, x.dtype(), bias.map(Weight::tensor), residual.as_ref(), d_out)?;
     }
-    let input = anchored(ctx, &x, back.weight_slot.is_some() || back.bias_slot.is_some());
+    let input = anchored(ctx, &x, back.weight_slot.is_some() || back.bias_slot.is_some())?;
     match residual {
         None => graph::record("linear-kernel", [&input], y, &dims, move |_, grad| Ok([back.run(grad)?])),
         Some(residual) => graph::record("linear-add-kernel", [&input, &residual], y, &dims, move |_, grad| {

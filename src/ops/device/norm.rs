@@ -2,6 +2,7 @@
 
 use super::super::ctx::Ctx;
 use super::super::graph::{self, anchored};
+use super::super::segment::is_tracked;
 use super::super::weight::Weight;
 use super::whole;
 use crate::kernels::cuda::{self, Engine};
@@ -21,11 +22,11 @@ pub(in super::super) fn norm(
         bail!("norm: {} {:?} does not scale rows of width {d}", w.name(), w.dims());
     }
     let x = whole(x)?;
-    let (kept, tracked, centres) = (x.detach(), x.track_op(), shift.is_some());
+    let (kept, tracked, centres) = (x.detach(), is_tracked(&x), shift.is_some());
     let slots = [ctx.slot(w).cloned(), shift.and_then(|b| ctx.slot(b)).cloned()];
     let scale = w.tensor().clone();
     let (y, stats) = cuda::norm(&engine, &kept, &scale, shift.map(Weight::tensor), eps as f32)?;
-    let input = anchored(ctx, &x, slots.iter().any(Option::is_some));
+    let input = anchored(ctx, &x, slots.iter().any(Option::is_some))?;
     graph::record("norm-kernel", [&input], y, x.dims(), move |_, grad| {
         let wanted = slots.each_ref().map(Option::is_some);
         if wanted.contains(&true) {

@@ -3,7 +3,9 @@
 use super::Plan;
 use super::projections::Projections;
 use crate::kernels::{self, SketchShape};
-use crate::ops::{BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, wide};
+use crate::ops::{
+    BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, wide,
+};
 use crate::probe::space::without_expert;
 use candle_core::{Device, Result, Tensor};
 use std::collections::BTreeMap;

@@ -1,0 +1,196 @@
+//! A chain of operations as one node of the tensor library's graph, with a tape and a backward pass of its own.
+//!
+//! For every edge of its graph the library fills a buffer with zeros and adds the gradient to it, and it frees nothing
+//! before the whole backward pass is over. Inside a segment a first gradient is taken as it comes, only real sums are
+//! added, and what an operation kept goes as soon as it was used.
+//!
+//! Operations find the open segment of their thread when they are recorded. Plain tensor operations are not seen by it: a
+//! tensor that they made is no operand inside a segment, and that is an error, not a lost gradient; [`island`] is for where
+//! they are wanted.
+
+use super::ctx::Ctx;
+use super::device;
+use super::graph::{self, fits};
+use super::profile;
+use candle_core::{Result, Tensor, TensorId, Var, bail};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// `(result, its gradient)` to the gradients of the inputs.
+pub(super) type Backward = Box<dyn Fn(&Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
+
+struct Node {
+    name: &'static str,
+    part: &'static str,
+    /// Which tensor, and whether a gradient is to reach it.
+    inputs: Vec<(TensorId, bool)>,
+    result: Tensor,
+    backward: Backward,
+}
+
+#[derive(Default)]
+struct Tape {
+    /// Everything that came in or was made inside, and whether it leads to something that wants a gradient.
+    known: HashMap<TensorId, bool>,
+    nodes: Vec<Node>,
+}
+
+thread_local! {
+    static OPEN: RefCell<Option<Tape>> = const { RefCell::new(None) };
+}
+
+/// Puts the segment around this one back, also when an operation fails.
+struct Around(Option<Tape>);
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        OPEN.set(self.0.take());
+    }
+}
+
+/// Runs `work` with `tape` open, and gives back what is on it then.
+fn with<R>(tape: Option<Tape>, work: impl FnOnce() -> R) -> (R, Option<Tape>) {
+    let around = Around(OPEN.replace(tape));
+    let result = work();
+    let tape = OPEN.take();
+    drop(around);
+    (result, tape)
+}
+
+/// Whether operations are recorded on a tape.
+pub(super) fn is_open() -> bool {
+    OPEN.with_borrow(Option::is_some)
+}
+
+/// Whether a gradient is to reach `x`: by the library's graph, or by the open tape.
+pub(super) fn is_tracked(x: &Tensor) -> bool {
+    x.track_op() || OPEN.with_borrow(|tape| tape.as_ref().is_some_and(|t| t.known.get(&x.id()) == Some(&true)))
+}
+
+/// Refuses an operand that a plain tensor operation made inside the open segment.
+pub(super) fn check(x: &Tensor) -> Result<()> {
+    let stranger = |tape: &Tape| !tape.known.contains_key(&x.id()) && !x.is_variable();
+    if OPEN.with_borrow(|tape| tape.as_ref().is_some_and(stranger)) {
+        bail!("an operand comes neither from outside the segment nor from its operations");
+    }
+    Ok(())
+}
+
+/// Another tensor with the same numbers.
+fn alias(x: &Tensor) -> Result<Tensor> {
+    x.detach().unsqueeze(0)?.squeeze(0)
+}
+
+/// Puts an operation on the open tape. `result` is new.
+pub(super) fn record(name: &'static str, inputs: &[&Tensor], result: Tensor, backward: Backward) -> Result<Tensor> {
+    OPEN.with_borrow_mut(|open| {
+        let Some(tape) = open else { bail!("{name}: no segment is open") };
+        let mut wanted = false;
+        let mut edges = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            // The anchor has no gradient of its own; it says that a weight wants one.
+            let tracked = match tape.known.get(&input.id()) {
+                Some(tracked) => *tracked,
+                None if input.is_variable() => false,
+                None => bail!("{name}: an operand comes neither from outside the segment nor from its operations"),
+            };
+            wanted |= tracked || input.is_variable();
+            edges.push((input.id(), tracked));
+        }
+        tape.known.insert(result.id(), wanted);
+        if wanted {
+            tape.nodes.push(Node { name, part: profile::part(), inputs: edges, result: result.clone(), backward });
+        }
+        Ok(result)
+    })
+}
+
+/// The same for a result that may be the numbers of an operand.
+pub(super) fn carry(name: &'static str, input: &Tensor, result: &Tensor, backward: Backward) -> Result<Tensor> {
+    record(name, &[input], alias(result)?, backward)
+}
+
+/// `chain(x)` as one node, and its by-product, which carries no gradient. Where operations have no form of ours, or nothing
+/// is recorded, the chain just runs.
+///
+/// # Errors
+/// The chain's; an operand or a result that a plain tensor operation made; a second backward pass.
+pub fn segment<A>(ctx: &Ctx, x: &Tensor, chain: impl FnOnce(&Tensor) -> Result<(Tensor, A)>) -> Result<(Tensor, A)> {
+    let ours = || fits(&[x]) || device::fits(&[x], &[]).is_some();
+    let Some(anchor) = ctx.anchor().filter(|_| ours() && x.elem_count() > 0) else { return chain(x) };
+    let (flows, inner) = (is_tracked(x), alias(x)?);
+    let tape = Tape { known: HashMap::from([(inner.id(), flows)]), nodes: Vec::new() };
+    let (result, tape) = with(Some(tape), || chain(&inner));
+    let (y, by_product) = result?;
+    let Some(Tape { known, nodes }) = tape else { bail!("the segment was closed inside itself") };
+    match known.get(&y.id()) {
+        Some(true) => {}
+        Some(false) => return Ok((y, by_product)),
+        None => bail!("a segment's result was made by a plain tensor operation: its gradient would be lost"),
+    }
+    let (from, to) = (inner.id(), y.id());
+    let nodes = Mutex::new(Some(nodes));
+    let y = graph::carry("segment", if flows { x } else { anchor }, y, move |grad| {
+        let Some(nodes) = nodes.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            bail!("a segment went backward twice: it keeps nothing after the first time");
+        };
+        let dx = backward(nodes, to, grad, from)?;
+        Ok(if flows { Some(dx.map_or_else(|| inner.zeros_like(), Ok)?) } else { None })
+    })?;
+    Ok((y, by_product))
+}
+
+/// Runs the nodes back from the gradient of `to`; the gradient of `from`.
+fn backward(nodes: Vec<Node>, to: TensorId, grad: &Tensor, from: TensorId) -> Result<Option<Tensor>> {
+    let mut grads = HashMap::from([(to, grad.clone())]);
+    // What an operation kept goes with its node.
+    for node in nodes.into_iter().rev() {
+        // A by-product, on which the result does not depend.
+        let Some(grad) = grads.remove(&node.result.id()) else { continue };
+        profile::begin();
+        let own = (node.backward)(&node.result, &grad.contiguous()?)?;
+        profile::backward_done(node.part, node.name);
+        for ((id, tracked), grad) in node.inputs.iter().zip(own) {
+            let (true, Some(grad)) = (tracked, grad) else { continue };
+            let sum = match grads.remove(id) {
+                Some(before) => (before + grad)?,
+                None => grad,
+            };
+            grads.insert(*id, sum);
+        }
+    }
+    Ok(grads.remove(&from))
+}
+
+/// `x + y`, of one shape: inside a segment on its tape.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let sum = (x + y)?;
+    if !is_open() {
+        return Ok(sum);
+    }
+    record("add", &[x, y], sum, Box::new(|_, grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
+}
+
+/// Plain tensor operations `work`, which inside a segment become one operation of its tape.
+pub(super) fn island<const N: usize>(
+    inputs: [&Tensor; N],
+    work: impl FnOnce([&Tensor; N]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if !is_open() {
+        return work(inputs);
+    }
+    let shore: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(&x.detach())).collect::<Result<_>>()?;
+    let (y, _) = with(None, || work(std::array::from_fn(|i| shore[i].as_tensor())));
+    let y = y?;
+    let result = alias(&y)?;
+    let back = move |_: &Tensor, grad: &Tensor| {
+        let store = (&y * grad)?.sum_all()?.backward()?;
+        Ok(shore.iter().map(|x| store.get(x.as_tensor()).map(Tensor::detach)).collect())
+    };
+    record("plain", &inputs, result, Box::new(back))
+}
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;
