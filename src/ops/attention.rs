@@ -43,7 +43,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Re
         }
     }
     if !fits(&[q, k, v]) || q.elem_count() == 0 || k.elem_count() == 0 {
-        return segment::island([q, k, v], |[q, k, v]| composed(q, k, v, spec));
+        return segment::island(&[q, k, v], |x| composed(x[0], x[1], x[2], spec));
     }
     let sizes = Sizes::new(q, k, v, spec)?;
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);

@@ -45,7 +45,7 @@ fn zero_like(y: &Tensor) -> Result<Fresh> {
 }
 
 /// A scalar whose gradient with respect to `y` is `grad`.
-fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+pub(super) fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let grad = grad.detach();
     if !y.track_op() {
         return (y * grad)?.sum_all();

@@ -3,6 +3,8 @@
 use super::device;
 use super::graph::{self, fits, host};
 use super::precision::{is_short, matmul};
+use super::profile;
+use super::segment::{self, is_tracked};
 use super::weight::{read_all_f32, read_f32};
 use crate::kernels;
 use candle_core::{Result, Tensor, bail};
@@ -12,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Backward: `dy_e = g_e dout`, `dg[b, e] = <y_e[b], dout[b]>`.
 ///
-/// A node of the graph takes three tensors at most. The result's node takes the weights, one expert and a *token*, a single
+/// A node of the library's graph takes three tensors at most; one on a segment's tape takes them all. The result's node takes the weights, one expert and a *token*, a single
 /// number made by a node of the token before it and two more experts. Only the
 /// result's node computes anything forward; backward it leaves its gradient where the token nodes find it.
 pub fn mixture(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
@@ -25,7 +27,9 @@ pub fn mixture(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
     }
     all.push(weights);
     if experts.is_empty() || !fits(&all) || weights.elem_count() == 0 || experts[0].elem_count() == 0 {
-        return composed(experts, weights);
+        return segment::island(&all, |x| {
+            composed(&x[..x.len() - 1].iter().map(|y| (*y).clone()).collect::<Vec<_>>(), x[x.len() - 1])
+        });
     }
     fused(experts, weights)
 }
@@ -79,12 +83,21 @@ fn fused(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
     let weights = weights.contiguous()?;
     let shared = Arc::new(Shared {
         experts: inputs.iter().map(Tensor::detach).collect(),
-        wanted: inputs.iter().map(Tensor::track_op).collect(),
+        wanted: inputs.iter().map(is_tracked).collect(),
         weights: weights.detach(),
         grad: Mutex::default(),
     });
     let all: Vec<&Tensor> = inputs.iter().collect();
     let y = read_f32(&weights, |w| read_all_f32(&all, |ys| kernels::mixture(ys, w, None, b)))??;
+    if segment::is_open() {
+        let back = move |_: &Tensor, grad: &Tensor| {
+            let experts = (0..e).map(|e| shared.expert_grad(e, grad));
+            experts.chain(std::iter::once(shared.weight_grad(grad).map(Some))).collect()
+        };
+        profile::forward_done("mixture");
+        let operands: Vec<&Tensor> = all.into_iter().chain([&weights]).collect();
+        return segment::record("mixture", &operands, host(y, dims)?, Box::new(back));
+    }
     let last = e - 1;
     // Untracked until the first tracked expert is in it.
     let mut token = host(vec![0.0], &[1])?;

@@ -38,7 +38,7 @@ pub fn add_rows(ctx: &Ctx, x: &Tensor, rows: &Weight) -> Result<Tensor> {
 /// `x [.., D] * scale [D]` (layer scale).
 pub fn scale_channels(ctx: &Ctx, x: &Tensor, scale: &Weight) -> Result<Tensor> {
     if !fits(&[x, scale.tensor()]) || x.elem_count() == 0 {
-        let y = segment::island([x], |[x]| composed::scale_channels(ctx, x, scale))?;
+        let y = segment::island(&[x], |x| composed::scale_channels(ctx, x[0], scale))?;
         let Some(watch) = Watch::of(ctx, scale) else { return Ok(y) };
         let (kept, samples) = (x.detach(), watch::samples(x));
         return watch::shown_there(ctx, y, move |grad| {

@@ -8,6 +8,7 @@
 //! tensor that they made is no operand inside a segment, and that is an error, not a lost gradient; [`island`] is for where
 //! they are wanted.
 
+use super::checkpoint::seeded;
 use super::ctx::Ctx;
 use super::device;
 use super::graph::{self, fits};
@@ -84,9 +85,19 @@ fn alias(x: &Tensor) -> Result<Tensor> {
 
 /// Puts an operation on the open tape. `result` is new.
 pub(super) fn record(name: &'static str, inputs: &[&Tensor], result: Tensor, backward: Backward) -> Result<Tensor> {
+    push(name, inputs, result, false, backward)
+}
+
+/// `wanted`: a gradient is wanted of it even if none is to reach its inputs.
+fn push(
+    name: &'static str,
+    inputs: &[&Tensor],
+    result: Tensor,
+    mut wanted: bool,
+    backward: Backward,
+) -> Result<Tensor> {
     OPEN.with_borrow_mut(|open| {
         let Some(tape) = open else { bail!("{name}: no segment is open") };
-        let mut wanted = false;
         let mut edges = Vec::with_capacity(inputs.len());
         for input in inputs {
             // The anchor has no gradient of its own; it says that a weight wants one.
@@ -165,30 +176,34 @@ fn backward(nodes: Vec<Node>, to: TensorId, grad: &Tensor, from: TensorId) -> Re
 
 /// `x + y`, of one shape: inside a segment on its tape.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    let sum = (x + y)?;
     if !is_open() {
-        return Ok(sum);
+        return x + y;
     }
+    profile::begin();
+    let sum = (x + y)?;
+    profile::forward_done("add");
     record("add", &[x, y], sum, Box::new(|_, grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
 }
 
 /// Plain tensor operations `work`, which inside a segment become one operation of its tape.
-pub(super) fn island<const N: usize>(
-    inputs: [&Tensor; N],
-    work: impl FnOnce([&Tensor; N]) -> Result<Tensor>,
-) -> Result<Tensor> {
+pub fn island(inputs: &[&Tensor], work: impl FnOnce(&[&Tensor]) -> Result<Tensor>) -> Result<Tensor> {
     if !is_open() {
         return work(inputs);
     }
-    let shore: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(&x.detach())).collect::<Result<_>>()?;
-    let (y, _) = with(None, || work(std::array::from_fn(|i| shore[i].as_tensor())));
+    let mut shore = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let own = input.detach();
+        shore.push(if is_tracked(input) { Var::from_tensor(&own)?.into_inner() } else { own });
+    }
+    let (y, _) = with(None, || work(&shore.iter().collect::<Vec<_>>()));
     let y = y?;
-    let result = alias(&y)?;
+    // Weights inside may want a gradient where no input does.
+    let (result, wanted) = (alias(&y)?, y.track_op());
     let back = move |_: &Tensor, grad: &Tensor| {
-        let store = (&y * grad)?.sum_all()?.backward()?;
-        Ok(shore.iter().map(|x| store.get(x.as_tensor()).map(Tensor::detach)).collect())
+        let store = seeded(&y, grad)?.backward()?;
+        Ok(shore.iter().map(|x| store.get(x).map(Tensor::detach)).collect())
     };
-    record("plain", &inputs, result, Box::new(back))
+    push("plain", inputs, result, wanted, Box::new(back))
 }
 
 #[cfg(test)]

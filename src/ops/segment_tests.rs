@@ -78,6 +78,39 @@ fn kernels_in_a_segment_change_no_number() {
     });
 }
 
+/// A node of the tape takes any number of tensors.
+#[test]
+fn a_mixture_in_a_segment_changes_no_number() {
+    let ctx = Ctx::train(&Device::Cpu).unwrap();
+    for experts in 1..=5 {
+        let weights = random(&[2, experts], 5);
+        let run = |segmented: bool| {
+            let (x, g) = (Var::from_tensor(&random(&[2, 5, 8], 1)).unwrap(), Var::from_tensor(&weights).unwrap());
+            let mixed = |x: &Tensor, scale: &dyn Fn(&Tensor, usize) -> Result<Tensor>, g: &Tensor| {
+                let experts = (0..experts).map(|e| scale(x, e)).collect::<Result<Vec<_>>>()?;
+                ops::mixture(&experts, g)
+            };
+            let plain = |x: &Tensor, e: usize| (x * (e as f64 + 0.5))?.sqr();
+            let y = if segmented {
+                segment(&ctx, x.as_tensor(), |x| {
+                    let g = island(&[x], |_| Ok(g.as_tensor().clone()))?;
+                    Ok((mixed(x, &|x, e| island(&[x], |x| plain(x[0], e)), &g)?, ()))
+                })
+                .unwrap()
+                .0
+            } else {
+                mixed(x.as_tensor(), &plain, g.as_tensor()).unwrap()
+            };
+            let store = (&y * random(&[2, 5, 8], 9)).unwrap().sum_all().unwrap().backward().unwrap();
+            let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            [numbers(&y), numbers(store.get(x.as_tensor()).unwrap())]
+        };
+        for (a, b) in run(false).iter().flatten().zip(run(true).iter().flatten()) {
+            assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{experts} experts: {a} {b}");
+        }
+    }
+}
+
 #[test]
 fn what_would_lose_a_gradient_is_an_error() {
     let (w, ctx) = (weights(true), Ctx::train(&Device::Cpu).unwrap());
@@ -101,7 +134,7 @@ fn segments_nest_and_have_islands() {
     let (w, ctx) = (weights(true), Ctx::train(&Device::Cpu).unwrap());
     let inner = |x: &Tensor| -> Result<Tensor> {
         let h = ops::layer_norm(&ctx, x, &w[0], &w[1], 1e-5)?;
-        island([&h], |[h]| (h * 2.0)?.sqr())
+        island(&[&h], |h| (h[0] * 2.0)?.sqr())
     };
     let run = |deep: bool| {
         w.iter().for_each(|w| w.slot().unwrap().clear());

@@ -50,12 +50,17 @@ impl ContextVector {
 
     /// `h [B, N, D]` (the layer's normalised tokens, class token included), `text [B, C]`; returns `c [B, C]`.
     pub fn forward(&self, ctx: &Ctx, h: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let (b, n, _) = h.dims3()?;
         let image = self.image.forward(ctx, h)?;
+        ops::island(&[&image], |image| self.asked(ctx, image[0], text))
+    }
+
+    /// The rest, in tensor operations of the library between ours.
+    fn asked(&self, ctx: &Ctx, image: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let (b, n, _) = image.dims3()?;
         let text = self.text.forward(ctx, text)?;
         let c = text.dim(1)?;
         let every_token = text.unsqueeze(1)?.broadcast_as((b, n, c))?.contiguous()?;
-        let joined = Tensor::cat(&[&image, &every_token], 2)?.contiguous()?;
+        let joined = Tensor::cat(&[image, &every_token], 2)?.contiguous()?;
         // One bias serves three projections: its slices meet again in one gradient.
         let bias = ctx.operand(&self.bias)?;
         let project = |x: &Tensor, weight: &Weight, slot: usize| -> Result<Tensor> {

@@ -54,6 +54,12 @@ impl ContextualMoe {
         Ok(Self { layer, extractor, gate, experts: experts_built, router })
     }
 
+    /// Whether the loss depends on neither gate nor extractor.
+    #[must_use]
+    pub fn is_uniform(&self) -> bool {
+        self.router == Router::Uniform
+    }
+
     /// `h [B, N, D]` (normalised, class token included), `text [B, C]`; returns the mixture `[B, N, D]` and, detached,
     /// what was routed how.
     pub fn forward(&self, ctx: &Ctx, h: &Tensor, text: &Tensor) -> Result<(Tensor, LayerRouting)> {
@@ -63,7 +69,7 @@ impl ContextualMoe {
         // The text encoder is asked, never taught, through this path.
         let context = self.extractor.forward(&asking.at(layer, "cve"), &seen, &text.detach())?;
         let logits = self.gate.forward(&asking.at(layer, "gate"), &context)?;
-        let weights = route(self.router, &logits)?;
+        let weights = ops::island(&[&logits], |logits| route(self.router, logits[0]))?;
         let ctx = ctx.at(layer, "experts");
         let outputs = self.experts.iter().map(|expert| expert.forward(&ctx, h)).collect::<Result<Vec<_>>>()?;
         let mixed = ops::mixture(&outputs, &weights)?;

@@ -113,14 +113,17 @@ impl Block {
         };
         let (x, routing) = match &self.feed_forward {
             Inner::Plain(plain) => {
-                let both = |x: &Tensor| self.after(ctx, plain, &self.attended(ctx, x)?);
-                (self.chained(ctx, &x, both)?, None)
+                self.chained(ctx, &x, |x| Ok((self.after(ctx, plain, &self.attended(ctx, x)?)?, None)))?
             }
             Inner::Mixture(moe) => {
-                let x = self.chained(ctx, &x, |x| self.attended(ctx, x))?;
                 let Some(text) = text else { bail!("the tower has CoMoE layers: it needs the text vector") };
-                let (y, routing) = moe.forward(ctx, &self.norms[1].forward(&at("layer_norm"), &x)?, text)?;
-                (ops::add(&x, &self.scaled(ctx, y, 1)?)?, Some(routing))
+                // What asks for an even mixture is outside the loss, and stays outside of a segment.
+                if moe.is_uniform() {
+                    let (x, ()) = self.chained(ctx, &x, |x| Ok((self.attended(ctx, x)?, ())))?;
+                    self.mixed(ctx, moe, &x, text)?
+                } else {
+                    self.chained(ctx, &x, |x| self.mixed(ctx, moe, &self.attended(ctx, x)?, text))?
+                }
             }
         };
         let x = match &self.prompts {
@@ -131,11 +134,13 @@ impl Block {
     }
 
     /// A part of the block as one segment, unless it has adapters, which are plain tensor operations.
-    fn chained(&self, ctx: &Ctx, x: &Tensor, part: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        if !self.attention.is_plain() {
-            return part(x);
-        }
-        ops::segment(ctx, x, |x| Ok((part(x)?, ()))).map(|(y, ())| y)
+    fn chained<A>(
+        &self,
+        ctx: &Ctx,
+        x: &Tensor,
+        part: impl FnOnce(&Tensor) -> Result<(Tensor, A)>,
+    ) -> Result<(Tensor, A)> {
+        if self.attention.is_plain() { ops::segment(ctx, x, part) } else { part(x) }
     }
 
     /// `x + s1 * attention(norm1(x))`.
@@ -156,6 +161,19 @@ impl Block {
             None => plain.forward_add(&at("mlp"), &h, x),
             Some(_) => ops::add(x, &self.scaled(ctx, plain.forward(&at("mlp"), &h)?, 1)?),
         }
+    }
+
+    /// `x + s2 * moe(norm2(x))`, and what was routed how.
+    fn mixed(
+        &self,
+        ctx: &Ctx,
+        moe: &ContextualMoe,
+        x: &Tensor,
+        text: &Tensor,
+    ) -> Result<(Tensor, Option<LayerRouting>)> {
+        let h = self.norms[1].forward(&ctx.at(self.layer, "layer_norm"), x)?;
+        let (y, routing) = moe.forward(ctx, &h, text)?;
+        Ok((ops::add(x, &self.scaled(ctx, y, 1)?)?, Some(routing)))
     }
 
     /// `y` times the layer scale of one of the two parts, where the architecture has them.

@@ -1,6 +1,8 @@
 //! The dense mixture of CoMoE.
 
 use super::super::graph;
+use super::super::profile;
+use super::super::segment::{self, is_tracked};
 use super::whole;
 use crate::kernels::cuda::{self, Engine, MAX_EXPERTS};
 use candle_core::{DType, Result, Tensor, bail};
@@ -50,13 +52,22 @@ pub(in super::super) fn mixture(engine: Engine, experts: &[Tensor], weights: &Te
     let shared = Arc::new(Shared {
         engine,
         experts: inputs.iter().map(Tensor::detach).collect(),
-        wanted: inputs.iter().map(Tensor::track_op).collect(),
+        wanted: inputs.iter().map(is_tracked).collect(),
         weights: weights.detach().to_dtype(DType::F32)?,
         weights_type: weights.dtype(),
         grad: Mutex::default(),
     });
     let all: Vec<&Tensor> = shared.experts.iter().collect();
     let y = cuda::mixture(&shared.engine, &all, &shared.weights)?;
+    if segment::is_open() {
+        let back = move |_: &Tensor, grad: &Tensor| {
+            let experts = (0..e).map(|e| shared.expert_grad(e, grad));
+            experts.chain(std::iter::once(shared.weight_grad(grad).map(Some))).collect()
+        };
+        profile::forward_done("mixture-kernel");
+        let operands: Vec<&Tensor> = inputs.iter().chain([&weights]).collect();
+        return segment::record("mixture-kernel", &operands, y.into_tensor(dims)?, Box::new(back));
+    }
     let last = e - 1;
     let zero = Tensor::zeros(1, DType::F32, weights.device())?;
     let mut token = zero.clone();
