@@ -1,9 +1,9 @@
 //! What a recipe will train and roughly cost, without reading a weight.
 
 use super::session::{SessionError, known_vocabularies};
-use crate::config::Recipe;
 use crate::config::model::{Checkpointing, ModelConfig, TextMethod, VisionMethod};
-use crate::config::train::{Length, Stage, check_stages};
+use crate::config::train::{Length, MomentType, Stage, check_stages};
+use crate::config::{Compute, Recipe};
 use crate::models::checkpoint::Empty;
 use crate::models::mllm::Mllm;
 use crate::models::shapes::ModelShapes;
@@ -151,13 +151,13 @@ fn estimate(
     let trained: usize = groups.iter().map(|g| g.trained).sum();
     let vision_trained: usize = numbers(Part::Vision).map(|g| g.trained).sum();
     let cost = Cost::new(stage, recipe, shapes, vision_trained > 0);
+    let bytes = NumberBytes::of(recipe, stage);
     Ok(StageEstimate {
         name: stage.name.clone(),
         method: method(&stage.tuning.vision),
-        weights: 4 * all as u64,
-        gradients: 4 * trained as u64,
-        // First and second moment; of the vision encoder also the start and the step before, for drift.
-        moments: 8 * trained as u64 + 8 * vision_trained as u64,
+        weights: bytes.value * all as u64,
+        gradients: bytes.gradient * trained as u64,
+        moments: bytes.moments * trained as u64 + bytes.start * vision_trained as u64,
         activations: cost.activations,
         flops: cost.flops,
         seconds: rate.map(|rate| cost.flops / rate),
@@ -182,6 +182,34 @@ fn plan(param: &Param) -> TensorPlan {
 
 fn method(method: &VisionMethod) -> String {
     serde_json::to_string(method).unwrap_or_default()
+}
+
+/// Bytes for each number, by what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NumberBytes {
+    /// Every number.
+    value: u64,
+    /// Numbers that train.
+    gradient: u64,
+    /// First and second moment of them.
+    moments: u64,
+    /// Numbers of the vision encoder that train: where they started, for drift.
+    start: u64,
+}
+
+impl NumberBytes {
+    fn of(recipe: &Recipe, stage: &Stage) -> Self {
+        let short = recipe.dtype == Compute::Bf16;
+        Self {
+            // In bfloat16 the copy that products read stays beside the value.
+            value: if short { 6 } else { 4 },
+            // A sum over micro-batches is float32; a single one's gradients stay as they came.
+            gradient: if short && stage.accumulation == 1 { 2 } else { 4 },
+            moments: if stage.moments == MomentType::Bf16 { 4 } else { 8 },
+            // On the CPU also the step before.
+            start: if recipe.device == "cpu" { 8 } else { 4 },
+        }
+    }
 }
 
 /// Operations and kept activations of a step, from the sizes alone.
@@ -221,6 +249,8 @@ impl Cost {
             + language_forward * language_passes
             + again(checkpointing != Checkpointing::None, vision_forward)
             + again(checkpointing == Checkpointing::All, language_forward);
+        let bytes = if recipe.dtype == Compute::Bf16 { 2 } else { 4 };
+        let kept = |rows, layers, width, ffn, mlps| bytes * kept(rows, layers, width, ffn, mlps);
         let vision_kept = kept(batch * patches, vision.used_layers(), vision.width, vision.ffn, mlps);
         let vision_kept = if vision_trains { vision_kept } else { 0 };
         let language_kept = kept(batch * rows, language.layers, language.width, 2 * language.ffn, 1.0);
@@ -233,9 +263,9 @@ impl Cost {
     }
 }
 
-/// Bytes that the backward pass of `layers` blocks keeps: about ten widths and two inner widths a row.
+/// Numbers that the backward pass of `layers` blocks keeps: about ten widths and two inner widths a row.
 fn kept(rows: usize, layers: usize, width: usize, ffn: usize, mlps: f64) -> u64 {
-    (4.0 * (rows * layers) as f64 * (10.0 * width as f64 + 2.0 * ffn as f64 * mlps)) as u64
+    ((rows * layers) as f64 * (10.0 * width as f64 + 2.0 * ffn as f64 * mlps)) as u64
 }
 
 /// Floating-point operations a second of this machine, from one matrix product of a typical shape.

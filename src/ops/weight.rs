@@ -2,7 +2,7 @@
 
 use super::path;
 use super::precision::wide;
-use crate::kernels;
+use crate::kernels::{self, cuda};
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,6 +186,8 @@ struct Slot {
     /// Whether `host` holds this step's numbers.
     host_filled: bool,
     device: Option<Tensor>,
+    /// Whether nothing else holds the numbers of `device`: then they are changed in place.
+    owns_device: bool,
 }
 
 /// A gradient that a slot lends for reading.
@@ -250,10 +252,24 @@ impl GradSlot {
             }
         }
         let mut slot = self.lock();
-        slot.device = Some(match slot.device.take() {
-            Some(old) => (wide(&old)? + wide(&grad)?)?,
-            None => grad.contiguous()?,
-        });
+        let Some(old) = slot.device.take() else {
+            slot.device = Some(grad.contiguous()?);
+            slot.owns_device = false;
+            return Ok(());
+        };
+        let (sum, owns) = match super::device::engine_of(&old) {
+            Some(engine) => {
+                let sum = match (slot.owns_device, old.dtype()) {
+                    (true, _) => old,
+                    (false, DType::F32) => old.copy()?,
+                    (false, _) => old.to_dtype(DType::F32)?,
+                };
+                cuda::accumulate(&engine, &sum, &grad.contiguous()?)?;
+                (sum, true)
+            }
+            None => ((wide(&old)? + wide(&grad)?)?, false),
+        };
+        (slot.device, slot.owns_device) = (Some(sum), owns);
         Ok(())
     }
 

@@ -13,10 +13,11 @@ use super::readout::Readout;
 use crate::config::train::{MomentType, Stage};
 use crate::kernels::cuda::moved;
 use crate::nn::{Param, ParamStore, Part};
-use crate::ops::{self, AdamWStep, Moved, Weight};
+use crate::ops::{self, AdamWStep, GradSlot, Moved, Weight};
 use candle_core::{Result, Tensor, bail};
 use indexmap::IndexMap;
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Parameters that share learning rate and decay.
@@ -148,33 +149,22 @@ impl AdamW {
         let (mut measured, mut queued, mut readout) = (Vec::new(), Vec::new(), Readout::default());
         self.steps += 1;
         let Moments { betas: [beta1, beta2], kept_in, .. } = self.settings;
-        for (name, entry) in &mut self.entries {
+        for at in self.order() {
+            let Some((name, entry)) = self.entries.get_index_mut(at) else { continue };
             let group = &self.groups[entry.group];
             let lr = group.learning_rate * share;
             let weight_decay = group.weight_decay;
             let step = AdamWStep { lr, beta1, beta2, eps: self.settings.eps, weight_decay, step: self.steps };
-            let Entry { weight, moments, start_there, .. } = entry;
-            let Some(slot) = weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
-            if !weight.is_on_host() {
-                // The gradient goes as soon as it is used.
-                let gradient = match slot.take_device() {
-                    Some(gradient) => gradient.reshape(weight.dims())?,
-                    None => match slot.tensor(weight.dims())? {
-                        Some(gradient) => gradient,
-                        None => continue,
-                    },
-                };
+            let Some(slot) = entry.weight.slot().filter(|slot| slot.is_filled()).cloned() else { continue };
+            if !entry.weight.is_on_host() {
                 let start = start.and_then(|start| start.copy_of(name));
-                if let (Some(start), None) = (start, &start_there) {
-                    *start_there = Some(start.to_device(weight.tensor().device())?);
-                }
-                let (start, factor) = (start_there.as_ref().filter(|_| start.is_some()), gradient_factor.min(1.0));
-                let sums = MomentPair::step_on_device(moments, kept_in, weight, &gradient, factor, &step, start)?;
+                let sums = entry.step_there(&slot, kept_in, gradient_factor.min(1.0), &step, start)?;
                 if let Some(sums) = sums {
                     queued.push((Arc::clone(name), readout.ask(&sums)?));
                 }
                 continue;
             }
+            let Entry { weight, moments, .. } = entry;
             if kept_in != MomentType::F32 {
                 bail!("{name}: moments in bfloat16 are for parameters on a card; leave moments out of the stage");
             }
@@ -206,6 +196,17 @@ impl AdamW {
         Ok(measured)
     }
 
+    /// On the host the store's order. On a card the largest parameters come first: while it works on those, the host queues
+    /// the many small ones.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.entries.len()).collect();
+        order.sort_by_key(|at| {
+            let weight = &self.entries[*at].weight;
+            Reverse(if weight.is_on_host() { 0 } else { weight.tensor().elem_count() })
+        });
+        order
+    }
+
     /// Moments of all parameters that have some, in the store's order.
     pub fn saved(&self) -> impl Iterator<Item = Result<SavedMoments<'_>>> {
         self.entries.iter().filter_map(|(name, entry)| {
@@ -232,6 +233,31 @@ impl AdamW {
         }
         self.steps = steps;
         Ok(())
+    }
+}
+
+impl Entry {
+    /// The step of a parameter on a device; what it measured against `start` waits to be read. The gradient goes as soon as it
+    /// is used.
+    fn step_there(
+        &mut self,
+        slot: &GradSlot,
+        kept_in: MomentType,
+        factor: f64,
+        step: &AdamWStep,
+        start: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let weight = &self.weight;
+        let gradient = match slot.take_device() {
+            Some(gradient) => Some(gradient.reshape(weight.dims())?),
+            None => slot.tensor(weight.dims())?,
+        };
+        let Some(gradient) = gradient else { return Ok(None) };
+        if let (Some(start), None) = (start, &self.start_there) {
+            self.start_there = Some(start.to_device(weight.tensor().device())?);
+        }
+        let start = self.start_there.as_ref().filter(|_| start.is_some());
+        MomentPair::step_on_device(&mut self.moments, kept_in, weight, &gradient, factor, step, start)
     }
 }
 

@@ -35,6 +35,6 @@ pub(crate) use engine::launched;
 pub use memory::Fresh;
 pub use mixture::{MAX_EXPERTS, mixture, mixture_expert, mixture_weights};
 pub use norm::{norm, norm_backward, norm_weights};
-pub use reduce::{add_bias, column_sums, squared_norms, sum};
+pub use reduce::{accumulate, add_bias, column_sums, squared_norms, sum};
 pub use rope::rotate;
 pub use sketch::{sketch, sketch_fits};

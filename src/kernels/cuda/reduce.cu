@@ -55,12 +55,22 @@ __device__ void add_bias(T* y, const float* bias, const T* residual, long long n
     }
 }
 
+// sum += x.
+template <class T>
+__device__ void accumulate(float* sum, const T* x, long long n) {
+    long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) sum[i] += wide(x[i]);
+}
+
 #define REDUCE(T, NAME)                                                                                                 \
     ENTRY void column_sums_##NAME(const T* x, float* out, int rows, int d, int piece) {                                 \
         column_sums<T>(x, out, rows, d, piece);                                                                         \
     }                                                                                                                   \
     ENTRY void squared_norm_##NAME(const T* x, double* out, long long n, int piece) {                                   \
         squared_norm<T>(x, out, n, piece);                                                                              \
+    }                                                                                                                   \
+    ENTRY void accumulate_##NAME(float* sum, const T* x, long long n) {                                                 \
+        accumulate<T>(sum, x, n);                                                                                       \
     }                                                                                                                   \
     ENTRY void add_bias_##NAME(T* y, const float* bias, const T* residual, long long n, int d) {                        \
         add_bias<T>(y, bias, residual, n, d);                                                                           \

@@ -2,7 +2,7 @@
 
 use super::call::{Call, THREADS, typed};
 use super::engine::{Engine, Source, source};
-use super::memory::{Fresh, Lent};
+use super::memory::{Fresh, Lent, change};
 use candle_core::{D, DType, Result, Tensor};
 
 pub(super) static SOURCE: Source = source!("reduce");
@@ -81,6 +81,18 @@ pub fn squared_norms(engine: &Engine, x: &Tensor) -> Result<Tensor> {
         .int(SQUARES)?
         .run([count as u32, 1, 1], THREADS, 0)?;
     sums.into_tensor(&[count])
+}
+
+/// Adds `x` (float32 or bfloat16) to `sum` (float32, of the same size) in place.
+pub fn accumulate(engine: &Engine, sum: &Tensor, x: &Tensor) -> Result<()> {
+    let (n, dtype, lent) = (sum.elem_count(), x.dtype(), Lent::of(x)?);
+    change(&[sum], &mut |spans| {
+        Call::new(engine, &SOURCE, typed("accumulate", dtype)?)
+            .changed(spans[0], DType::F32, n)?
+            .input(&lent, dtype, n)?
+            .long(n)
+            .run_over(n)
+    })
 }
 
 /// The sum of the float32 numbers `x`, a scalar.

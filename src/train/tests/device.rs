@@ -166,6 +166,25 @@ fn a_gradient_elsewhere_stays_short_until_something_is_added() {
     });
 }
 
+#[test]
+#[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
+fn kernels_add_gradients_up_where_nobody_else_holds_them() {
+    let slot = crate::ops::GradSlot::default();
+    on_path(Path::Kernels, || {
+        for dtype in [DType::F32, DType::BF16] {
+            slot.clear();
+            let gradient = |x: f32| Tensor::full(x, 3, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let first = gradient(256.0);
+            slot.accumulate(&first).unwrap();
+            slot.accumulate(&gradient(1.0)).unwrap();
+            slot.accumulate(&gradient(2.0)).unwrap();
+            let held = slot.tensor(&[3]).unwrap().unwrap();
+            assert_eq!((held.dtype(), held.to_vec1::<f32>().unwrap()), (DType::F32, vec![259.0; 3]));
+            assert_eq!(first.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap(), [256.0; 3]);
+        }
+    });
+}
+
 /// Gradient norm of each part at each step.
 #[derive(Default)]
 struct Parts(Vec<Vec<f64>>);
