@@ -93,6 +93,9 @@ fn watched(ctx: &Ctx, x: &Tensor, (weight, bias): (&Weight, Option<&Weight>), y:
     })
 }
 
+/// From so many samples on rows are summed by sample: each sample is one thread's.
+const BY_SAMPLE: usize = 4;
+
 /// What the backward pass of a linear layer needs.
 struct Back {
     /// Contiguous and detached; the node holds the original.
@@ -148,27 +151,44 @@ impl Back {
 
     fn run(&self, grad: &Tensor) -> Result<Option<Tensor>> {
         let shape = self.shape;
-        lend([grad, &self.x], |[dy, x]| {
-            if let Some(weight) = &self.watched[0] {
-                weight.linear(x, dy, self.samples, (shape.d_in, shape.d_out));
-            }
-            if let Some(bias) = &self.watched[1] {
-                bias.added(0, dy, self.samples, shape.d_out);
-            }
-            if let Some(slot) = &self.weight_slot {
-                slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
-                    kernels::linear_backward_weight(dw, dy, x, shape, add);
-                });
-            }
-            if let Some(slot) = &self.bias_slot {
-                slot.accumulate_host(shape.d_out, |db, add| kernels::column_sums_into(db, dy, add));
-            }
-        })?;
+        // While both factors are warm.
+        if let Some(weight) = &self.watched[0] {
+            weight.linear_tensors(&self.x, grad, self.samples)?;
+        }
+        self.weights(grad)?;
         if !self.tracked {
             return Ok(None);
         }
         let dx = lend([grad, self.weight.tensor()], |[dy, w]| kernels::linear_backward_input(dy, w, shape))?;
         host(dx, self.x.dims()).map(Some)
+    }
+
+    /// The gradients of weight and bias.
+    fn weights(&self, grad: &Tensor) -> Result<()> {
+        let (shape, samples) = (self.shape, self.samples);
+        lend([grad, &self.x], |[dy, x]| {
+            if let Some(slot) = &self.weight_slot {
+                slot.accumulate_host(shape.d_out * shape.d_in, |dw, add| {
+                    kernels::linear_backward_weight(dw, dy, x, shape, add);
+                });
+            }
+            if self.bias_slot.is_none() && self.watched[1].is_none() {
+                return;
+            }
+            // A sample's sums first: the observer wants them, and whether there is one changes no number.
+            let by_sample = (BY_SAMPLE..shape.rows).contains(&samples);
+            let sums = by_sample.then(|| kernels::sample_sums(dy, samples, shape.d_out));
+            if let Some(bias) = &self.watched[1] {
+                match &sums {
+                    Some(sums) => bias.vectors(0, sums, samples),
+                    None => bias.added(0, dy, samples, shape.d_out),
+                }
+            }
+            if let Some(slot) = &self.bias_slot {
+                let rows = sums.as_deref().unwrap_or(dy);
+                slot.accumulate_host(shape.d_out, |db, add| kernels::column_sums_into(db, rows, add));
+            }
+        })
     }
 }
 

@@ -49,19 +49,20 @@ pub trait BackwardObserver: Send + Sync {
         let _ = seen;
     }
 
-    /// [`linear`](Self::linear) where the factors lie on a device; by default they are copied from there.
+    /// How [`linear`](Self::linear) is called: with both factors as tensors, wherever they lie; by default their numbers are lent
+    /// from the host or copied from a device.
     ///
     /// # Errors
     /// A tensor operation that fails.
-    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
-        seen.copied(|seen| self.linear(seen))
+    fn linear_tensors(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        seen.lend(|seen| self.linear(seen))
     }
 
-    /// [`vectors`](Self::vectors) where the gradients lie on a device; by default they are copied from there.
+    /// [`vectors`](Self::vectors) of gradients that are a tensor on a device; by default they are copied from there.
     ///
     /// # Errors
     /// A tensor operation that fails.
-    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
+    fn vector_tensors(&self, seen: &VectorTensors<'_>) -> Result<()> {
         seen.copied(|seen| self.vectors(seen))
     }
 
@@ -116,7 +117,7 @@ pub struct VectorBackward<'a> {
     pub samples: usize,
 }
 
-/// The arguments of [`BackwardObserver::linear_elsewhere`].
+/// The arguments of [`BackwardObserver::linear_tensors`].
 #[derive(Debug)]
 pub struct LinearTensors<'a> {
     /// Layer and module.
@@ -139,8 +140,8 @@ impl LinearTensors<'_> {
         Ok((self.input.dim(D::Minus1)?, self.output_grad.dim(D::Minus1)?))
     }
 
-    /// Copies both factors to the host for `show`.
-    pub fn copied(&self, show: impl FnOnce(&LinearBackward<'_>)) -> Result<()> {
+    /// Lends both factors to `show`, or copies them from their device for it.
+    pub fn lend(&self, show: impl FnOnce(&LinearBackward<'_>)) -> Result<()> {
         let &Self { place, weight, trains, samples, .. } = self;
         let (d_in, d_out) = self.widths()?;
         read_numbers(self.input, |input| {
@@ -151,7 +152,7 @@ impl LinearTensors<'_> {
     }
 }
 
-/// The arguments of [`BackwardObserver::vectors_elsewhere`].
+/// The arguments of [`BackwardObserver::vector_tensors`].
 #[derive(Debug)]
 pub struct VectorTensors<'a> {
     /// Layer and module.
@@ -205,12 +206,12 @@ impl BackwardObserver for Observers {
         self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).for_each(|o| o.vectors(seen));
     }
 
-    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
-        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.linear_elsewhere(seen))
+    fn linear_tensors(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.linear_tensors(seen))
     }
 
-    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
-        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.vectors_elsewhere(seen))
+    fn vector_tensors(&self, seen: &VectorTensors<'_>) -> Result<()> {
+        self.0.iter().filter(|o| o.wants(seen.place, seen.trains)).try_for_each(|o| o.vector_tensors(seen))
     }
 
     fn wants(&self, place: Place, trains: bool) -> bool {

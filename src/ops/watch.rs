@@ -2,7 +2,7 @@
 
 use super::ctx::Ctx;
 use super::graph;
-use super::observer::{BackwardObserver, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors};
+use super::observer::{BackwardObserver, LinearTensors, Place, VectorBackward, VectorTensors};
 use super::path;
 use super::precision::wide;
 use super::segment::is_tracked;
@@ -28,12 +28,6 @@ impl Watch {
         observer.wants(place, trains).then(|| Self { observer, place, weight: weight.clone(), trains })
     }
 
-    /// Both factors: `input [rows, d_in]`, `output_grad [rows, d_out]`.
-    pub(super) fn linear(&self, input: &[f32], output_grad: &[f32], samples: usize, (d_in, d_out): (usize, usize)) {
-        let (place, weight, trains) = (self.place, self.weight.name(), self.trains);
-        self.observer.linear(&LinearBackward { place, weight, trains, input, output_grad, samples, d_in, d_out });
-    }
-
     /// The samples' gradients of the numbers from `offset` on.
     pub(super) fn vectors(&self, offset: usize, gradients: &[f32], samples: usize) {
         let (place, weight, trains) = (self.place, self.weight.name(), self.trains);
@@ -45,11 +39,7 @@ impl Watch {
         let flat = |t: &Tensor| t.reshape((t.elem_count() / t.dim(D::Minus1)?, t.dim(D::Minus1)?));
         let (input, output_grad) = (&flat(input)?, &flat(output_grad)?);
         let (place, weight, trains) = (self.place, self.weight.name(), self.trains);
-        let seen = LinearTensors { place, weight, trains, input, output_grad, samples };
-        if path::on_host(output_grad) {
-            return seen.copied(|seen| self.observer.linear(seen));
-        }
-        self.observer.linear_elsewhere(&seen)
+        self.observer.linear_tensors(&LinearTensors { place, weight, trains, input, output_grad, samples })
     }
 
     /// The samples' gradients `[samples, ..]`, float32, wherever they lie.
@@ -59,7 +49,7 @@ impl Watch {
         if path::on_host(gradients) {
             return seen.copied(|seen| self.observer.vectors(seen));
         }
-        self.observer.vectors_elsewhere(&seen)
+        self.observer.vector_tensors(&seen)
     }
 
     /// What is added to every row: the gradient is the sum of `grad [rows, d]` over each sample's rows.

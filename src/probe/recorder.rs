@@ -4,7 +4,7 @@ use super::batch_sketch::{self, SketchPlan, VirtualGradients};
 use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
-use super::per_sample::PerSample;
+use super::per_sample::{Pending, PerSample};
 use super::{memory, routing};
 use crate::config::probe::ProbeConfig;
 use crate::nn::{ParamStore, Part};
@@ -51,6 +51,15 @@ pub struct Recorder {
     /// Rows of the step's sketches.
     gradients: Vec<GradientRow>,
     budget: Option<Budget>,
+    /// The last step, as long as rows of it are being made.
+    late: Option<LateStep>,
+}
+
+/// A step's own row, and rows that it counts and that are not there yet.
+#[derive(Debug)]
+struct LateStep {
+    row: StepRow,
+    samples: Pending,
 }
 
 /// What is remembered of a stage.
@@ -73,14 +82,24 @@ impl Recorder {
     pub fn new(setup: RecorderSetup) -> Self {
         let budget = setup.config.budget.map(Budget::new);
         let (cost, sketch_cost) = (Duration::ZERO, Duration::ZERO);
-        Self { setup, stage: Stage::default(), cost, early_bytes: 0, sketch_cost, gradients: Vec::new(), budget }
+        Self {
+            setup,
+            stage: Stage::default(),
+            cost,
+            early_bytes: 0,
+            sketch_cost,
+            gradients: Vec::new(),
+            budget,
+            late: None,
+        }
     }
 
     /// Closes the streams.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        self.write_late()?;
         Ok(self.setup.writer.finish()?)
     }
 
@@ -203,29 +222,44 @@ impl Recorder {
         Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
     }
 
-    fn record_sample_gradients(&mut self, at: StepId<'_>) -> Result<u64> {
-        if !self.samples_allowed(at.step) {
-            return Ok(0);
-        }
-        let Some(samples) = &mut self.stage.samples else { return Ok(0) };
-        let Some((rows, spent)) = samples.finish(at)? else { return Ok(0) };
-        self.cost += spent;
+    /// Writes what is left of the last step, waiting for it.
+    fn write_late(&mut self) -> Result<()> {
+        let Some(LateStep { mut row, samples }) = self.late.take() else { return Ok(()) };
+        let Some((rows, spent)) = samples.wait() else {
+            let reason = "the thread that compares samples died".to_owned();
+            return Err(ProbeError::Samples { reason, stage: row.stage, step: row.step });
+        };
         self.sketch_cost += spent;
-        Ok(rows.write(&mut self.setup.writer)?)
+        row.probe_bytes += rows.write(&mut self.setup.writer)?;
+        row.ms_probe += milliseconds(spent);
+        self.setup.writer.push(&[row])?;
+        Ok(())
+    }
+
+    /// Rows of the samples' gradients, on their way.
+    fn sample_gradients(&mut self, at: StepId<'_>) -> Result<Option<Pending>> {
+        if !self.samples_allowed(at.step) {
+            return Ok(None);
+        }
+        self.stage.samples.as_mut().map_or(Ok(None), |samples| samples.finish(at))
     }
 
     fn record_step(&mut self, view: &StepView<'_>) -> Result<()> {
         let begun = Instant::now();
+        self.write_late()?;
         self.check_fired(view)?;
+        let samples = self.sample_gradients(view.at)?;
         let gradients = std::mem::take(&mut self.gradients);
         let mut probe_bytes = std::mem::take(&mut self.early_bytes);
         probe_bytes += self.record_layers(view)? + self.record_samples(view)?;
         probe_bytes += self.setup.writer.push(&gradients)?;
-        probe_bytes += self.record_sample_gradients(view.at)?;
         probe_bytes += self.record_budget(view)?;
         let cost = std::mem::take(&mut self.cost) + begun.elapsed();
         let row = StepRow { probe_bytes, ms_probe: milliseconds(cost), ..step_row(view) };
-        self.setup.writer.push(&[row])?;
+        match samples {
+            Some(samples) => self.late = Some(LateStep { row, samples }),
+            None => self.setup.writer.push(&[row]).map(drop)?,
+        }
         Ok(())
     }
 
@@ -241,7 +275,7 @@ impl Recorder {
             }
         }
         let found = self.stage.tracked.as_mut().map(|tracked| tracked.finish(view.at)).transpose()?;
-        let rows = found.flatten().unwrap_or_default().0;
+        let rows = found.flatten().and_then(Pending::wait).unwrap_or_default().0;
         let writer = &mut self.setup.writer;
         self.early_bytes += writer.push(&routes)? + writer.push(&contexts)? + rows.write(writer)?;
         self.cost += view.took + begun.elapsed();
@@ -364,7 +398,12 @@ impl Hook for Recorder {
         Ok(self.record_eval(view)?)
     }
 
+    fn stage_end(&mut self, _: &StageView<'_>) -> HookResult {
+        Ok(self.write_late()?)
+    }
+
     fn before_checkpoint(&mut self, at: StepId<'_>) -> HookResult {
+        self.write_late()?;
         self.setup.writer.cut(at.global_step)?;
         Ok(())
     }

@@ -153,6 +153,20 @@ impl Session {
     fn train(&mut self, hooks: &mut [&mut dyn Hook]) -> Result<Ended, SessionError> {
         let work = self.prepare()?;
         let mut recorder = self.begin(&work)?;
+        let ended = self.train_stages(hooks, &work, &mut recorder);
+        // Also after an error: what was measured until then is kept.
+        let finished = recorder.finish();
+        let ended = ended?;
+        finished?;
+        Ok(ended)
+    }
+
+    fn train_stages(
+        &mut self,
+        hooks: &mut [&mut dyn Hook],
+        work: &Work,
+        recorder: &mut Recorder,
+    ) -> Result<Ended, SessionError> {
         let first = self.from.as_ref().map_or(0, |f| f.state.stage_index + usize::from(f.state.stage_finished));
         let mut handed: Option<MapSource> = None;
         for index in first..self.stages.len() {
@@ -168,20 +182,18 @@ impl Session {
                     continue;
                 }
                 // There is nothing to train, but people want to know how good it is.
-                let mut parts = self.parts(&work, index, handed.take())?;
-                parts.trainer(all(hooks, &mut recorder), None)?.run_from_its_end()?;
+                let mut parts = self.parts(work, index, handed.take())?;
+                parts.trainer(all(hooks, recorder), None)?.run_from_its_end()?;
                 break;
             }
-            let mut parts = self.parts(&work, index, handed.take())?;
-            let outcome = parts.trainer(all(hooks, &mut recorder), resuming)?.run()?;
+            let mut parts = self.parts(work, index, handed.take())?;
+            let outcome = parts.trainer(all(hooks, recorder), resuming)?.run()?;
             if outcome == Outcome::Stopped {
-                recorder.finish()?;
                 return Ok(Ended::Stopped);
             }
             work.keep(index, parts.params())?;
             handed = Some(hand_over(parts.params()));
         }
-        recorder.finish()?;
         Ok(Ended::Done)
     }
 

@@ -15,8 +15,9 @@ mod tests;
 #[cfg(test)]
 mod training_tests;
 mod units;
+mod work;
 
-pub(super) use rows::Rows;
+pub(super) use work::Pending;
 
 use super::error::ProbeError;
 use super::space::Space;
@@ -25,14 +26,10 @@ use crate::nn::{ParamStore, Part};
 use crate::ops::{BackwardObserver, Place};
 use crate::train::hook::{MicroView, SampleInfo, StageView, StepId};
 use projections::Projections;
-use rayon::prelude::*;
-use rows::Common;
-use statistics::CellId;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use step::{Pass, Shared, StepSums};
-use units::Unit;
+use work::StepWork;
 
 type Result<T> = std::result::Result<T, ProbeError>;
 
@@ -81,6 +78,8 @@ pub(super) struct PerSample {
     /// A step that was due and is left out.
     skipped: Option<u64>,
     current: Option<Current>,
+    /// A thread of its own for what is computed of a step when it is over.
+    beside: Option<Arc<rayon::ThreadPool>>,
 }
 
 /// The step under way.
@@ -125,6 +124,13 @@ impl PerSample {
             checked: false,
             skipped: None,
             current: None,
+            // Without it the trainer's thread does the work.
+            beside: rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .thread_name(|_| "probes".to_owned())
+                .build()
+                .ok()
+                .map(Arc::new),
         })
     }
 
@@ -163,11 +169,12 @@ impl PerSample {
         Some(Arc::new(Pass { shared: current.shared.clone(), first, samples: view.samples.len() }))
     }
 
-    /// The rows of the step that is over, and the time that its observers took; `None` for a step that was not measured.
+    /// The rows of the step that is over, to be waited for; `None` for a step that was not measured. They are made beside the
+    /// training, unless they are of tracked samples.
     ///
     /// # Errors
     /// A trained parameter was not seen, or not for every sample.
-    pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<(Rows, Duration)>> {
+    pub(super) fn finish(&mut self, at: StepId<'_>) -> Result<Option<Pending>> {
         let (sketched, exact) = self.due(at.step);
         if !(sketched || exact) || self.skipped == Some(at.step) {
             return Ok(None);
@@ -176,70 +183,20 @@ impl PerSample {
             let reason = "no backward pass was watched".to_owned();
             return Err(ProbeError::Samples { reason, stage: at.stage.to_owned(), step: at.step });
         };
-        let begun = Instant::now();
         let sums = current.shared.take()?;
         self.check(&sums, &current.samples, at)?;
-        let keep: Vec<usize> =
-            current.samples.iter().enumerate().filter(|(_, s)| s.has_image).map(|(i, _)| i).collect();
-        let mut rows = Rows::default();
-        let spaces = &self.plan.spaces;
-        let sketched = current.shared.sketched.then(|| units::sketched(&sums, spaces, self.plan.k, &keep, SEED));
-        let mut sketched = sketched.into_iter().flatten();
-        let products = begun.elapsed();
-        for &space in spaces {
-            let common = |mode: &str| Common {
-                step: at.step,
-                blocks: self.blocks,
-                stage: at.stage.into(),
-                space: space.name().into(),
-                mode: mode.into(),
-                tracked: self.tracked,
-                samples: &current.samples,
-                keep: &keep,
-            };
-            if let Some(units) = sketched.next() {
-                let units = self.push(&common("sketch"), units, &mut rows);
-                let kept = self.plan.keeps_sketches.then(|| units::layers(&sums, space, self.plan.k, &keep, SEED));
-                let cells = statistics::cells(if kept.is_some() { &units } else { &[] }, keep.len());
-                for layer in kept.iter().flatten() {
-                    let cell = cells.get(&CellId { layer: Some(layer.layer), module: None });
-                    cell.into_iter().for_each(|cell| common("sketch").sketches(layer, cell, &mut rows));
-                }
-            }
-            if current.shared.exact {
-                self.push(&common("exact"), units::exact(&sums, space, &keep), &mut rows);
-            }
-        }
-        tracing::debug!(step = at.step, observers = ?sums.spent(), ?products, all = ?begun.elapsed(), "gradients of samples");
-        Ok(Some((rows, sums.spent())))
-    }
-
-    /// Adds the rows of every cell, and says where numbers are not finite.
-    fn push(&self, common: &Common<'_>, mut units: Vec<Unit>, rows: &mut Rows) -> Vec<Unit> {
-        units.retain(|unit| self.plan.counts(unit.module));
-        for unit in &units {
-            if let Some(i) = (0..common.keep.len()).find(|i| !unit.dots[i * common.keep.len() + i].is_finite()) {
-                let sample = &common.samples[common.keep[i]].id;
-                tracing::warn!(
-                    "stage {}, step {}: the gradient of sample {sample} is not finite in layer {}, module {}",
-                    common.stage,
-                    common.step,
-                    unit.layer,
-                    unit.module
-                );
-            }
-        }
-        let cells: Vec<_> = statistics::cells(&units, common.keep.len()).into_iter().collect();
-        let found: Vec<_> = cells.par_iter().map(|(_, cell)| (cell.cosines(), cell.alignments())).collect();
-        for ((id, cell), (cosines, alignments)) in cells.iter().zip(&found) {
-            let each = self.plan.by_module || id.layer.is_none() || id.module.is_none();
-            common.pairs(*id, cell, cosines, each, rows);
-            common.noise(*id, cell, rows);
-            if each {
-                common.gradients(*id, cell, alignments, rows);
-            }
-        }
-        units
+        let work = StepWork {
+            plan: self.plan.clone(),
+            tracked: self.tracked,
+            blocks: self.blocks,
+            stage: at.stage.to_owned(),
+            step: at.step,
+            samples: current.samples,
+            sums,
+            sketched: current.shared.sketched,
+            exact: current.shared.exact,
+        };
+        Ok(Some(Pending::begin(work, self.beside.as_deref().filter(|_| !self.tracked))))
     }
 
     /// A probe that sees nothing would leave a hole that is found weeks later.

@@ -4,7 +4,7 @@ use super::Plan;
 use super::projections::Projections;
 use crate::kernels::{self, SketchShape};
 use crate::ops::{
-    BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, wide,
+    BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, on_host, wide,
 };
 use crate::probe::space::without_expert;
 use candle_core::{Device, Result, Tensor};
@@ -251,9 +251,10 @@ impl BackwardObserver for Pass {
         sums.spent += begun.elapsed();
     }
 
-    fn linear_elsewhere(&self, seen: &LinearTensors<'_>) -> Result<()> {
-        if self.shared.exact {
-            return seen.copied(|seen| self.linear(seen));
+    fn linear_tensors(&self, seen: &LinearTensors<'_>) -> Result<()> {
+        let here = on_host(seen.input) && on_host(seen.output_grad);
+        if here || self.shared.exact {
+            return seen.lend(|seen| self.linear(seen));
         }
         let begun = Instant::now();
         if !self.fits(seen.weight, seen.samples) {
@@ -271,7 +272,7 @@ impl BackwardObserver for Pass {
         Ok(())
     }
 
-    fn vectors_elsewhere(&self, seen: &VectorTensors<'_>) -> Result<()> {
+    fn vector_tensors(&self, seen: &VectorTensors<'_>) -> Result<()> {
         let begun = Instant::now();
         if !self.fits(seen.weight, seen.samples) {
             return Ok(());
