@@ -104,7 +104,7 @@ for method in freeze full covft; do
   fi
 done
 rows+=("|CoVFT over full|$(awk -v a="$step_covft" -v b="$step_full" 'BEGIN { printf "%+.1f %%", 100 * (a / b - 1) }')|memory $(awk -v a="$mib_covft" -v b="$mib_full" 'BEGIN { printf "%+.1f %%", 100 * (a / b - 1) }')")
-check "what probes cost" 120 "$program" bench probes --steps 40 --set "device='$device'" --set "out='$out/runs'"
+check "what probes cost, CLIP-L and 4 blocks" 240 "$program" bench probes -c configs/card-probes.toml --steps 20 --set "device='$device'" --set "out='$out/runs'"
 
 echo
 printf '| | %-48s | %12s | %s\n' "check" "time" ""

@@ -53,6 +53,18 @@ fn overrides_reach_any_key_and_say_what_is_wrong() {
 }
 
 #[test]
+fn a_broken_manifest_is_told_where_records_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("manifest.json"), "{ \"schema\": 1, \"na").unwrap();
+    let (run, out) = (dir.path().to_str().unwrap(), dir.path().join("out"));
+    let calls: [&[&str]; 2] = [&["analyze", run], &["export", run, "--format", "csv", "--out", out.to_str().unwrap()]];
+    for call in calls {
+        let error = fail(call, 1);
+        assert!(error.contains("not valid JSON") && error.contains("records"), "{call:?}: {error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_told_with_line_and_column() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wrong.toml");

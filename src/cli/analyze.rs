@@ -1,5 +1,6 @@
 //! `covft-probe analyze RUN`.
 
+use super::beside_manifest;
 use super::steps;
 use super::table::Table;
 use anyhow::Context;
@@ -104,7 +105,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         true
     };
     on("reading context vectors", 0, 1);
-    let overview = ContextOverview::read(&run)?;
+    let overview = ContextOverview::read(&run).map_err(|error| beside_manifest(&run, error))?;
     let data = ContextData::of(&overview, &selection)?;
     let analysis = ContextAnalysis::run(&params, &data, &mut on)?;
     let k = analysis.clusters.centroids().nrows();

@@ -1,5 +1,6 @@
 //! `covft-probe export RUN`.
 
+use super::beside_manifest;
 use super::steps::Steps;
 use super::table::{Table, thousands};
 use covft_analyses::export::{ExportOptions, Format, export};
@@ -44,7 +45,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let run = RunDir::open(args.run.clone())?;
     let options = ExportOptions { no_text: args.no_text, streams: args.streams.clone() };
     let progress = Steps::new();
-    let made = export(&run, args.format, &options, &args.out, &mut |what, done, all| progress.show(what, done, all))?;
+    let made = export(&run, args.format, &options, &args.out, &mut |what, done, all| progress.show(what, done, all))
+        .map_err(|error| beside_manifest(&run, error))?;
     drop(progress);
     let mut table = Table::new(&["file", "entries", "bytes"]);
     for file in &made.files {

@@ -25,6 +25,7 @@ mod view;
 mod watch;
 
 use clap::{Parser, Subcommand};
+use covft_analyses::store::{Manifest, RunDir};
 use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
@@ -132,6 +133,15 @@ fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'stati
 }
 
 /// The causes, each said once: many of our messages already hold their cause's words.
+/// The same error, after what is wrong with the run's manifest: a run without records may be a broken one.
+fn beside_manifest(run: &RunDir, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    match Manifest::read(run) {
+        Ok(_) => error,
+        Err(broken) => error.context(broken),
+    }
+}
+
 fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {

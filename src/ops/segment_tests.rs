@@ -26,7 +26,7 @@ fn block(ctx: &Ctx, x: &Tensor, w: &[Weight]) -> Result<(Tensor, Tensor)> {
 }
 
 /// Result, gradient of the input, gradients of the weights.
-fn run(segmented: bool, trains: bool, tracked: bool, dtype: DType) -> Vec<Option<Vec<f32>>> {
+fn run(segmented: bool, [trains, tracked]: [bool; 2], dtype: DType) -> Vec<Option<Vec<f32>>> {
     let w = weights(trains);
     let ctx = Ctx::train(&Device::Cpu).unwrap().computing_in(dtype);
     let x = random(&[2, 5, 8], 1).to_dtype(dtype).unwrap();
@@ -53,7 +53,7 @@ fn run(segmented: bool, trains: bool, tracked: bool, dtype: DType) -> Vec<Option
 #[test]
 fn a_segment_changes_no_number() {
     for (trains, tracked) in [(true, true), (true, false), (false, true), (false, false)] {
-        let (plain, segmented) = (run(false, trains, tracked, DType::F32), run(true, trains, tracked, DType::F32));
+        let (plain, segmented) = (run(false, [trains, tracked], DType::F32), run(true, [trains, tracked], DType::F32));
         assert_eq!(plain.len(), segmented.len());
         for (a, b) in plain.iter().zip(&segmented) {
             assert_eq!(a.is_some(), b.is_some(), "trains {trains}, tracked {tracked}");
@@ -68,7 +68,7 @@ fn a_segment_changes_no_number() {
 fn kernels_in_a_segment_change_no_number() {
     on_path(Path::Kernels, || {
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2)] {
-            let (plain, segmented) = (run(false, true, true, dtype), run(true, true, true, dtype));
+            let (plain, segmented) = (run(false, [true; 2], dtype), run(true, [true; 2], dtype));
             for (a, b) in plain.iter().zip(&segmented) {
                 let (a, b) = (a.as_ref().unwrap(), b.as_ref().unwrap());
                 let largest = a.iter().fold(0.0_f32, |m, x| m.max(x.abs()));

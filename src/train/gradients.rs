@@ -26,12 +26,14 @@ pub enum Fault {
 pub fn global_norm(params: &ParamStore) -> Result<f64, Fault> {
     let mut readout = Readout::default();
     let norm = Norm::ask(params, &mut readout)?;
-    readout.read().map_err(unreadable)?;
+    readout.read()?;
     norm.finish(&readout)
 }
 
-fn unreadable(e: candle_core::Error) -> Fault {
-    Fault::Unreadable(e.to_string())
+impl From<candle_core::Error> for Fault {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Unreadable(error.to_string())
+    }
 }
 
 /// Sums of squares by parameter, some of which wait to be read.
@@ -62,13 +64,11 @@ impl<'p> Norm<'p> {
                 }
                 continue;
             };
-            let square = match slot.with_host(|gradient| ops::squared_norm(gradient)) {
-                Some(square) => Square::Here(square),
-                None => {
-                    let Some(gradient) = slot.tensor(weight.dims()).map_err(unreadable)? else { continue };
-                    let sums = square_sums(&gradient).map_err(unreadable)?;
-                    Square::Waits(readout.ask(&sums).map_err(unreadable)?, gradient)
-                }
+            let square = if let Some(square) = slot.with_host(|gradient| ops::squared_norm(gradient)) {
+                Square::Here(square)
+            } else {
+                let Some(gradient) = slot.tensor(weight.dims())? else { continue };
+                Square::Waits(readout.ask(&square_sums(&gradient)?)?, gradient)
             };
             norm.squares.push((weight.name(), square));
         }
@@ -84,11 +84,7 @@ impl<'p> Norm<'p> {
                 Square::Waits(ticket, gradient) => {
                     let sum: f64 = readout.numbers(&ticket).iter().sum();
                     // Squares may overflow float32 where the numbers do not: only such a gradient is looked at itself.
-                    if sum.is_finite() {
-                        sum
-                    } else {
-                        ops::read_numbers(&gradient, ops::squared_norm).map_err(unreadable)?
-                    }
+                    if sum.is_finite() { sum } else { ops::read_numbers(&gradient, ops::squared_norm)? }
                 }
             };
             // Squares of float32 numbers cannot overflow float64: the sum is finite exactly when the numbers are.

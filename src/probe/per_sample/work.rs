@@ -31,7 +31,7 @@ pub(in crate::probe) struct Pending(Receiver<(Rows, Duration)>);
 impl Pending {
     /// Has `beside` make them, or makes them here.
     pub(super) fn begin(work: StepWork, beside: Option<&rayon::ThreadPool>) -> Self {
-        let (to, from) = mpsc::channel();
+        let (to, from) = mpsc::sync_channel(1);
         // Whoever no longer waits does not want them.
         let run = move || drop(to.send(work.rows()));
         match beside {

@@ -123,9 +123,9 @@ impl StepModel for Toy {
         let x = if self.forgets_projector { x } else { self.projector.forward(ctx, &x)? };
         let logits = self.head.forward(ctx, &ops::quick_gelu(&x)?)?;
         let loss = ops::cross_entropy(&logits.reshape((rows * TOKENS, VOCABULARY))?, &targets)?;
-        let poison = |row: usize| match self.poison == Some(&*batch.samples[row / TOKENS].id) && targets[row] >= 0 {
-            true => f32::INFINITY,
-            false => 1.0,
+        let poison = |row: usize| {
+            let poisoned = self.poison == Some(&*batch.samples[row / TOKENS].id) && targets[row] >= 0;
+            if poisoned { f32::INFINITY } else { 1.0 }
         };
         let poison: Vec<f32> = (0..rows * TOKENS).map(poison).collect();
         let losses = match loss.rows {
