@@ -20,6 +20,7 @@
 #define COVFT_EMULATED 1
 #define __device__
 #define __forceinline__ inline
+#define __align__(bytes) alignas(bytes)
 #define __shared__ static thread_local
 #define DYNAMIC_SHARED(name) unsigned char* name = emulated::dynamic_shared()
 

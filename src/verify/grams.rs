@@ -25,7 +25,7 @@ pub(super) fn check(golden: &Golden, name: &str, model: &Mllm, report: &mut Veri
     let reference = references(&expected, samples)?;
 
     let mut worst = Worst::new(format!("{name}: inner products of samples' gradients, exact"), tolerance::GRADIENT);
-    let ours = oracle.exact();
+    let ours = oracle.exact()?;
     for (key, layer, truth) in &reference {
         let ours: Vec<f64> = ours.matrix(*layer).iter().map(|entry| entry.value).collect();
         worst.values(key, &ours, truth);
@@ -33,10 +33,10 @@ pub(super) fn check(golden: &Golden, name: &str, model: &Mllm, report: &mut Veri
     report.rows.push(worst.row());
 
     let draw = |seed| {
-        let grams = oracle.sketched(K, seed);
-        reference.iter().map(|(_, layer, _)| grams.matrix(*layer)).collect::<Vec<_>>()
+        let grams = oracle.sketched(K, seed)?;
+        Ok(reference.iter().map(|(_, layer, _)| grams.matrix(*layer)).collect())
     };
-    let drawn: Vec<Vec<Vec<GramEntry>>> = (0..SEEDS).into_par_iter().map(draw).collect();
+    let drawn: Vec<Vec<Vec<GramEntry>>> = (0..SEEDS).into_par_iter().map(draw).collect::<Result<_>>()?;
     let mut entries = Vec::new();
     for (number, (key, _, truth)) in reference.iter().enumerate() {
         for (at, truth) in truth.iter().enumerate().filter(|(at, _)| at / samples <= at % samples) {

@@ -28,36 +28,56 @@ __device__ __forceinline__ float slope(float x, int kind) {
 
 template <class T>
 __device__ void activation_forward(const T* x, T* y, long long n, int kind) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
-        y[i] = narrow<T>(activate(wide(x[i]), kind));
+    over<T>(n, aligned(x) && aligned(y), [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        Pack<N, T> v = load<N>(x + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v.at[j] = narrow<T>(activate(wide(v.at[j]), kind));
+        store<N>(y + i, v);
+    });
 }
 
 template <class T>
 __device__ void activation_backward(const T* x, const T* dy, T* dx, long long n, int kind) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
-        dx[i] = narrow<T>(slope(wide(x[i]), kind) * wide(dy[i]));
+    over<T>(n, aligned(x) && aligned(dy) && aligned(dx), [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        Pack<N, T> v = load<N>(x + i), d = load<N>(dy + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) d.at[j] = narrow<T>(slope(wide(v.at[j]), kind) * wide(d.at[j]));
+        store<N>(dx + i, d);
+    });
 }
 
 // y = silu(gate) up.
 template <class T>
 __device__ void silu_mul_forward(const T* gate, const T* up, T* y, long long n) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
-        float g = wide(gate[i]);
-        y[i] = narrow<T>(g * sigmoid(g) * wide(up[i]));
-    }
+    over<T>(n, aligned(gate) && aligned(up) && aligned(y), [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        Pack<N, T> gates = load<N>(gate + i), values = load<N>(up + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            float g = wide(gates.at[j]);
+            values.at[j] = narrow<T>(g * sigmoid(g) * wide(values.at[j]));
+        }
+        store<N>(y + i, values);
+    });
 }
 
 template <class T>
 __device__ void silu_mul_backward(const T* gate, const T* up, const T* dy, T* d_gate, T* d_up, long long n) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
-        float g = wide(gate[i]), d = wide(dy[i]), s = sigmoid(g);
-        d_gate[i] = narrow<T>(d * wide(up[i]) * s * (1.0f + g * (1.0f - s)));
-        d_up[i] = narrow<T>(d * g * s);
-    }
+    bool packs = aligned(gate) && aligned(up) && aligned(dy) && aligned(d_gate) && aligned(d_up);
+    over<T>(n, packs, [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        Pack<N, T> gates = load<N>(gate + i), values = load<N>(up + i), grads = load<N>(dy + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            float g = wide(gates.at[j]), d = wide(grads.at[j]), s = sigmoid(g);
+            gates.at[j] = narrow<T>(d * wide(values.at[j]) * s * (1.0f + g * (1.0f - s)));
+            values.at[j] = narrow<T>(d * g * s);
+        }
+        store<N>(d_gate + i, gates);
+        store<N>(d_up + i, values);
+    });
 }
 
 #define ACTIVATION(T, NAME)                                                                                             \

@@ -82,7 +82,7 @@ __device__ void fetch(bf16* tile, const bf16* base, int stride, int first, int r
 
 // A warp's 16 rows r.. of c [16, D] times `by` of each half, into rows of one head.
 template <int D>
-__device__ void store(bf16* base, int stride, int r, int limit, int d, const float (*c)[4], float by_low, float by_high) {
+__device__ void put(bf16* base, int stride, int r, int limit, int d, const float (*c)[4], float by_low, float by_high) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -179,7 +179,7 @@ __device__ void attention_forward(const bf16* q, const bf16* k, const bf16* v, c
         if (t == 0 && row < s.n_q)
             lse[((size_t)b * s.heads + h) * s.n_q + row] = total == 0 ? 3.0e38f : largest[half] + log2f(total);
     }
-    store<D>(out + (size_t)b * s.n_q * width + h * s.d, width, first + r, s.n_q, s.d, o, inverse[0], inverse[1]);
+    put<D>(out + (size_t)b * s.n_q * width + h * s.d, width, first + r, s.n_q, s.d, o, inverse[0], inverse[1]);
 }
 
 // dq = scale (p (grad v^T - delta)) k. Grid as forward.
@@ -248,7 +248,7 @@ __device__ void attention_query(
             for (int j = 0; j < D / 8; ++j) ks.times_columns(o[j], a, x, 8 * j);
         }
     }
-    store<D>(dq + head, width, first + r, s.n_q, s.d, o, 1.0f, 1.0f);
+    put<D>(dq + head, width, first + r, s.n_q, s.d, o, 1.0f, 1.0f);
 }
 
 // dv = p^T grad, dk = scale (p (grad v^T - delta))^T q, over all query heads of a key head. Grid (key tiles, kv_heads, b).
@@ -327,8 +327,8 @@ __device__ void attention_keys(
             }
         }
     }
-    store<D>(dk + kv_head, kv_width, first + r, s.n_k, s.d, to_k, 1.0f, 1.0f);
-    store<D>(dv + kv_head, kv_width, first + r, s.n_k, s.d, to_v, 1.0f, 1.0f);
+    put<D>(dk + kv_head, kv_width, first + r, s.n_k, s.d, to_k, 1.0f, 1.0f);
+    put<D>(dv + kv_head, kv_width, first + r, s.n_k, s.d, to_v, 1.0f, 1.0f);
 }
 
 ENTRY void attention_delta_bf16(const bf16* out, const bf16* grad, float* delta, int rows, int n_q, int heads, int d) {

@@ -28,7 +28,7 @@ __device__ __forceinline__ float dot(const float* a, const float* b) {
 
 // A lane's channels of a row times `by`.
 template <int D>
-__device__ void store(float* to, int d, const float* o, float by) {
+__device__ void put(float* to, int d, const float* o, float by) {
 #pragma unroll
     for (int i = 0; i < D / 4; ++i) {
         int column = threadIdx.x % 4 + 4 * i;
@@ -98,7 +98,7 @@ __device__ void attention_forward(
     int row = first + r;
     if (row >= s.n_q) return;
     if (t == 0) lse[((size_t)b * s.heads + h) * s.n_q + row] = total == 0 ? 3.0e38f : largest + log2f(total);
-    store<D>(out + head + (size_t)row * width, s.d, o, inverse);
+    put<D>(out + head + (size_t)row * width, s.d, o, inverse);
 }
 
 // dq = scale (p (grad v^T - delta)) k. Grid as forward.
@@ -140,7 +140,7 @@ __device__ void attention_query(
         __syncthreads();
         gather<D, PASSING>(o, slopes + r * (PASSING + 1), k_tile);
     }
-    if (row < s.n_q) store<D>(dq + head + (size_t)row * width, s.d, o, 1.0f);
+    if (row < s.n_q) put<D>(dq + head + (size_t)row * width, s.d, o, 1.0f);
 }
 
 // dv = p^T grad, dk = scale (p (grad v^T - delta))^T q, over all query heads of a key head. Grid (key tiles, kv_heads, b).
@@ -190,8 +190,8 @@ __device__ void attention_keys(
         }
     }
     if (key >= s.n_k) return;
-    store<D>(dk + kv_head + (size_t)key * kv_width, s.d, to_k, 1.0f);
-    store<D>(dv + kv_head + (size_t)key * kv_width, s.d, to_v, 1.0f);
+    put<D>(dk + kv_head + (size_t)key * kv_width, s.d, to_k, 1.0f);
+    put<D>(dv + kv_head + (size_t)key * kv_width, s.d, to_v, 1.0f);
 }
 
 ENTRY void attention_delta_f32(const float* out, const float* grad, float* delta, int rows, int n_q, int heads, int d) {

@@ -45,6 +45,43 @@ __device__ __forceinline__ bf16 narrow<bf16>(float x) {
     return y;
 }
 
+// N numbers that are read and written at once.
+template <int N, class T>
+struct __align__(N * sizeof(T)) Pack {
+    T at[N];
+};
+
+template <int N, class T>
+__device__ __forceinline__ Pack<N, T> load(const T* from) {
+    return *(const Pack<N, T>*)from;
+}
+
+template <int N, class T>
+__device__ __forceinline__ void store(T* to, const Pack<N, T>& pack) {
+    *(Pack<N, T>*)to = pack;
+}
+
+template <int N>
+struct Width {
+    static const int value = N;
+};
+
+// Whether sixteen bytes can be read at once at `at` (also if there is nothing).
+__device__ __forceinline__ bool aligned(const void* at) {
+    return (unsigned long long)at % 16 == 0;
+}
+
+// A loop over n elements of type T by all threads of the grid: `body(Width<N>(), i)` does N of them from number i on, sixteen
+// bytes of them as long as that is possible and `packs` says that it may, one by one after that.
+template <class T, class Body>
+__device__ __forceinline__ void over(long long n, bool packs, Body body) {
+    const int N = 16 / sizeof(T);
+    long long stride = (long long)gridDim.x * blockDim.x, thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    long long whole = packs ? n / N : 0;
+    for (long long i = thread; i < whole; i += stride) body(Width<N>(), i * N);
+    for (long long i = whole * N + thread; i < n; i += stride) body(Width<1>(), i);
+}
+
 // Mixes 64 bits (the finaliser of SplitMix64).
 __device__ __forceinline__ unsigned long long mix(unsigned long long z) {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;

@@ -6,24 +6,39 @@ struct Experts {
 
 template <class T>
 __device__ void mixture_forward(const Experts& experts, const float* weights, T* out, long long n, long long each, int count) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
+    // A pack must be one sample's.
+    bool packs = aligned(out) && each % (16 / sizeof(T)) == 0;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) packs = packs && (e >= count || aligned(experts.at[e]));
+    over<T>(n, packs, [&](auto width, long long i) {
+        const int N = decltype(width)::value;
         const float* g = weights + i / each * count;
-        float sum = 0;
+        float sums[N] = {};
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
-            if (e < count) sum += g[e] * wide(((const T*)experts.at[e])[i]);
+            if (e >= count) continue;
+            Pack<N, T> y = load<N>((const T*)experts.at[e] + i);
+#pragma unroll
+            for (int j = 0; j < N; ++j) sums[j] += g[e] * wide(y.at[j]);
         }
-        out[i] = narrow<T>(sum);
-    }
+        Pack<N, T> sum;
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum.at[j] = narrow<T>(sums[j]);
+        store<N>(out + i, sum);
+    });
 }
 
 // dy_e[b] = g[b, e] dout[b].
 template <class T>
 __device__ void mixture_expert(const T* dout, const float* weights, T* dy, long long n, long long each, int count, int e) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
-        dy[i] = narrow<T>(weights[i / each * count + e] * wide(dout[i]));
+    over<T>(n, aligned(dout) && aligned(dy) && each % (16 / sizeof(T)) == 0, [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        float g = weights[i / each * count + e];
+        Pack<N, T> d = load<N>(dout + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) d.at[j] = narrow<T>(g * wide(d.at[j]));
+        store<N>(dy + i, d);
+    });
 }
 
 // Part of dg[b, e] = <y_e[b], dout[b]> from a piece of a sample: out [pieces, b, count]; grid (pieces, b).

@@ -46,13 +46,20 @@ ENTRY void sum_f32(const float* x, float* out, int n) {
 // y [rows, d] += bias [d] (null if there is none) + residual (likewise), rounded once.
 template <class T>
 __device__ void add_bias(T* y, const float* bias, const T* residual, long long n, int d) {
-    long long stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
-        float v = wide(y[i]);
-        if (bias) v += bias[i % d];
-        if (residual) v += wide(residual[i]);
-        y[i] = narrow<T>(v);
-    }
+    // A pack must lie in one row.
+    over<T>(n, aligned(y) && aligned(residual) && d % (16 / sizeof(T)) == 0, [&](auto width, long long i) {
+        const int N = decltype(width)::value;
+        Pack<N, T> v = load<N>(y + i), more = residual ? load<N>(residual + i) : v;
+        int column = (int)(i % d);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            float sum = wide(v.at[j]);
+            if (bias) sum += bias[column + j];
+            if (residual) sum += wide(more.at[j]);
+            v.at[j] = narrow<T>(sum);
+        }
+        store<N>(y + i, v);
+    });
 }
 
 // sum += x.

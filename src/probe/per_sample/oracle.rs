@@ -6,6 +6,7 @@ use super::step::{Pass, Shared};
 use super::units::{self, Unit};
 use super::{Plan, Space};
 use crate::ops::{BackwardObserver, LayerId};
+use candle_core::Result;
 use std::sync::{Arc, Mutex};
 
 /// Watches one backward pass and keeps both factors of every trained linear layer.
@@ -50,19 +51,24 @@ impl Oracle {
     }
 
     /// Exact Gram matrices of the pass.
-    #[must_use]
-    pub fn exact(&self) -> Grams {
+    ///
+    /// # Errors
+    /// Numbers that cannot be copied from their device.
+    pub fn exact(&self) -> Result<Grams> {
         let keep: Vec<usize> = (0..self.samples).collect();
-        Grams { units: units::exact(&self.shared.lock(), Space::Trainable, &keep), samples: self.samples }
+        let units = units::exact(&*self.shared.settled()?, Space::Trainable, &keep);
+        Ok(Grams { units, samples: self.samples })
     }
 
     /// Gram matrices from sketches of `k` projections drawn from `seed`, of the same pass.
-    #[must_use]
-    pub fn sketched(&self, k: usize, seed: u64) -> Grams {
+    ///
+    /// # Errors
+    /// Numbers that cannot be copied from their device.
+    pub fn sketched(&self, k: usize, seed: u64) -> Result<Grams> {
         let keep: Vec<usize> = (0..self.samples).collect();
-        let sums = self.shared.lock().sketched(k, seed);
+        let sums = self.shared.settled()?.sketched(k, seed);
         let units = units::sketched(&sums, &[Space::Trainable], k, &keep, seed).concat();
-        Grams { units, samples: self.samples }
+        Ok(Grams { units, samples: self.samples })
     }
 }
 

@@ -151,10 +151,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn take(&self) -> Result<StepSums> {
-        let mut sums = std::mem::take(&mut *self.lock());
+    /// What was seen, with what waited on a device.
+    pub(super) fn settled(&self) -> Result<MutexGuard<'_, StepSums>> {
+        let mut sums = self.lock();
         sums.read()?;
         Ok(sums)
+    }
+
+    /// The same, given away.
+    pub(super) fn take(&self) -> Result<StepSums> {
+        Ok(std::mem::take(&mut *self.settled()?))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, StepSums> {
