@@ -1,20 +1,21 @@
 //! The hook that writes the record streams.
 
+mod rows;
+
 use super::batch_sketch::{self, SketchPlan, VirtualGradients};
 use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
 use super::per_sample::{Pending, PerSample};
-use super::{memory, routing};
+use super::routing;
 use crate::config::probe::ProbeConfig;
-use crate::nn::{ParamStore, Part};
+use crate::nn::Part;
 use crate::ops::{BackwardObserver, Observers};
 use crate::train::hook::{
     EvalView, GradientView, Hook, HookResult, MicroView, StageView, StepId, StepView, TrackedView, UpdateView,
 };
-use covft_analyses::store::{
-    EvalRow, GradientRow, Manifest, ParameterEntry, PredictionRow, RecordWriter, RunDir, SampleRow, StageEntry, StepRow,
-};
+use covft_analyses::store::{GradientRow, Manifest, RecordWriter, RunDir, SampleRow, StageEntry, StepRow};
+use rows::{eval_rows, milliseconds, parameters, prediction_rows, step_row};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -291,19 +292,8 @@ impl Recorder {
     }
 
     fn record_eval(&mut self, view: &EvalView<'_>) -> Result<()> {
-        let rows: Vec<EvalRow> = view.rows.iter().map(|row| eval_row(view, row)).collect();
-        let predictions = view.predictions.iter().map(|prediction| PredictionRow {
-            stage: view.at.stage.to_owned(),
-            step: view.at.step,
-            split: view.split.to_owned(),
-            sample: prediction.sample.clone(),
-            task: prediction.task.clone(),
-            text: prediction.text.clone(),
-            correct: prediction.correct,
-        });
-        self.setup.writer.push(&rows)?;
-        self.setup.writer.push(&predictions.collect::<Vec<_>>())?;
-        Ok(())
+        self.setup.writer.push(&eval_rows(view))?;
+        Ok(self.setup.writer.push(&prediction_rows(view)).map(drop)?)
     }
 
     fn record_gradients(&mut self, view: &GradientView<'_>) -> Result<()> {
@@ -407,74 +397,4 @@ impl Hook for Recorder {
         self.setup.writer.cut(at.global_step)?;
         Ok(())
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// The largest learning rate of the groups of `part`, which are called by it or begin so (`vision`, `vision.no_decay`).
-fn learning_rate(view: &StepView<'_>, part: Part) -> Option<f64> {
-    let part = part.to_string();
-    let of_part = |group: &str| {
-        group.strip_prefix(&part).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
-    };
-    view.learning_rates.iter().filter(|(group, _)| of_part(group)).map(|(_, rate)| *rate).reduce(f64::max)
-}
-
-fn step_row(view: &StepView<'_>) -> StepRow {
-    let samples: usize = view.micro_batches.iter().map(|m| m.samples.len()).sum();
-    StepRow {
-        stage: view.at.stage.to_owned(),
-        step: view.at.step,
-        global_step: view.at.global_step,
-        loss: view.loss,
-        lr_vision: learning_rate(view, Part::Vision),
-        lr_projector: learning_rate(view, Part::Projector),
-        lr_language: learning_rate(view, Part::Language),
-        lr_text: learning_rate(view, Part::Text),
-        grad_norm: view.grad_norm,
-        clip_factor: view.clip_factor,
-        samples: samples as u64,
-        labelled_tokens: view.labelled_tokens as u64,
-        sequence_tokens: view.sequence_tokens as u64,
-        ms_data: milliseconds(view.times.data),
-        ms_forward: milliseconds(view.times.forward),
-        ms_backward: milliseconds(view.times.backward),
-        ms_optimizer: milliseconds(view.times.optimizer),
-        ms_total: milliseconds(view.times.total),
-        ms_probe: 0.0,
-        probe_bytes: 0,
-        peak_memory: memory::peak(),
-    }
-}
-
-fn eval_row(view: &EvalView<'_>, row: &crate::train::hook::EvalRow) -> EvalRow {
-    EvalRow {
-        stage: view.at.stage.to_owned(),
-        step: view.at.step,
-        global_step: view.at.global_step,
-        split: view.split.to_owned(),
-        task: row.task.clone(),
-        loss: (row.tokens > 0).then_some(row.loss),
-        tokens: row.tokens as u64,
-        samples: row.samples as u64,
-        score: row.score,
-        scorer: row.scorer.map(str::to_owned),
-        scored: row.scored as u64,
-        chance: row.chance,
-    }
-}
-
-fn parameters(params: &ParamStore) -> Vec<ParameterEntry> {
-    let entry = |p: &crate::nn::Param| ParameterEntry {
-        name: p.weight.name().to_owned(),
-        shape: p.weight.dims().to_vec(),
-        part: p.role.part.to_string(),
-        layer: p.role.layer.map(|l| l.to_string()),
-        module: p.role.module.to_owned(),
-        trained: p.weight.is_trainable(),
-        reached: p.role.reached,
-    };
-    params.iter().map(entry).collect()
 }
