@@ -105,8 +105,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         true
     };
     on("reading context vectors", 0, 1);
-    let overview = ContextOverview::read(&run).map_err(|error| beside_manifest(&run, error))?;
-    let data = ContextData::of(&overview, &selection)?;
+    let told = |error: AnalysisError| beside_manifest(&run, error);
+    let overview = ContextOverview::read(&run).map_err(told)?;
+    let data = ContextData::of(&overview, &selection).map_err(told)?;
     let analysis = ContextAnalysis::run(&params, &data, &mut on)?;
     let k = analysis.clusters.centroids().nrows();
     let history = cluster_history(&run, &data, k, params.restarts, params.seed, &mut on)?;
