@@ -37,13 +37,6 @@ pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Re
     Ok((y, by_product))
 }
 
-/// One zero where `y` is.
-fn zero_like(y: &Tensor) -> Result<Fresh> {
-    let zero = Tensor::zeros(1, y.dtype(), y.device())?;
-    let (storage, layout) = zero.storage_and_layout();
-    Ok(Fresh::from_storage(storage.try_clone(layout)?, 1))
-}
-
 /// A scalar whose gradient with respect to `y` is `grad`.
 pub(super) fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let grad = grad.detach();
@@ -51,7 +44,7 @@ pub(super) fn seeded(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         return (y * grad)?.sum_all();
     }
     if engine_of(y).is_some() {
-        let zero = zero_like(y)?;
+        let zero = Fresh::copy_of(&Tensor::zeros(1, y.dtype(), y.device())?)?;
         return graph::record("seed-kernel", [y], zero, &[], move |_, _| Ok([Some(grad.clone())]));
     }
     if !fits(&[y, &grad]) {

@@ -90,13 +90,15 @@ fn fused(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
     let all: Vec<&Tensor> = inputs.iter().collect();
     let y = read_f32(&weights, |w| read_all_f32(&all, |ys| kernels::mixture(ys, w, None, b)))??;
     if segment::is_open() {
-        let back = move |_: &Tensor, grad: &Tensor| {
-            let experts = (0..e).map(|e| shared.expert_grad(e, grad));
-            experts.chain(std::iter::once(shared.weight_grad(grad).map(Some))).collect()
-        };
-        profile::forward_done("mixture");
-        let operands: Vec<&Tensor> = all.into_iter().chain([&weights]).collect();
-        return segment::record("mixture", &operands, host(y, dims)?, Box::new(back));
+        let (of_expert, of_weights) = (shared.clone(), shared);
+        return taped(
+            "mixture",
+            &inputs,
+            &weights,
+            host(y, dims)?,
+            move |e, grad| of_expert.expert_grad(e, grad),
+            move |grad| of_weights.weight_grad(grad),
+        );
     }
     let last = e - 1;
     // Untracked until the first tracked expert is in it.
@@ -116,6 +118,25 @@ fn fused(experts: &[Tensor], weights: &Tensor) -> Result<Tensor> {
         let token = host(vec![0.0], &[1])?;
         Ok([Some(token), shared.expert_grad(last, grad)?, Some(shared.weight_grad(grad)?)])
     })
+}
+
+/// The result `y` as one operation of the open segment, from the gradients of single experts and of the weights.
+pub(super) fn taped(
+    name: &'static str,
+    experts: &[Tensor],
+    weights: &Tensor,
+    y: Tensor,
+    expert_grad: impl Fn(usize, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    weight_grad: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    profile::forward_done(name);
+    let count = experts.len();
+    let back = move |_: &Tensor, grad: &Tensor| {
+        let experts = (0..count).map(|e| expert_grad(e, grad));
+        experts.chain(std::iter::once(weight_grad(grad).map(Some))).collect()
+    };
+    let operands: Vec<&Tensor> = experts.iter().chain([weights]).collect();
+    segment::record(name, &operands, y, Box::new(back))
 }
 
 /// The same in plain tensor operations.

@@ -62,6 +62,7 @@ pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
 pub use segment::{add, island, segment};
 pub use watch::{observe, observe_bias};
+pub(crate) use weight::fetch;
 pub use weight::{GradSlot, LentGradient, Weight, read_numbers};
 
 // The optimiser's loops have no gradient of their own and work on host numbers.

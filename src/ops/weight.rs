@@ -3,7 +3,7 @@
 use super::path;
 use super::precision::wide;
 use crate::kernels::{self, cuda};
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -136,6 +136,15 @@ pub fn read_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Resul
     }
     let copy: Vec<f32> = tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     Ok(read(&copy))
+}
+
+/// The numbers of tensors that lie on devices, read in one copy: every read waits for all that is queued there.
+pub(crate) fn fetch<T: WithDType>(tensors: &[Tensor]) -> Result<Vec<Vec<T>>> {
+    let Some(first) = tensors.first() else { return Ok(Vec::new()) };
+    let flat = |t: &Tensor| t.detach().flatten_all()?.to_dtype(T::DTYPE)?.to_device(first.device());
+    let all = Tensor::cat(&tensors.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)?;
+    let mut numbers = all.to_device(&Device::Cpu)?.to_vec1::<T>()?.into_iter();
+    Ok(tensors.iter().map(|t| numbers.by_ref().take(t.elem_count()).collect()).collect())
 }
 
 /// Lends the numbers of several contiguous float32 CPU tensors at once.

@@ -2,7 +2,7 @@
 //! there, and a card has nothing to do while the host thinks.
 
 use crate::ops;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::ops::Range;
 
 /// What was asked for, and, after [`read`](Self::read), what it is. On the host nothing waits.
@@ -20,29 +20,22 @@ impl Readout {
     /// Asks for the numbers of `tensor`.
     pub(super) fn ask(&mut self, tensor: &Tensor) -> Result<Ticket> {
         let from = self.values.len();
-        let flat = tensor.detach().flatten_all()?.to_dtype(DType::F64)?;
         if ops::on_host(tensor) {
-            self.values.extend(flat.to_vec1::<f64>()?);
+            self.values.extend(tensor.detach().flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         } else {
-            self.values.resize(from + flat.elem_count(), f64::NAN);
-            self.waiting.push((from, flat));
+            self.values.resize(from + tensor.elem_count(), f64::NAN);
+            self.waiting.push((from, tensor.detach()));
         }
         Ok(Ticket(from..self.values.len()))
     }
 
     /// Fetches what waits: all at once.
     pub(super) fn read(&mut self) -> Result<()> {
-        let Some((_, first)) = self.waiting.first() else { return Ok(()) };
+        let (places, tensors): (Vec<usize>, Vec<Tensor>) = self.waiting.drain(..).unzip();
         #[cfg(test)]
-        READS.set(READS.get() + 1);
-        let device = first.device().clone();
-        let all: Vec<Tensor> = self.waiting.iter().map(|(_, t)| t.to_device(&device)).collect::<Result<_>>()?;
-        let all: Vec<f64> = Tensor::cat(&all, 0)?.to_device(&Device::Cpu)?.to_vec1()?;
-        let mut rest = all.as_slice();
-        for (from, tensor) in self.waiting.drain(..) {
-            let (own, others) = rest.split_at(tensor.elem_count());
-            self.values[from..from + own.len()].copy_from_slice(own);
-            rest = others;
+        READS.set(READS.get() + u64::from(!tensors.is_empty()));
+        for (from, numbers) in places.into_iter().zip(ops::fetch::<f64>(&tensors)?) {
+            self.values[from..from + numbers.len()].copy_from_slice(&numbers);
         }
         Ok(())
     }

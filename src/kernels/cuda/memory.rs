@@ -105,6 +105,12 @@ impl Fresh {
         Self { storage, len }
     }
 
+    /// A copy of a contiguous tensor's numbers.
+    pub fn copy_of(tensor: &Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        Ok(Self::from_storage(storage.try_clone(layout)?, tensor.elem_count()))
+    }
+
     pub(super) fn span(&mut self) -> Result<Span> {
         span_of(&self.storage, &Layout::contiguous(self.len))
     }

@@ -100,7 +100,5 @@ fn product(a: &Tensor, b: &Tensor) -> Result<Fresh> {
             return Ok(Fresh::from_storage(Storage::Cuda(c), m * n));
         }
     }
-    let c = matmul(a, b)?;
-    let (storage, layout) = c.storage_and_layout();
-    Ok(Fresh::from_storage(storage.try_clone(layout)?, m * n))
+    Fresh::copy_of(&matmul(a, b)?)
 }

@@ -1,7 +1,7 @@
 //! The dense mixture of CoMoE.
 
 use super::super::graph;
-use super::super::profile;
+use super::super::mixture::taped;
 use super::super::segment::{self, is_tracked};
 use super::whole;
 use crate::kernels::cuda::{self, Engine, MAX_EXPERTS};
@@ -60,13 +60,15 @@ pub(in super::super) fn mixture(engine: Engine, experts: &[Tensor], weights: &Te
     let all: Vec<&Tensor> = shared.experts.iter().collect();
     let y = cuda::mixture(&shared.engine, &all, &shared.weights)?;
     if segment::is_open() {
-        let back = move |_: &Tensor, grad: &Tensor| {
-            let experts = (0..e).map(|e| shared.expert_grad(e, grad));
-            experts.chain(std::iter::once(shared.weight_grad(grad).map(Some))).collect()
-        };
-        profile::forward_done("mixture-kernel");
-        let operands: Vec<&Tensor> = inputs.iter().chain([&weights]).collect();
-        return segment::record("mixture-kernel", &operands, y.into_tensor(dims)?, Box::new(back));
+        let (of_expert, of_weights) = (shared.clone(), shared);
+        return taped(
+            "mixture-kernel",
+            &inputs,
+            &weights,
+            y.into_tensor(dims)?,
+            move |e, grad| of_expert.expert_grad(e, grad),
+            move |grad| of_weights.weight_grad(grad),
+        );
     }
     let last = e - 1;
     let zero = Tensor::zeros(1, DType::F32, weights.device())?;

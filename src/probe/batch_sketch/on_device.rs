@@ -3,8 +3,8 @@
 use super::super::error::ProbeError;
 use super::sketch::{Filling, Sketch};
 use crate::kernels::cuda;
-use crate::ops::{LayerId, Weight, engine_of, wide};
-use candle_core::{DType, Device, Tensor};
+use crate::ops::{LayerId, Weight, engine_of, fetch, wide};
+use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
 
 /// Pieces of the layers' sketches.
@@ -68,10 +68,7 @@ impl DeviceSketches {
             let square = Tensor::cat(&pieces.squares, 0)?.sum_all()?.reshape(1)?;
             sums.push(Tensor::cat(&[cuda::column_sums(&engine, &tables)?.to_dtype(DType::F64)?, square], 0)?);
         }
-        if sums.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows: Vec<Vec<f64>> = Tensor::stack(&sums, 0)?.to_device(&Device::Cpu)?.to_vec2()?;
+        let rows = fetch::<f64>(&sums)?;
         let sketch = |((layer, pieces), row): ((&LayerId, &Pieces), &Vec<f64>)| {
             let (square, sums) = row.split_last()?;
             let sums = sums.iter().map(|sum| *sum as f32).collect();

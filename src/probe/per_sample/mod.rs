@@ -79,7 +79,7 @@ pub(super) struct PerSample {
     skipped: Option<u64>,
     current: Option<Current>,
     /// A thread of its own for what is computed of a step when it is over.
-    beside: Option<Arc<rayon::ThreadPool>>,
+    beside: Option<rayon::ThreadPool>,
 }
 
 /// The step under way.
@@ -128,9 +128,10 @@ impl PerSample {
             beside: rayon::ThreadPoolBuilder::new()
                 .num_threads(1)
                 .thread_name(|_| "probes".to_owned())
+                // A panic ends the work that is waited for, which says so, and not the program.
+                .panic_handler(drop)
                 .build()
-                .ok()
-                .map(Arc::new),
+                .ok(),
         })
     }
 
@@ -138,7 +139,13 @@ impl PerSample {
     pub(super) fn of_tracked(config: &ProbeConfig, view: &StageView<'_>, blocks: usize) -> Option<Self> {
         let wanted = config.tracked > 0 && config.sample_sketches;
         let probe = Self::new(config, view, blocks).filter(|_| wanted)?;
-        Some(Self { every: config.tracked_every.clone(), tracked: true, exact_steps: BTreeSet::new(), ..probe })
+        Some(Self {
+            every: config.tracked_every.clone(),
+            tracked: true,
+            exact_steps: BTreeSet::new(),
+            beside: None,
+            ..probe
+        })
     }
 
     /// Whether a step is sketched, and whether it is computed exactly.
@@ -196,7 +203,7 @@ impl PerSample {
             sketched: current.shared.sketched,
             exact: current.shared.exact,
         };
-        Ok(Some(Pending::begin(work, self.beside.as_deref().filter(|_| !self.tracked))))
+        Ok(Some(Pending::begin(work, self.beside.as_ref())))
     }
 
     /// A probe that sees nothing would leave a hole that is found weeks later.

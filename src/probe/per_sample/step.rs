@@ -4,10 +4,11 @@ use super::Plan;
 use super::projections::Projections;
 use crate::kernels::{self, SketchShape};
 use crate::ops::{
-    BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, on_host, wide,
+    BackwardObserver, LayerId, LinearBackward, LinearTensors, Place, VectorBackward, VectorTensors, fetch, on_host,
+    wide,
 };
 use crate::probe::space::without_expert;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -86,15 +87,8 @@ impl StepSums {
     /// Reads what waits on a device, all at once.
     fn read(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
-        let Some((_, _, _, first)) = waiting.first() else { return Ok(()) };
-        let device = first.device().clone();
-        let flat = |(_, _, _, rows): &(WeightId, Kind, usize, Tensor)| rows.flatten_all()?.to_device(&device);
-        let all = Tensor::cat(&waiting.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)?;
-        let all: Vec<f32> = all.to_device(&Device::Cpu)?.to_vec1()?;
-        let mut rest = all.as_slice();
-        for (id, kind, first, rows) in waiting {
-            let (own, others) = rest.split_at(rows.elem_count());
-            rest = others;
+        let numbers = fetch::<f32>(&waiting.iter().map(|(_, _, _, rows)| rows.clone()).collect::<Vec<_>>())?;
+        for ((id, kind, first, rows), own) in waiting.into_iter().zip(&numbers) {
             let width = own.len() / rows.dim(0)?;
             match kind {
                 Kind::Linear => add_rows(&mut self.linears.entry(id).or_default().sketches, own, first, width),
