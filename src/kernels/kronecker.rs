@@ -2,14 +2,13 @@
 
 use super::dispatch::{Level, dispatch, level};
 use super::math::fma;
+use super::matmul::{Matrix, matmul_here};
 use super::parallel::{map, part};
 
-/// Projections that are computed together: one AVX-512 register.
-pub const SKETCH_LANES: usize = 16;
-/// Rows that are projected together.
-const ROWS: usize = 8;
 /// Rows of one task, about: samples of few tokens are sketched several at a time.
 const TASK_ROWS: usize = 64;
+/// Half of the smallest sketch.
+const SMALL: usize = 8;
 
 /// Sizes of a sketch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,67 +23,51 @@ pub struct SketchShape {
     pub k: usize,
 }
 
-/// `out[row][at..at + 16] = x[row] . p`, `x [rows, d]`, `p [d, 16]`, rows of `out` `stride` apart.
+/// `sums[half] += sum over rows of q[half] p[half]^T` of a sketch of 16: its sums fit into registers, and a product of the
+/// library takes longer to begin.
 #[inline(always)]
-fn project_body<const FMA: bool>(x: &[f32], p: &[f32], out: &mut [f32], stride: usize, at: usize) {
-    let (p, _) = p.as_chunks::<SKETCH_LANES>();
-    let d = p.len();
-    let count = x.len() / d;
-    for first in (0..count).step_by(ROWS) {
-        // A last block of fewer rows computes its last row again. Slices of one length need no bounds checks below.
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &x[(first + r).min(count - 1) * d..][..d]);
-        let mut sums = [[0.0f32; SKETCH_LANES]; ROWS];
-        for (j, p) in p.iter().enumerate() {
-            for (sums, x) in sums.iter_mut().zip(&rows) {
-                let x = x[j];
-                for (s, p) in sums.iter_mut().zip(p) {
-                    *s = fma::<FMA>(x, *p, *s);
+fn small_body<const FMA: bool>(p: &[f32], q: &[f32], sums: &mut [f32]) {
+    let (sums, _) = sums.as_chunks_mut::<SMALL>();
+    let ((p, _), (q, _)) = (p.as_chunks::<SMALL>(), q.as_chunks::<SMALL>());
+    for (half, sums) in sums.chunks_exact_mut(SMALL).enumerate() {
+        let mut held = [[0.0f32; SMALL]; SMALL];
+        // Rows of `p` and `q` alternate between the halves.
+        for row in (half..p.len()).step_by(2) {
+            let (p, q) = (&p[row], &q[row]);
+            for (held, q) in held.iter_mut().zip(q) {
+                for (s, p) in held.iter_mut().zip(p) {
+                    *s = fma::<FMA>(*q, *p, *s);
                 }
             }
         }
-        for (row, sums) in (first..count).zip(&sums) {
-            out[row * stride + at..][..SKETCH_LANES].copy_from_slice(sums);
-        }
+        sums.copy_from_slice(&held);
     }
 }
 
-#[inline(always)]
-fn outer<const FMA: bool, const H: usize>(p: &[f32], q: &[f32], sums: &mut [f32]) {
-    let (sums, _) = sums.as_chunks_mut::<H>();
-    let ((p, _), (q, _)) = (p.as_chunks::<H>(), q.as_chunks::<H>());
-    // Rows of `p` and `q` alternate between the halves.
-    for (row, (p, q)) in p.iter().zip(q).enumerate() {
-        for (sums, q) in sums[row % 2 * H..][..H].iter_mut().zip(q) {
-            for (s, p) in sums.iter_mut().zip(p) {
-                *s = fma::<FMA>(*q, *p, *s);
-            }
-        }
+dispatch! { fn small(p: &[f32], q: &[f32], sums: &mut [f32]) = small_body }
+
+/// `sums[half] = sum over rows of q[half] p[half]^T`, `p`, `q [rows, 2, k / 2]`, `sums [2, k / 2, k / 2]`.
+fn outer_products(level: Level, p: &[f32], q: &[f32], sums: &mut [f32], k: usize) {
+    let (half, rows) = (k / 2, p.len() / k);
+    if half == SMALL {
+        return small(level, p, q, sums);
+    }
+    for (number, sums) in sums.chunks_exact_mut(half * half).enumerate() {
+        let [p, q] = [p, q].map(|x| Matrix::strided(&x[number * half..], rows, half, k));
+        matmul_here(sums, q.t(), p);
     }
 }
 
-/// `sums[half] += sum over rows of q[half] p[half]^T`, `p`, `q [rows, 2, k / 2]`, `sums [2, k / 2, k / 2]`.
-#[inline(always)]
-fn outer_body<const FMA: bool>(p: &[f32], q: &[f32], sums: &mut [f32], k: usize) {
-    match k {
-        16 => outer::<FMA, 8>(p, q, sums),
-        32 => outer::<FMA, 16>(p, q, sums),
-        _ => outer::<FMA, 32>(p, q, sums),
-    }
-}
-
-dispatch! { fn project(x: &[f32], p: &[f32], out: &mut [f32], stride: usize, at: usize) = project_body }
-dispatch! { fn outer_products(p: &[f32], q: &[f32], sums: &mut [f32], k: usize) = outer_body }
-
-fn projected(level: Level, x: &[f32], p: &[f32], d: usize, k: usize) -> Vec<f32> {
-    let mut out = vec![0.0; x.len() / d * k];
-    for (group, p) in p.chunks_exact(d * SKETCH_LANES).enumerate() {
-        project(level, x, p, &mut out, k, group * SKETCH_LANES);
-    }
+/// `x p`, `x [rows, d]`, `p [d, k]`.
+fn projected(x: &[f32], p: &[f32], d: usize, k: usize) -> Vec<f32> {
+    let rows = x.len() / d;
+    let mut out = vec![0.0; rows * k];
+    matmul_here(&mut out, Matrix::new(x, rows, d), Matrix::new(p, d, k));
     out
 }
 
 /// Sketches `[samples, 2, k / 2, k / 2]` of `input [rows, d_in]` and `output_grad [rows, d_out]`, whose rows are the
-/// samples' one after the other. `p [k / 16, d_in, 16]` and `q [k / 16, d_out, 16]` hold the projections, those of the
+/// samples' one after the other. `p [d_in, k]` and `q [d_out, k]` hold the projections in their columns, those of the
 /// first half first; `q` numbers a sketch's rows. A sample is computed by one thread.
 ///
 /// # Panics
@@ -99,8 +82,8 @@ pub fn kronecker_sketch(input: &[f32], output_grad: &[f32], p: &[f32], q: &[f32]
     let (level, rows) = (level(), rows / samples);
     let together = TASK_ROWS.div_ceil(rows.max(1)).min(samples);
     let sketches = map(samples.div_ceil(together), |task| {
-        let p = projected(level, part(input, task, together * rows * d_in), p, d_in, k);
-        let q = projected(level, part(output_grad, task, together * rows * d_out), q, d_out, k);
+        let p = projected(part(input, task, together * rows * d_in), p, d_in, k);
+        let q = projected(part(output_grad, task, together * rows * d_out), q, d_out, k);
         let of_task = together.min(samples - task * together);
         let mut sums = vec![0.0; of_task * k * k / 2];
         for (sample, sums) in sums.chunks_exact_mut(k * k / 2).enumerate() {
@@ -120,11 +103,10 @@ mod tests {
         (0..n).map(|i| (i as f32 * seed).sin()).collect()
     }
 
-    /// Projection `c` of `x`, by the layout.
+    /// Projection `c` of `x`.
     fn dot(x: &[f32], p: &[f32], c: usize) -> f64 {
-        let d = x.len();
-        let lane = |j: usize| p[(c / SKETCH_LANES * d + j) * SKETCH_LANES + c % SKETCH_LANES];
-        x.iter().enumerate().map(|(j, x)| f64::from(*x) * f64::from(lane(j))).sum()
+        let k = p.len() / x.len();
+        x.iter().enumerate().map(|(j, x)| f64::from(*x) * f64::from(p[j * k + c])).sum()
     }
 
     #[test]

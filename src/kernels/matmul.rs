@@ -56,6 +56,13 @@ pub(super) fn matmul_fresh(dst: &mut Fresh, a: Matrix<'_>, b: Matrix<'_>) {
     unsafe { product(dst.as_mut_ptr().cast(), b.cols, a, b, false, 1.0, Parallelism::Rayon(0)) };
 }
 
+/// `dst = a b` on one thread.
+pub(super) fn matmul_here(dst: &mut [f32], a: Matrix<'_>, b: Matrix<'_>) {
+    assert_eq!(dst.len(), a.rows * b.cols, "destination of a matrix product");
+    // SAFETY: `dst` is exclusive and holds `rows x cols` elements.
+    unsafe { product_here(dst.as_mut_ptr(), b.cols, a, b, false, 1.0) };
+}
+
 /// `dst = scale a b (+ dst)` on one thread, rows of `dst` `stride` apart.
 ///
 /// # Safety

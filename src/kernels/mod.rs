@@ -35,7 +35,7 @@ pub use attention::{AttentionShape, attention, attention_backward};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use dispatch::dispatch_level;
 pub use dropout::{DropoutKey, dropout};
-pub use kronecker::{SKETCH_LANES, SketchShape, kronecker_sketch};
+pub use kronecker::{SketchShape, kronecker_sketch};
 pub use linear::{LinearShape, linear, linear_backward_input, linear_backward_weight};
 pub use matmul::{Matrix, matmul_into};
 pub use mixture::{mixture, mixture_backward_weights, scale_samples};
