@@ -128,11 +128,11 @@ fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     dot::<FMA>(a, b)
 }
 
-dispatch! { fn softmax_row(row: &mut [f32], seen: usize, scale: f32) -> (f32, f32) = softmax_body }
+dispatch! { pub(super) fn softmax_row(row: &mut [f32], seen: usize, scale: f32) -> (f32, f32) = softmax_body }
 dispatch! { fn again_row(row: &mut [f32], seen: usize, scale: f32, lse: f32) = again_body }
-dispatch! { fn scores_row(p: &[f32], dp: &mut [f32], delta: f32, scale: f32) = scores_body }
-dispatch! { fn scale_row(row: &mut [f32], factor: f32) = scale_body }
-dispatch! { fn dot_row(a: &[f32], b: &[f32]) -> f32 = dot_body }
+dispatch! { pub(super) fn scores_row(p: &[f32], dp: &mut [f32], delta: f32, scale: f32) = scores_body }
+dispatch! { pub(super) fn scale_row(row: &mut [f32], factor: f32) = scale_body }
+dispatch! { pub(super) fn dot_row(a: &[f32], b: &[f32]) -> f32 = dot_body }
 
 thread_local! {
     static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };

@@ -94,9 +94,9 @@ pub(crate) fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
 /// Defines `fn name(level, args..)` that runs `body::<FMA>(args..)` compiled for `level`. The body must be
 /// `#[inline(always)]` and take `const FMA: bool`, which says whether `mul_add` is one instruction.
 macro_rules! dispatch {
-    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
         $(#[$meta])*
-        fn $name(level: crate::kernels::dispatch::Level, $($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name(level: crate::kernels::dispatch::Level, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]

@@ -2,7 +2,7 @@
 
 use super::dispatch::{Level, dispatch, level};
 use super::math::fma;
-use super::matmul::{Matrix, matmul_here};
+use super::matmul::{Matrix, matmul_strided};
 use super::parallel::{map, part};
 
 /// Rows of one task, about: samples of few tokens are sketched several at a time.
@@ -54,7 +54,7 @@ fn outer_products(level: Level, p: &[f32], q: &[f32], sums: &mut [f32], k: usize
     }
     for (number, sums) in sums.chunks_exact_mut(half * half).enumerate() {
         let [p, q] = [p, q].map(|x| Matrix::strided(&x[number * half..], rows, half, k));
-        matmul_here(sums, q.t(), p);
+        matmul_strided(sums, half, q.t(), p, false);
     }
 }
 
@@ -62,7 +62,7 @@ fn outer_products(level: Level, p: &[f32], q: &[f32], sums: &mut [f32], k: usize
 fn projected(x: &[f32], p: &[f32], d: usize, k: usize) -> Vec<f32> {
     let rows = x.len() / d;
     let mut out = vec![0.0; rows * k];
-    matmul_here(&mut out, Matrix::new(x, rows, d), Matrix::new(p, d, k));
+    matmul_strided(&mut out, k, Matrix::new(x, rows, d), Matrix::new(p, d, k), false);
     out
 }
 

@@ -56,11 +56,15 @@ pub(super) fn matmul_fresh(dst: &mut Fresh, a: Matrix<'_>, b: Matrix<'_>) {
     unsafe { product(dst.as_mut_ptr().cast(), b.cols, a, b, false, 1.0, Parallelism::Rayon(0)) };
 }
 
-/// `dst = a b` on one thread.
-pub(super) fn matmul_here(dst: &mut [f32], a: Matrix<'_>, b: Matrix<'_>) {
-    assert_eq!(dst.len(), a.rows * b.cols, "destination of a matrix product");
-    // SAFETY: `dst` is exclusive and holds `rows x cols` elements.
-    unsafe { product_here(dst.as_mut_ptr(), b.cols, a, b, false, 1.0) };
+/// `dst = a b`, or `dst += a b` if `add`, on one thread, rows of `dst` `stride` apart.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub(super) fn matmul_strided(dst: &mut [f32], stride: usize, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
+    let fits = a.rows == 0 || b.cols == 0 || (stride >= b.cols && (a.rows - 1) * stride + b.cols <= dst.len());
+    assert!(fits, "destination of a matrix product");
+    // SAFETY: `dst` is exclusive, initialised and holds every row.
+    unsafe { product_here(dst.as_mut_ptr(), stride, a, b, add, 1.0) };
 }
 
 /// `dst = scale a b (+ dst)` on one thread, rows of `dst` `stride` apart.

@@ -10,6 +10,7 @@ mod activation;
 mod adamw;
 mod alloc;
 mod attention;
+mod attention_pool;
 mod buffer;
 mod cross_entropy;
 pub mod cuda;
@@ -32,6 +33,7 @@ pub use activation::{Pointwise, activate, activate_backward, silu_mul, silu_mul_
 pub use adamw::{AdamWStep, Moved, adamw_update, adamw_update_measured};
 pub use alloc::PoolAllocator;
 pub use attention::{AttentionShape, attention, attention_backward};
+pub use attention_pool::{PoolFactors, PoolGradients, PoolShape, Pooled, attention_pool, attention_pool_backward};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use dispatch::dispatch_level;
 pub use dropout::{DropoutKey, dropout};

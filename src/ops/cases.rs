@@ -1,8 +1,8 @@
 //! Every operation in both forms at small sizes, for `benches/step.rs`, which cannot reach the composed forms itself.
 
 use super::{
-    AttentionSpec, Ctx, RopeTable, RowSource, Weight, activation, attention, cross_entropy, embedding, linear, mixture,
-    norm, patch, rope, rows,
+    AttentionSpec, Ctx, RopeTable, RowSource, Weight, activation, attention, attention_pool, cross_entropy, embedding,
+    linear, mixture, norm, patch, rope, rows,
 };
 use candle_core::{Device, Result, Tensor, Var};
 use std::sync::Arc;
@@ -95,6 +95,10 @@ pub fn all() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+fn pool(w: &[Weight]) -> attention_pool::PoolWeights<'_> {
+    attention_pool::PoolWeights { keys: &w[0], values: &w[1], bias: &w[2], heads: 4 }
+}
+
 fn dense() -> Result<Vec<Case>> {
     let (b, n, d, h) = SIZES;
     let x: &[usize] = &[b, n, d];
@@ -110,6 +114,13 @@ fn dense() -> Result<Vec<Case>> {
             &[&[h, d], &[h]],
             |ctx, x, w| linear::linear(ctx, &x[0], &w[0], Some(&w[1])),
             |ctx, x, w| linear::composed(ctx, &x[0], &w[0], Some(&w[1])),
+        )?,
+        Case::new(
+            "attention-pool",
+            &[&[b, d], x, &[b, d]],
+            &[&[d, 2 * d], &[d, 2 * d], &[3 * d]],
+            |ctx, x, w| attention_pool::attention_pool(ctx, &x[0], &x[1], &x[2], &pool(w)),
+            |ctx, x, w| attention_pool::composed(ctx, &x[0], &x[1], &x[2], &pool(w)),
         )?,
         Case::new(
             "linear-add",

@@ -7,6 +7,7 @@
 
 mod activation;
 mod attention;
+mod attention_pool;
 #[cfg(test)]
 mod bench;
 #[doc(hidden)]
@@ -38,6 +39,7 @@ mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
 pub use attention::{AttentionSpec, attention};
+pub use attention_pool::{PoolWeights, attention_pool};
 #[cfg(test)]
 pub(crate) use testing::with_kernels;
 

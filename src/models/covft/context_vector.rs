@@ -5,7 +5,7 @@
 
 use super::residual_block::ResidualBlock;
 use crate::nn::{Init, Linear, ParamBuilder};
-use crate::ops::{self, AttentionSpec, Ctx, Weight};
+use crate::ops::{self, Ctx, PoolWeights, Weight};
 use candle_core::{Result, Tensor, bail};
 
 /// Heads of the cross-attention.
@@ -51,26 +51,17 @@ impl ContextVector {
     /// `h [B, N, D]` (the layer's normalised tokens, class token included), `text [B, C]`; returns `c [B, C]`.
     pub fn forward(&self, ctx: &Ctx, h: &Tensor, text: &Tensor) -> Result<Tensor> {
         let image = self.image.forward(ctx, h)?;
-        ops::island(&[&image], |image| self.asked(ctx, image[0], text))
+        // A vector a sample: plain operations cost nothing there.
+        let text = ops::island(&[], |_| self.text.forward(ctx, text))?;
+        let query = ops::island(&[&text], |text| self.query(ctx, text[0]))?;
+        let weights = PoolWeights { keys: &self.k, values: &self.v, bias: &self.bias, heads: HEADS };
+        self.out.forward(ctx, &ops::attention_pool(ctx, &query, &image, &text, &weights)?)
     }
 
-    /// The rest, in tensor operations of the library between ours.
-    fn asked(&self, ctx: &Ctx, image: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let (b, n, _) = image.dims3()?;
-        let text = self.text.forward(ctx, text)?;
-        let c = text.dim(1)?;
-        let every_token = text.unsqueeze(1)?.broadcast_as((b, n, c))?.contiguous()?;
-        let joined = Tensor::cat(&[image, &every_token], 2)?.contiguous()?;
-        // One bias serves three projections: its slices meet again in one gradient.
-        let bias = ctx.operand(&self.bias)?;
-        let project = |x: &Tensor, weight: &Weight, slot: usize| -> Result<Tensor> {
-            let y = ops::add_bias(&ops::linear(ctx, x, weight, None)?, &bias.narrow(0, slot * c, c)?)?;
-            ops::observe_bias(ctx, y, &self.bias, slot * c)
-        };
-        let q = project(&text, &self.q, 0)?.unsqueeze(1)?;
-        let k = project(&joined, &self.k, 1)?;
-        let v = project(&joined, &self.v, 2)?;
-        let attended = ops::attention(&q, &k, &v, &AttentionSpec::bidirectional(HEADS))?;
-        self.out.forward(ctx, &attended.squeeze(1)?)
+    /// `q_proj_weight t' + in_proj_bias[..C]`.
+    fn query(&self, ctx: &Ctx, text: &Tensor) -> Result<Tensor> {
+        let bias = ctx.operand(&self.bias)?.narrow(0, 0, text.dim(1)?)?;
+        let query = ops::add_bias(&ops::linear(ctx, text, &self.q, None)?, &bias)?;
+        ops::observe_bias(ctx, query, &self.bias, 0)
     }
 }
