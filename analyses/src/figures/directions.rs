@@ -8,6 +8,8 @@ use crate::store::{ALL, LayerRow, option_that_logs};
 /// The cosines of one run.
 pub(super) struct Curve {
     pub label: String,
+    /// What its run has in common with others: the method, where a study names it.
+    pub group: String,
     pub series: Series,
 }
 
@@ -59,8 +61,8 @@ pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<(
     for definition in &tries {
         let mut curves = Vec::new();
         for source in &inputs.runs {
-            let label = source.label.clone();
-            curves.extend(series(source, *definition, options)?.map(|series| Curve { label, series }));
+            let (label, group) = (source.label.clone(), source.group().to_owned());
+            curves.extend(series(source, *definition, options)?.map(|series| Curve { label, group, series }));
         }
         if !curves.is_empty() {
             return Ok((*definition, curves));

@@ -1,11 +1,11 @@
 //! `gradient-cosine`: cosine of each step's gradient with the dominant direction, over the whole vision encoder, with its
-//! histogram; one colour a run.
+//! histogram; one colour a run, and more than a few of them one panel a method.
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, signed};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
 use super::points::{Points, drawn, finite, smoothed, thin};
-use super::scene::{Canvas, Point};
+use super::scene::{Across, Along, Canvas, Point};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
 use serde::{Deserialize, Serialize};
@@ -14,10 +14,15 @@ use serde_json::{Value, json};
 /// Bars of the histogram over -1..1.
 const BINS: usize = 40;
 const SMOOTHING: f64 = 0.9;
+/// Runs that can still be told apart in one panel.
+const TOGETHER: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
     label: String,
+    /// The method, where a study names it.
+    #[serde(default)]
+    group: String,
     stage: String,
     /// Thinned out where there are very many steps.
     cosines: Points,
@@ -44,11 +49,12 @@ impl GradientCosine {
         let id = FigureId::GradientCosine;
         let (definition, curves) = directions::load(id, inputs, options)?;
         let mut runs = Vec::new();
-        for Curve { label, series } in curves {
+        for Curve { label, group, series } in curves {
             let Some(summary) = series.summary() else { continue };
             let points = series.steps.iter().zip(&series.cosines).map(|(s, c)| (*s as f64, finite(*c)));
             runs.push(Run {
                 label,
+                group,
                 histogram: series.histogram(BINS),
                 steps: series.t(),
                 mean: summary.mean,
@@ -66,7 +72,26 @@ impl GradientCosine {
         Ok(Self { direction: definition.to_string(), space: options.space.clone(), runs })
     }
 
+    /// The runs of each panel.
+    fn panels(&self) -> Vec<Vec<&Run>> {
+        if self.runs.len() <= TOGETHER {
+            return vec![self.runs.iter().collect()];
+        }
+        let mut panels: Vec<Vec<&Run>> = Vec::new();
+        for run in &self.runs {
+            match panels.iter_mut().find(|panel| !run.group.is_empty() && panel[0].group == run.group) {
+                Some(panel) => panel.push(run),
+                None => panels.push(vec![run]),
+            }
+        }
+        panels
+    }
+
+    /// The legend of a panel that stands alone.
     fn entries(&self) -> Vec<Entry> {
+        if self.runs.len() > TOGETHER {
+            return Vec::new();
+        }
         let entry = |(i, run): (usize, &Run)| {
             let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { "mean ".to_owned() };
             let text = format!("{named}{} \u{b1} {:.2} (T = {})", signed(run.mean, 2), run.deviation, run.steps);
@@ -83,13 +108,13 @@ impl GradientCosine {
         if low > -0.5 && high < 0.5 { (-0.5, 0.5) } else { (low.min(-1.0), high.max(1.0)) }
     }
 
-    fn bars(&self, canvas: &mut Canvas, side: &Axes) {
-        for (i, run) in self.runs.iter().enumerate() {
+    fn bars(canvas: &mut Canvas, side: &Axes, runs: &[&Run]) {
+        for (i, run) in runs.iter().enumerate() {
             let Style { color, dash, .. } = series(i);
             let share = |n: u64| n as f64 / run.steps.max(1) as f64 * 100.0;
             let edge = |bin: usize| -1.0 + 2.0 * bin as f64 / BINS as f64;
             let inside = |v: f64| v.clamp(side.y.0, side.y.1);
-            if self.runs.len() == 1 {
+            if runs.len() == 1 {
                 for (bin, n) in run.histogram.iter().enumerate().filter(|(_, n)| **n > 0) {
                     let (from, to) = (side.at(0.0, inside(edge(bin + 1))), side.at(share(*n), inside(edge(bin))));
                     canvas.rect(from, to, color.mix(WHITE, 0.35));
@@ -111,47 +136,93 @@ impl GradientCosine {
     }
 }
 
+/// A panel's title: mean and deviation over all steps of its runs.
+fn title(runs: &[&Run]) -> String {
+    let all: f64 = runs.iter().map(|r| r.steps as f64).sum();
+    let pooled = |of: &dyn Fn(&Run) -> f64| runs.iter().map(|r| r.steps as f64 * of(r)).sum::<f64>() / all;
+    let mean = pooled(&|r| r.mean);
+    let deviation = pooled(&|r| r.deviation.powi(2) + (r.mean - mean).powi(2)).sqrt();
+    let steps = runs.iter().map(|r| r.steps).max().unwrap_or(0);
+    let name = if runs.len() > 1 { &runs[0].group } else { &runs[0].label };
+    let count = if runs.len() > 1 { format!("{} runs, ", runs.len()) } else { String::new() };
+    format!("{name}: {} \u{b1} {deviation:.2} ({count}T = {steps})", signed(mean, 2))
+}
+
+impl GradientCosine {
+    /// Curves and histogram of `runs` between `top` and `bottom`.
+    fn panel(
+        &self,
+        canvas: &mut Canvas,
+        runs: &[&Run],
+        (top, bottom): (f64, f64),
+        ranges: [(f64, f64); 3],
+    ) -> [Axes; 2] {
+        let [x, y, shares] = ranges;
+        let (left, right) = (left_room(canvas, y), canvas.size.0 - 5.0);
+        let middle = (right - left).mul_add(0.74, left);
+        let axes = Axes { from: (left, top), to: (middle, bottom), x, y };
+        let side = Axes { from: (middle + 8.0, top), to: (right, bottom), x: shares, y };
+        axes.y_axis(canvas, true);
+        canvas.line(&[axes.at(x.0, 0.0), axes.at(x.1, 0.0)], INK, 0.5);
+        let pale = if runs.len() > 2 { 0.85 } else { 0.7 };
+        for (i, run) in runs.iter().enumerate() {
+            canvas.line(&axes.place(&drawn(&run.cosines)), series(i).color.mix(WHITE, pale), 0.4);
+        }
+        for (i, run) in runs.iter().enumerate() {
+            let Style { color, dash, .. } = series(i);
+            canvas.dashed(&axes.place(&drawn(&smoothed(&run.cosines, SMOOTHING))), color, 1.1, dash);
+        }
+        side.y_axis(canvas, false);
+        canvas.line(&[side.at(0.0, 0.0), side.at(side.x.1, 0.0)], INK, 0.5);
+        Self::bars(canvas, &side, runs);
+        [axes, side]
+    }
+
+    fn x(&self) -> (f64, f64) {
+        let x = super::axes::range(self.runs.iter().flat_map(|r| &r.cosines).map(|p| p.0), 0.0);
+        x.filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0))
+    }
+}
+
 impl Figure for GradientCosine {
     fn size(&self, venue: Venue) -> Point {
         let width = venue.column() * 72.0;
         let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
         let used = super::axes::legend_height(&canvas, &self.entries(), 30.0, width - 5.0);
+        let panels = self.panels().len() as f64;
+        if panels > 1.0 {
+            let panel = width * if venue.column() > 4.5 { 0.13 } else { 0.19 } + canvas.title * 1.5;
+            return (width, panel * panels + bottom_room(&canvas));
+        }
         (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
     }
 
     fn draw(&self, canvas: &mut Canvas) {
-        let y = self.y();
-        let left = left_room(canvas, y);
-        let right = canvas.size.0 - 5.0;
-        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 2.0;
-        let bottom = canvas.size.1 - bottom_room(canvas);
-        let middle = (right - left).mul_add(0.74, left);
-        let x = super::axes::range(self.runs.iter().flat_map(|r| &r.cosines).map(|p| p.0), 0.0);
-        let x = x.filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
-        let axes = Axes { from: (left, top), to: (middle, bottom), x, y };
-        let stage = &self.runs[0].stage;
-        axes.frame(
-            canvas,
-            &format!("step of stage {stage}"),
-            &format!("cosine to {}", directions::short(&self.direction)),
-        );
-        canvas.line(&[axes.at(x.0, 0.0), axes.at(x.1, 0.0)], INK, 0.5);
-        let pale = if self.runs.len() > 2 { 0.85 } else { 0.7 };
-        for (i, run) in self.runs.iter().enumerate() {
-            canvas.line(&axes.place(&drawn(&run.cosines)), series(i).color.mix(WHITE, pale), 0.4);
-        }
-        for (i, run) in self.runs.iter().enumerate() {
-            let Style { color, dash, .. } = series(i);
-            canvas.dashed(&axes.place(&drawn(&smoothed(&run.cosines, SMOOTHING))), color, 1.1, dash);
-        }
+        let (x, y) = (self.x(), self.y());
         let share = |r: &Run| r.histogram.iter().max().copied().unwrap_or(0) as f64 / r.steps.max(1) as f64 * 100.0;
         let most = self.runs.iter().map(share).fold(1.0, f64::max);
-        let side = Axes { from: (middle + 8.0, top), to: (right, bottom), x: (0.0, most * 1.08), y };
-        self.bars(canvas, &side);
-        side.y_axis(canvas, false);
-        side.x_axis(canvas, "% of steps");
-        canvas.line(&[side.at(0.0, 0.0), side.at(side.x.1, 0.0)], INK, 0.5);
-        self.bars(canvas, &side);
+        let ranges = [x, y, (0.0, most * 1.08)];
+        let left = left_room(canvas, y);
+        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), canvas.size.0 - 5.0) + 2.0;
+        let bottom = canvas.size.1 - bottom_room(canvas);
+        let panels = self.panels();
+        let head = if panels.len() > 1 { canvas.title * 1.5 } else { 0.0 };
+        let from = if panels.len() > 1 { 0.0 } else { top };
+        let height = (bottom - from) / panels.len() as f64;
+        for (i, runs) in panels.iter().enumerate() {
+            let above = height.mul_add(i as f64, from);
+            if head > 0.0 {
+                let text = canvas.fit(&title(runs), canvas.title, canvas.size.0 - 5.0 - left);
+                canvas.text(&text, (left, above + head * 0.55), canvas.title, (Across::Left, Along::Middle), INK);
+            }
+            let [axes, side] = self.panel(canvas, runs, (above + head, above + height - head * 0.15), ranges);
+            if i + 1 == panels.len() {
+                axes.x_axis(canvas, &format!("step of stage {}", self.runs[0].stage));
+                side.x_axis(canvas, "% of steps");
+            }
+        }
+        let middle = (left - left_room(canvas, y) + canvas.title * 0.7, f64::midpoint(from, bottom));
+        canvas.upwards(&format!("cosine to {}", directions::short(&self.direction)), middle, canvas.title, INK);
     }
 
     fn table(&self) -> Table {
@@ -178,8 +249,50 @@ impl Figure for GradientCosine {
             })
         };
         json!({
+            "titles_of_panels": "mean and standard deviation over all steps of a panel's runs",
             "direction": directions::explain(&self.direction), "space": self.space, "smoothing": SMOOTHING,
             "runs": self.runs.iter().map(run).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(runs: &[(&str, &str, f64, f64)]) -> GradientCosine {
+        let run = |(label, group, mean, deviation): &(&str, &str, f64, f64)| Run {
+            label: (*label).into(),
+            group: (*group).into(),
+            stage: "instruct".into(),
+            cosines: vec![(0.0, Some(*mean))],
+            histogram: vec![0; BINS],
+            steps: 10,
+            mean: *mean,
+            deviation: *deviation,
+            below_zero: 0.0,
+            null: None,
+            mean_error: None,
+        };
+        GradientCosine { direction: "mean".into(), space: "shared".into(), runs: runs.iter().map(run).collect() }
+    }
+
+    #[test]
+    fn many_runs_get_a_panel_a_method_with_the_numbers_of_all_their_steps() {
+        let few = figure(&[("a", "full", 0.0, 0.1), ("b", "full", 0.2, 0.1)]);
+        assert_eq!((few.panels().len(), few.entries().len()), (1, 2));
+        let many = figure(&[
+            ("full-0", "full", 0.0, 0.1),
+            ("lora-0", "lora", 0.0, 0.1),
+            ("full-1", "full", 0.2, 0.1),
+            // As older sidecars have them.
+            ("x", "", 0.0, 0.1),
+            ("y", "", -0.5, 0.3),
+        ]);
+        let titles: Vec<_> = many.panels().iter().map(|runs| title(runs)).collect();
+        assert_eq!(titles[0], "full: 0.10 \u{b1} 0.14 (2 runs, T = 10)");
+        assert_eq!(titles[1], "lora-0: 0.00 \u{b1} 0.10 (T = 10)");
+        assert_eq!(titles[3], "y: \u{2212}0.50 \u{b1} 0.30 (T = 10)");
+        assert!(many.entries().is_empty() && many.size(Venue::Cvpr).1 > few.size(Venue::Cvpr).1);
     }
 }

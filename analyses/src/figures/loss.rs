@@ -1,4 +1,5 @@
-//! `loss`: training and held-out loss. One run: all stages, divided by thin lines; several: one stage, one line a run.
+//! `loss`: training and held-out loss. One run: all stages, divided by thin lines; several: one stage, one line a run, and
+//! more than a few of a study one line a method, the mean over its runs.
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, range};
 use super::color::{BLUE, GREY, INK, VERMILION, WHITE, series};
@@ -13,8 +14,11 @@ use serde_json::{Value, json};
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
 
+/// Runs that can still be told apart.
+const TOGETHER: usize = 4;
+
 /// One stage's curves.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stage {
     name: String,
     /// Step of the run at which it began.
@@ -26,10 +30,58 @@ struct Stage {
     whole: Points,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Run {
     label: String,
+    /// Runs that it is the mean of.
+    #[serde(default = "one")]
+    runs: usize,
     stages: Vec<Stage>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Means of points at the same steps; `None` where the steps differ.
+fn mean(of: &[&Points]) -> Option<Points> {
+    let steps = |points: &Points| points.iter().map(|p| p.0).collect::<Vec<_>>();
+    let first = steps(of.first()?);
+    let at = |i: usize| {
+        let known: Vec<f64> = of.iter().filter_map(|points| points[i].1).collect();
+        (first[i], (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64))
+    };
+    of.iter().all(|points| steps(points) == first).then(|| (0..first.len()).map(at).collect())
+}
+
+/// The mean of runs of one stage each, called `label`; `None` where they were not measured at the same steps.
+fn mean_run(label: &str, of: &[&Run]) -> Option<Run> {
+    let stages: Vec<&Stage> = of.iter().map(|run| run.stages.first()).collect::<Option<_>>()?;
+    let all = |points: fn(&Stage) -> &Points| mean(&stages.iter().map(|s| points(s)).collect::<Vec<_>>());
+    let stage = Stage {
+        train: all(|s| &s.train)?,
+        subset: all(|s| &s.subset)?,
+        whole: all(|s| &s.whole)?,
+        name: stages[0].name.clone(),
+        from: stages[0].from,
+    };
+    Some(Run { label: format!("{label}, {} runs", of.len()), runs: of.len(), stages: vec![stage] })
+}
+
+/// One run a group, where there are several in it.
+fn by_group(runs: Vec<(String, Run)>) -> Vec<Run> {
+    let mut groups: Vec<(String, Vec<Run>)> = Vec::new();
+    for (group, run) in runs {
+        match groups.iter_mut().find(|g| g.0 == group) {
+            Some(known) => known.1.push(run),
+            None => groups.push((group, vec![run])),
+        }
+    }
+    let merged = |(group, runs): (String, Vec<Run>)| match mean_run(&group, &runs.iter().collect::<Vec<_>>()) {
+        Some(mean) if runs.len() > 1 => vec![mean],
+        _ => runs,
+    };
+    groups.into_iter().flat_map(merged).collect()
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,14 +134,15 @@ impl Loss {
                 }
             }
             if !stages.is_empty() {
-                runs.push(Run { label: source.label.clone(), stages });
+                runs.push((source.group().to_owned(), Run { label: source.label.clone(), runs: 1, stages }));
             }
         }
         if runs.is_empty() {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Loss))?;
             return Err(source.lacks(FigureId::Loss, "`steps`", option_that_logs("steps")));
         }
-        Ok(Self { runs })
+        let together = runs.len() <= TOGETHER;
+        Ok(Self { runs: if together { runs.into_iter().map(|(_, run)| run).collect() } else { by_group(runs) } })
     }
 
     fn stages(&self) -> impl Iterator<Item = &Stage> {
@@ -226,11 +279,40 @@ impl Figure for Loss {
     }
 
     fn notes(&self) -> Value {
-        let stages =
-            |r: &Run| json!({ "run": r.label, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
+        let stages = |r: &Run| json!({ "run": r.label, "mean_of_runs": r.runs, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
         json!({
             "smoothing": SMOOTHING, "step": if self.alone() { "of the run" } else { "of the stage" },
             "runs": self.runs.iter().map(stages).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(label: &str, losses: &[f64]) -> (String, Run) {
+        let train = losses.iter().enumerate().map(|(i, loss)| (i as f64, finite(*loss))).collect();
+        let stage =
+            Stage { name: "s".into(), from: 0.0, train, subset: Points::new(), whole: vec![(2.0, Some(losses[0]))] };
+        let group = label.split('-').next().unwrap().to_owned();
+        (group, Run { label: label.to_owned(), runs: 1, stages: vec![stage] })
+    }
+
+    #[test]
+    fn runs_of_a_method_become_their_mean_where_their_steps_are_the_same() {
+        let runs = vec![
+            run("full-0", &[1.0, f64::NAN]),
+            run("lora-0", &[1.0]),
+            run("full-1", &[3.0, 4.0]),
+            run("vpt-0", &[1.0]),
+            run("vpt-1", &[1.0, 2.0]),
+        ];
+        let runs = by_group(runs);
+        let labels: Vec<_> = runs.iter().map(|r| (r.label.as_str(), r.runs)).collect();
+        assert_eq!(labels, [("full, 2 runs", 2), ("lora-0", 1), ("vpt-0", 1), ("vpt-1", 1)]);
+        let mean = &runs[0].stages[0];
+        assert_eq!(mean.train, [(0.0, Some(2.0)), (1.0, Some(4.0))]);
+        assert_eq!(mean.whole, [(2.0, Some(2.0))]);
     }
 }

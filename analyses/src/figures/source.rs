@@ -54,6 +54,11 @@ impl Source {
         Ok(Self { label, method: None, stage: None, run, manifest, problems: RefCell::default() })
     }
 
+    /// What it has in common with the other seeds of a study: the method, or else its label.
+    pub(super) fn group(&self) -> &str {
+        self.method.as_deref().unwrap_or(&self.label)
+    }
+
     /// Hands every row of a stream to `see`, with no more than 8,192 rows in memory.
     pub(super) fn visit<R: Record>(&self, mut see: impl FnMut(R)) -> Result<()> {
         let problems = visit_records::<R>(&self.run, &mut see)?;
