@@ -75,7 +75,8 @@ impl Explorer {
             }
         }
         self.tools.commands.extend(actions::pressed(ui.ctx()));
-        if shared.main.ready {
+        let ready = shared.main.ready();
+        if ready {
             self.state.refresh(&shared.main.data, &self.tools.spawner);
             panels::timeline::advance(ui.ctx(), &mut self.state, &shared.main.data);
         }
@@ -83,9 +84,12 @@ impl Explorer {
             .default_size(tokens::LEFT)
             .show(ui, |ui| panels::runs::show(ui, shared, &mut self.layout, &mut self.tools))
             .inner;
-        let beside = shared.beside.path.as_deref().filter(|_| shared.beside.ready);
+        let beside = shared.beside.path.as_deref().filter(|_| shared.beside.ready());
         let name = beside.and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
-        let (data, other): (&RunData, &RunData) = (&shared.main.data, &shared.beside.data);
+        // What is still there of another run is not shown as this one's.
+        let none = RunData::default();
+        let data = if ready { &shared.main.data } else { &none };
+        let other = &shared.beside.data;
         let mut cx = Cx {
             data,
             beside: name.as_deref().zip(beside).map(|(name, path)| (name, path, other)),
@@ -94,7 +98,6 @@ impl Explorer {
             tools: &mut self.tools,
             turned_to: None,
         };
-        let ready = shared.main.ready;
         if ready {
             Panel::bottom("steps").default_size(tokens::TIMELINE).resizable(true).show(ui, |ui| {
                 panels::timeline::show(ui, &mut cx);
@@ -119,7 +122,7 @@ impl Explorer {
                 action,
                 ui.ctx(),
                 &mut panels::commands::Parts {
-                    data: &shared.main.data,
+                    data,
                     state: &mut self.state,
                     layout: &mut self.layout,
                     tools: &mut self.tools,

@@ -120,7 +120,7 @@ impl Meter {
     fn step(&mut self, ctx: &egui::Context) {
         match self.phase {
             Phase::Reading => {
-                if self.explorer.source.look().main.ready {
+                if self.explorer.source.look().main.ready() {
                     self.found.read_s = self.begun.elapsed().as_secs_f64();
                     self.found.read_cpu_s = cpu_ms() / 1000.0;
                     self.found.memory_read = peak_memory();

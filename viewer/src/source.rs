@@ -28,10 +28,17 @@ pub(crate) struct Entry {
 pub(crate) struct Slot {
     pub path: Option<PathBuf>,
     pub data: RunData,
-    /// Whether `data` is of `path` already.
-    pub ready: bool,
+    /// The run that `data` is of.
+    of: Option<PathBuf>,
     /// Why it cannot be read.
     pub error: Option<String>,
+}
+
+impl Slot {
+    /// Whether `data` is of the run that is asked for: between a choice and the reader's next look it is not.
+    pub(crate) fn ready(&self) -> bool {
+        self.path.is_some() && self.of == self.path
+    }
 }
 
 /// What window and reader share.
@@ -224,7 +231,7 @@ fn step(shared: &Lock, followed: &mut Followed, of: fn(&mut Shared) -> &mut Slot
         followed.study = followed.run.as_ref().and_then(|run| study_of(run.dir()));
         let mut guard = lock(shared);
         let slot = of(&mut guard);
-        (slot.data, slot.ready) = (RunData::default(), false);
+        (slot.data, slot.of) = (RunData::default(), None);
     }
     // The first look may be a million rows: taken in piece by piece, before anybody waits for the lock.
     let mut first = None;
@@ -248,14 +255,15 @@ fn step(shared: &Lock, followed: &mut Followed, of: fn(&mut Shared) -> &mut Slot
     let mut guard = lock(shared);
     let slot = of(&mut guard);
     let mut changed = turned;
+    let read = followed.run.as_ref().map(|run| run.dir().path().to_owned());
     if let Some(data) = first {
-        (slot.data, slot.ready) = (data, true);
+        (slot.data, slot.of) = (data, read.clone());
     }
     if let Some((dir, poll)) = news {
         let fresh = poll.reset || poll.manifest.is_some() || !poll.batches.is_empty() || !poll.problems.is_empty();
         if fresh {
             slot.data.absorb(&dir, poll);
-            slot.ready = true;
+            slot.of = read;
         }
         changed |= fresh;
     }

@@ -22,6 +22,7 @@ use covft_analyses::store::{
     RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow, StoreError, read_dataset,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use table::Table;
 
 /// A layer in order of depth: the key, then its name.
@@ -72,7 +73,7 @@ impl Rows {
 /// Everything read of a run so far.
 #[derive(Debug, Default)]
 pub(crate) struct RunData {
-    /// Grows with everything that is taken in.
+    /// Grows with everything that is taken in; no two runs ever have the same.
     pub version: u64,
     pub manifest: Option<Manifest>,
     /// Names of the stages, in order of their beginning in the manifest.
@@ -109,6 +110,12 @@ impl RunData {
             NoiseRow::STREAM,
         ];
         KEPT.contains(&stream)
+    }
+
+    /// Whether a part of a stream could not be read.
+    pub(crate) fn is_damaged(&self, stream: &str) -> bool {
+        let folder = format!("{0}records{0}{stream}{0}", std::path::MAIN_SEPARATOR);
+        self.problems.iter().any(|problem| problem.contains(&folder))
     }
 
     /// Takes in what is new.
@@ -167,8 +174,9 @@ impl RunData {
 
     /// After the last piece of news.
     pub(crate) fn taken(&mut self) {
+        static TAKEN: AtomicU64 = AtomicU64::new(0);
         self.samples.link();
-        self.version += 1;
+        self.version = TAKEN.fetch_add(1, Ordering::Relaxed) + 1;
     }
 
     fn number_stages(&mut self) {

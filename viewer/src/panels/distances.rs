@@ -24,7 +24,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     };
     if distances.pairs.is_empty() {
         if distances.expected {
-            missing(ui, "distance to the other run of its study", "distances");
+            missing(ui, cx.data, "distance to the other run of its study", "distances");
         }
         return;
     }

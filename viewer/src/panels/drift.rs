@@ -105,7 +105,7 @@ impl Map {
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let Some(last) = cx.data.layers.last_trained() else {
-        missing(ui, "drift of the vision encoder", "layers");
+        missing(ui, cx.data, "drift of the vision encoder", "layers");
         return;
     };
     let mut stage = cx.state.local.drift.stage.filter(|s| cx.data.layers.stages.contains_key(s)).unwrap_or(last);

@@ -69,7 +69,7 @@ pub(crate) struct Keep {
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let Some(found) = cx.state.embedding.clone() else {
         if cx.data.contexts.is_empty() {
-            super::missing(ui, "context vectors", "contexts");
+            super::missing(ui, cx.data, "context vectors", "contexts");
         } else {
             ui.label("The clusters are being found.");
         }

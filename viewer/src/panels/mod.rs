@@ -83,8 +83,12 @@ pub(crate) fn show(ui: &mut Ui, view: View, cx: &mut Cx<'_>) {
     }
 }
 
-/// What is said where a stream was not recorded.
-pub(crate) fn missing(ui: &mut Ui, what: &str, stream: &str) {
+/// What is said where a stream was not recorded, or cannot be read.
+pub(crate) fn missing(ui: &mut Ui, data: &RunData, what: &str, stream: &str) {
+    if data.is_damaged(stream) {
+        ui.label(format!("No {what} of this run can be read. What is damaged is said above."));
+        return;
+    }
     let option = covft_analyses::store::option_that_logs(stream);
     ui.label(format!("This run has no {what} yet. It is logged by {option}."));
 }

@@ -37,7 +37,7 @@ pub(crate) struct Keep {
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     if cx.data.routing.is_empty() {
-        super::missing(ui, "routing", "routing");
+        super::missing(ui, cx.data, "routing", "routing");
         return;
     }
     let layers: Vec<LayerKey> = cx.data.routing.keys().cloned().collect();
@@ -178,7 +178,7 @@ fn way(ui: &mut Ui, cx: &mut Cx<'_>) {
 /// Routing similarity against context similarity.
 fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     if !cx.data.contexts.contains_key(layer) {
-        super::missing(ui, "contexts in this layer", "contexts");
+        super::missing(ui, cx.data, "contexts in this layer", "contexts");
         return;
     }
     let data = cx.data;

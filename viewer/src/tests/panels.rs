@@ -91,6 +91,34 @@ fn runs_newest_first_and_another_can_be_chosen_or_set_beside() {
     assert_eq!(window.state().state.run.as_deref(), Some(old.path()));
 }
 
+/// The reader looks after the window was drawn several times.
+#[test]
+fn nothing_of_the_run_before_is_shown_for_another_one() {
+    let root = tempfile::tempdir().unwrap();
+    let few = RunDir::create(root.path().join("few")).unwrap();
+    let mut writer = begin(&few, "2025-01-01");
+    (0..2).for_each(|n| step(&mut writer, n));
+    writer.finish().unwrap();
+    let many = whole(root.path(), "many", "2026-01-01");
+    let (mut window, mut reader) = window(vec![root.path().to_owned()]);
+    window.state_mut().act(Action::Show(View::Samples));
+    window.run_steps(4);
+    assert!(contains(&window, "Showing 60 of 60 samples") && says(&window, "latest of 9"));
+    for (run, name, samples, step) in [(&few, "few", 12, 1), (&many, "many", 60, 9)] {
+        click(&mut window, name);
+        assert!(contains(&window, "Reading ") && !contains(&window, "Showing "));
+        reader.tick();
+        window.run_steps(4);
+        assert_eq!(window.state().state.run.as_deref(), Some(run.path()));
+        assert!(contains(&window, &format!("Showing {samples} of {samples} samples")), "{name}");
+        assert!(says(&window, &format!("latest of {step}")), "{name}");
+    }
+    // There and back before the reader looks: what was read is still there.
+    click(&mut window, "few");
+    click(&mut window, "many");
+    assert!(contains(&window, "Showing 60 of 60 samples"));
+}
+
 #[test]
 fn bad_runs_are_told_and_the_rest_is_read() {
     let root = tempfile::tempdir().unwrap();
@@ -105,6 +133,9 @@ fn bad_runs_are_told_and_the_rest_is_read() {
     fs::write(crate::notes::path(dir.path()), "{").unwrap();
     let (mut window, mut reader) = window(vec![dir.path().to_owned()]);
     assert!(contains(&window, "damaged, its rows are left out") && contains(&window, "the notes are not valid"));
+    window.state_mut().act(Action::Show(View::Drift));
+    window.run_steps(3);
+    assert!(says(&window, "No drift of the vision encoder of this run can be read. What is damaged is said above."));
     window.state_mut().state.notes.k = 4;
     window.run_steps(3);
     assert_eq!(fs::read_to_string(crate::notes::path(dir.path())).unwrap(), "{", "bad notes are left alone");

@@ -70,7 +70,7 @@ impl Keep {
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     if cx.data.contexts.is_empty() {
-        super::missing(ui, "context vectors", "contexts");
+        super::missing(ui, cx.data, "context vectors", "contexts");
         return;
     }
     controls::show(ui, cx);

@@ -137,10 +137,11 @@ fn directions_of(ui: &mut Ui, cx: &mut Cx<'_>) {
         found.runs.iter().map(|(name, s)| (name.as_str(), s.as_deref().unwrap_or_default())).collect();
     if all.first().is_none_or(|(_, series)| series.is_empty()) {
         if definition == Definition::Momentum {
-            missing(ui, "cosine of the gradient to those before", "layers");
+            missing(ui, cx.data, "cosine of the gradient to those before", "layers");
         } else {
             missing(
                 ui,
+                cx.data,
                 &format!("sketches of the steps' gradients over {} parameters", SPACES[keep.space]),
                 "gradients",
             );

@@ -26,7 +26,7 @@ fn scale(points: &[NoisePoint]) -> String {
 
 pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let Some((stage, all)) = cx.data.gradients.noise.last_key_value() else {
-        missing(ui, "gradient noise scale", "noise");
+        missing(ui, cx.data, "gradient noise scale", "noise");
         return;
     };
     let usual = |(((_, layer), module, _, mode), _): &(&NoisePlace, &Vec<NoisePoint>)| {

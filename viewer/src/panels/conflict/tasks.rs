@@ -24,7 +24,7 @@ pub(super) struct Keep {
 
 pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let Some(mut place) = cx.state.pairs_of(cx.data) else {
-        missing(ui, "pair of samples (for the matrix of tasks)", "pairs");
+        missing(ui, cx.data, "pair of samples (for the matrix of tasks)", "pairs");
         return;
     };
     let all: Vec<(Place, String)> = cx.data.pairs.places().map(|p| (p.clone(), p.words())).collect();
