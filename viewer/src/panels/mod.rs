@@ -25,6 +25,7 @@ use crate::data::{LayerKey, Place, RunData};
 use crate::source::Entry;
 use crate::state::State;
 use crate::tools::Tools;
+use covft_analyses::store::Status;
 use egui::Ui;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +91,9 @@ pub(crate) fn missing(ui: &mut Ui, data: &RunData, what: &str, stream: &str) {
         return;
     }
     let option = covft_analyses::store::option_that_logs(stream);
-    ui.label(format!("This run has no {what} yet. It is logged by {option}."));
+    let running = data.manifest.as_ref().is_none_or(|m| m.status == Status::Running);
+    let yet = if running { " yet" } else { "" };
+    ui.label(format!("This run has no {what}{yet}. It is logged by {option}."));
 }
 
 /// A whole number with its thousands apart.
