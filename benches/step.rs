@@ -4,7 +4,7 @@
 //! of real sizes.
 
 use covft_probe::experiment::step_bench::{Method, Preset, Resized, StepBench};
-use covft_probe::kernels::{PoolAllocator, quiet_tensor_threads};
+use covft_probe::kernels::{PoolAllocator, compute_on_this_thread, quiet_tensor_threads};
 use covft_probe::ops::cases::{Kind, all};
 use criterion::{BatchSize, Criterion};
 use std::hint::black_box;
@@ -49,6 +49,8 @@ fn main() {
     // The graph of a step is walked and dropped by recursion: as the program does, give it room. Criterion's state cannot
     // change threads.
     let work = || {
+        // One of the workers, as the trainer's thread is.
+        compute_on_this_thread();
         let quick =
             Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         let mut criterion = quick.sample_size(20).configure_from_args();
