@@ -79,7 +79,7 @@ impl Llama {
         let (_, l, _) = x.dims3()?;
         // Nothing to train here and no gradient to hand on: keep no activations.
         let quiet;
-        let ctx = if self.trains || x.track_op() {
+        let ctx = if self.trains || ops::is_tracked(x) {
             ctx
         } else {
             quiet = ctx.without_recording();
@@ -87,17 +87,23 @@ impl Llama {
         };
         let table = Arc::new(self.table(l, x)?);
         let spec = Arc::new(self.attention(Some(lengths.clone())));
-        let mut x = x.clone();
-        for block in &self.blocks {
-            x = if self.checkpointing {
-                let (block, table, spec) = (block.clone(), table.clone(), spec.clone());
-                let again = move |ctx: &Ctx, x: &Tensor| Ok((block.forward(ctx, x, &table, &spec)?, ()));
-                ops::checkpoint(ctx, &x, Arc::new(again))?.0
-            } else {
-                block.forward(ctx, &x, &table, &spec)?
-            };
-        }
-        self.norm.forward(ctx, &x)
+        let stack = |x: &Tensor| {
+            let mut x = x.clone();
+            for block in &self.blocks {
+                x = if self.checkpointing {
+                    let (block, table, spec) = (block.clone(), table.clone(), spec.clone());
+                    let again = move |ctx: &Ctx, x: &Tensor| Ok((block.forward(ctx, x, &table, &spec)?, ()));
+                    ops::checkpoint(ctx, &x, Arc::new(again))?.0
+                } else {
+                    block.forward(ctx, &x, &table, &spec)?
+                };
+            }
+            Ok((self.norm.forward(ctx, &x)?, ()))
+        };
+        // Adapters are plain tensor operations, which a segment does not see; a checkpointed block hides them.
+        let chains = self.checkpointing || self.blocks.iter().all(|block| block.is_plain());
+        let (x, ()) = if chains { ops::segment(ctx, x, stack)? } else { stack(x)? };
+        Ok(x)
     }
 
     /// Logits `[R, V]` of normalised states `[R, D]`.

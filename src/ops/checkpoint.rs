@@ -3,7 +3,7 @@
 use super::ctx::Ctx;
 use super::device::engine_of;
 use super::graph::{self, fits};
-use super::segment::is_tracked;
+use super::segment::{self, is_tracked};
 use crate::kernels::cuda::Fresh;
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub type Block<A> = dyn Fn(&Ctx, &Tensor) -> Result<(Tensor, A)> + Send + Sync;
 /// The by-product `A` (contexts, routing) comes from the first run and carries no gradient.
 pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Result<(Tensor, A)> {
     let Some(anchor) = ctx.anchor() else { return block(ctx, x) };
-    let (y, by_product) = block(&ctx.without_recording(), &x.detach())?;
+    let (y, by_product) = segment::outside(|| block(&ctx.without_recording(), &x.detach()))?;
     let ctx = ctx.clone();
     let (kept, flows) = (x.detach(), is_tracked(x));
     // An untracked input (the first block of a tower) still has weights to train: the anchor carries the node.

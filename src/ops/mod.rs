@@ -62,6 +62,7 @@ pub(crate) use path::{Path, on_path};
 pub use precision::{add_bias, matmul, softmax, wide};
 pub use rope::{RopeTable, rope};
 pub use rows::{RowSource, add_rows, gather_rows, insert_rows, remove_rows, scale_channels, splice_rows};
+pub(crate) use segment::is_tracked;
 pub use segment::{add, island, segment};
 pub use watch::{observe, observe_bias};
 pub(crate) use weight::fetch;

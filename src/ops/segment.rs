@@ -1,4 +1,5 @@
-//! A chain of operations as one node of the tensor library's graph, with a tape and a backward pass of its own.
+//! A chain of operations as one node of the tensor library's graph, with a tape and a backward pass of its own; a segment
+//! inside another one is an operation of its tape.
 //!
 //! For every edge of its graph the library fills a buffer with zeros and adds the gradient to it, and it frees nothing
 //! before the whole backward pass is over. Inside a segment a first gradient is taken as it comes, only real sums are
@@ -65,7 +66,7 @@ pub(super) fn is_open() -> bool {
 }
 
 /// Whether a gradient is to reach `x`: by the library's graph, or by the open tape.
-pub(super) fn is_tracked(x: &Tensor) -> bool {
+pub(crate) fn is_tracked(x: &Tensor) -> bool {
     x.track_op() || OPEN.with_borrow(|tape| tape.as_ref().is_some_and(|t| t.known.get(&x.id()) == Some(&true)))
 }
 
@@ -137,7 +138,7 @@ pub fn segment<A>(ctx: &Ctx, x: &Tensor, chain: impl FnOnce(&Tensor) -> Result<(
     let Some(Tape { known, nodes }) = tape else { bail!("the segment was closed inside itself") };
     match known.get(&y.id()) {
         Some(true) => {}
-        Some(false) => return Ok((y, by_product)),
+        Some(false) => return Ok((untracked(y), by_product)),
         None => bail!("a segment's result was made by a plain tensor operation: its gradient would be lost"),
     }
     let (from, to) = (inner.id(), y.id());
@@ -150,6 +151,21 @@ pub fn segment<A>(ctx: &Ctx, x: &Tensor, chain: impl FnOnce(&Tensor) -> Result<(
         Ok(if flows { Some(dx.map_or_else(|| inner.zeros_like(), Ok)?) } else { None })
     })?;
     Ok((y, by_product))
+}
+
+/// `y`, to which no gradient goes, as an operand of the segment around the one that made it.
+fn untracked(y: Tensor) -> Tensor {
+    OPEN.with_borrow_mut(|open| {
+        if let Some(tape) = open {
+            tape.known.entry(y.id()).or_insert(false);
+        }
+    });
+    y
+}
+
+/// Runs `work` outside of the open segment.
+pub(super) fn outside<R>(work: impl FnOnce() -> R) -> R {
+    with(None, work).0
 }
 
 /// Runs the nodes back from the gradient of `to`; the gradient of `from`.
@@ -195,8 +211,7 @@ pub fn island(inputs: &[&Tensor], work: impl FnOnce(&[&Tensor]) -> Result<Tensor
         let own = input.detach();
         shore.push(if is_tracked(input) { Var::from_tensor(&own)?.into_inner() } else { own });
     }
-    let (y, _) = with(None, || work(&shore.iter().collect::<Vec<_>>()));
-    let y = y?;
+    let y = outside(|| work(&shore.iter().collect::<Vec<_>>()))?;
     // Weights inside may want a gradient where no input does.
     let (result, wanted) = (alias(&y)?, y.track_op());
     let back = move |_: &Tensor, grad: &Tensor| {

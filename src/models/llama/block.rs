@@ -47,6 +47,11 @@ impl Block {
         Ok(Self { plain, ..block })
     }
 
+    /// Whether no projection has an adapter.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// `x [B, L, D]`, every sample from position 0.
     pub(super) fn forward(&self, ctx: &Ctx, x: &Tensor, table: &RopeTable, spec: &AttentionSpec) -> Result<Tensor> {
         let run = |x: &Tensor| -> Result<Tensor> {

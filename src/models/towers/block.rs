@@ -99,6 +99,12 @@ impl Block {
         Ok(Self { layer: LayerId::Block(plan.index), norms, attention, feed_forward, scales, prompts, trains })
     }
 
+    /// Whether it can stand inside a segment: it has no adapters and no prompts, and asks for no even mixture.
+    pub(super) fn chains(&self) -> bool {
+        let even = matches!(&self.feed_forward, Inner::Mixture(moe) if moe.is_uniform());
+        self.attention.is_plain() && self.prompts.is_none() && !even
+    }
+
     /// `x [B, N, D]`, `text [B, C]`; same shape out, and the routing of a CoMoE block.
     pub(super) fn forward(
         &self,

@@ -83,13 +83,19 @@ impl Tower {
     /// `pixels [B, 3, H, W]`, already normalised; `text [B, C]` where the tower has CoMoE layers. Blocks past the
     /// selected hidden state are not run.
     pub fn forward(&self, ctx: &Ctx, pixels: &Tensor, text: Option<&Tensor>) -> Result<VisionOutput> {
-        let mut x = self.embed(ctx, pixels)?;
-        let mut routing = Vec::new();
-        for block in &self.blocks[..self.sizes.used_layers()] {
-            let (y, routed) = self.run(ctx, block, &x, text)?;
-            x = y;
-            routing.extend(routed);
-        }
+        let x = self.embed(ctx, pixels)?;
+        let blocks = &self.blocks[..self.sizes.used_layers()];
+        let stack = |x: &Tensor| {
+            let (mut x, mut routing) = (x.clone(), Vec::new());
+            for block in blocks {
+                let (y, routed) = self.run(ctx, block, &x, text)?;
+                x = y;
+                routing.extend(routed);
+            }
+            Ok((x, routing))
+        };
+        let chains = blocks.iter().all(|block| block.chains());
+        let (x, routing) = if chains { ops::segment(ctx, &x, stack)? } else { stack(&x)? };
         Ok(VisionOutput { features: ops::remove_rows(&x, 0, 1)?, routing })
     }
 
@@ -142,7 +148,7 @@ impl Tower {
         text: Option<&Tensor>,
     ) -> Result<(Tensor, Option<LayerRouting>)> {
         // A frozen block behind frozen ones has nothing to run again for.
-        if !self.checkpointing || !(block.trains || x.track_op()) {
+        if !self.checkpointing || !(block.trains || ops::is_tracked(x)) {
             return block.forward(ctx, x, text);
         }
         let (block, text) = (block.clone(), text.map(Tensor::detach));
