@@ -13,7 +13,10 @@ use super::checkpoint::seeded;
 use super::ctx::Ctx;
 use super::device;
 use super::graph::{self, fits};
+use super::path::on_host;
 use super::profile;
+use super::weight::{lend, read_f32, update_host};
+use crate::kernels;
 use candle_core::{Result, Tensor, TensorId, Var, bail};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -170,24 +173,59 @@ pub(super) fn outside<R>(work: impl FnOnce() -> R) -> R {
 
 /// Runs the nodes back from the gradient of `to`; the gradient of `from`.
 fn backward(nodes: Vec<Node>, to: TensorId, grad: &Tensor, from: TensorId) -> Result<Option<Tensor>> {
-    let mut grads = HashMap::from([(to, grad.clone())]);
+    let mut grads = HashMap::from([(to, Sum::of(grad.clone()))]);
     // What an operation kept goes with its node.
     for node in nodes.into_iter().rev() {
         // A by-product, on which the result does not depend.
         let Some(grad) = grads.remove(&node.result.id()) else { continue };
         profile::begin();
-        let own = (node.backward)(&node.result, &grad.contiguous()?)?;
+        let own = (node.backward)(&node.result, &grad.tensor.contiguous()?)?;
         profile::backward_done(node.part, node.name);
         for ((id, tracked), grad) in node.inputs.iter().zip(own) {
             let (true, Some(grad)) = (tracked, grad) else { continue };
             let sum = match grads.remove(id) {
-                Some(before) => (before + grad)?,
-                None => grad,
+                Some(before) => before.plus(&grad)?,
+                None => Sum::of(grad),
             };
             grads.insert(*id, sum);
         }
     }
-    Ok(grads.remove(&from))
+    Ok(grads.remove(&from).map(|sum| sum.tensor))
+}
+
+/// A gradient, and whether it was made here, so that nothing else holds its numbers.
+struct Sum {
+    tensor: Tensor,
+    owned: bool,
+}
+
+impl Sum {
+    /// Of one operation, which may have handed on what it was given.
+    fn of(tensor: Tensor) -> Self {
+        Self { tensor, owned: false }
+    }
+
+    fn plus(self, more: &Tensor) -> Result<Self> {
+        if !(self.owned && alike(&self.tensor, more)) {
+            return Ok(Self { tensor: plus(&self.tensor, more)?, owned: true });
+        }
+        read_f32(more, |more| update_host(&self.tensor, |sum| kernels::accumulate(sum, more, true)))??;
+        Ok(self)
+    }
+}
+
+/// Whether kernels on the CPU can add them.
+fn alike(x: &Tensor, y: &Tensor) -> bool {
+    let here = |t: &Tensor| on_host(t) && t.is_contiguous();
+    here(x) && here(y) && x.dims() == y.dims() && x.elem_count() > 0
+}
+
+/// `x + y`: the library adds on one thread.
+fn plus(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if !alike(x, y) {
+        return x + y;
+    }
+    graph::host(lend([x, y], |[x, y]| kernels::add_rows(x, y))?, x.dims())
 }
 
 /// `x + y`, of one shape: inside a segment on its tape.
@@ -196,7 +234,7 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         return x + y;
     }
     profile::begin();
-    let sum = (x + y)?;
+    let sum = plus(x, y)?;
     profile::forward_done("add");
     record("add", &[x, y], sum, Box::new(|_, grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
 }

@@ -93,7 +93,7 @@ impl Weight {
 
     /// Changes the value in place (float32 on the CPU only).
     pub fn update_host(&self, change: impl FnMut(&mut [f32])) -> Result<()> {
-        self.tensor.inplace_op1(&HostUpdate(Mutex::new(change)))
+        update_host(&self.tensor, change)
     }
 
     /// Whether [`update_host`](Self::update_host) and [`read_host`](Self::read_host) work on it.
@@ -163,6 +163,11 @@ pub(crate) fn read_all_f32<R>(tensors: &[&Tensor], read: impl FnOnce(&[&[f32]]) 
 /// [`read_all_f32`] for a known number of tensors.
 pub(crate) fn lend<const N: usize, R>(tensors: [&Tensor; N], read: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
     read_all_f32(&tensors, |lent| read(lent.try_into().expect("as many slices as tensors")))
+}
+
+/// Changes a contiguous tensor's numbers in place (float32 on the CPU only).
+pub(super) fn update_host(tensor: &Tensor, change: impl FnMut(&mut [f32])) -> Result<()> {
+    tensor.inplace_op1(&HostUpdate(Mutex::new(change)))
 }
 
 struct HostUpdate<F>(Mutex<F>);
