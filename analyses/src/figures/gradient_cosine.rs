@@ -150,13 +150,7 @@ fn title(runs: &[&Run]) -> String {
 
 impl GradientCosine {
     /// Curves and histogram of `runs` between `top` and `bottom`.
-    fn panel(
-        &self,
-        canvas: &mut Canvas,
-        runs: &[&Run],
-        (top, bottom): (f64, f64),
-        ranges: [(f64, f64); 3],
-    ) -> [Axes; 2] {
+    fn panel(canvas: &mut Canvas, runs: &[&Run], (top, bottom): (f64, f64), ranges: [(f64, f64); 3]) -> [Axes; 2] {
         let [x, y, shares] = ranges;
         let (left, right) = (left_room(canvas, y), canvas.size.0 - 5.0);
         let middle = (right - left).mul_add(0.74, left);
@@ -215,7 +209,7 @@ impl Figure for GradientCosine {
                 let text = canvas.fit(&title(runs), canvas.title, canvas.size.0 - 5.0 - left);
                 canvas.text(&text, (left, above + head * 0.55), canvas.title, (Across::Left, Along::Middle), INK);
             }
-            let [axes, side] = self.panel(canvas, runs, (above + head, above + height - head * 0.15), ranges);
+            let [axes, side] = Self::panel(canvas, runs, (above + head, above + height - head * 0.15), ranges);
             if i + 1 == panels.len() {
                 axes.x_axis(canvas, &format!("step of stage {}", self.runs[0].stage));
                 side.x_axis(canvas, "% of steps");
