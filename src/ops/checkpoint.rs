@@ -17,6 +17,7 @@ pub type Block<A> = dyn Fn(&Ctx, &Tensor) -> Result<(Tensor, A)> + Send + Sync;
 /// The by-product `A` (contexts, routing) comes from the first run and carries no gradient.
 pub fn checkpoint<A: 'static>(ctx: &Ctx, x: &Tensor, block: Arc<Block<A>>) -> Result<(Tensor, A)> {
     let Some(anchor) = ctx.anchor() else { return block(ctx, x) };
+    segment::check(x)?;
     let (y, by_product) = segment::outside(|| block(&ctx.without_recording(), &x.detach()))?;
     let ctx = ctx.clone();
     let (kept, flows) = (x.detach(), is_tracked(x));

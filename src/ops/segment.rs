@@ -134,6 +134,7 @@ pub(super) fn carry(name: &'static str, input: &Tensor, result: &Tensor, backwar
 pub fn segment<A>(ctx: &Ctx, x: &Tensor, chain: impl FnOnce(&Tensor) -> Result<(Tensor, A)>) -> Result<(Tensor, A)> {
     let ours = || fits(&[x]) || device::fits(&[x], &[]).is_some();
     let Some(anchor) = ctx.anchor().filter(|_| ours() && x.elem_count() > 0) else { return chain(x) };
+    check(x)?;
     let (flows, inner) = (is_tracked(x), alias(x)?);
     let tape = Tape { known: HashMap::from([(inner.id(), flows)]), nodes: Vec::new() };
     let (result, tape) = with(Some(tape), || chain(&inner));

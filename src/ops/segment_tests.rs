@@ -4,6 +4,7 @@ use super::*;
 use crate::ops::testing::random;
 use crate::ops::{self, AttentionSpec, Path, Weight, on_path};
 use candle_core::{DType, Device};
+use std::sync::Arc;
 
 fn weights(trains: bool) -> Vec<Weight> {
     let dims: [&[usize]; 5] = [&[8], &[8], &[16, 8], &[16], &[8, 16]];
@@ -124,6 +125,10 @@ fn what_would_lose_a_gradient_is_an_error() {
     assert!(fails(&|x| normed(&(x * 2.0)?)).contains("neither from outside the segment"));
     assert!(fails(&|_| normed(&random(&[2, 5, 8], 4))).contains("neither from outside the segment"));
     assert!(fails(&|x| normed(x)? * 2.0).contains("plain tensor operation"));
+    let stranger = "an operand comes neither";
+    assert!(fails(&|x| Ok(segment(&ctx, &(normed(x)? * 2.0)?, |x| Ok((normed(x)?, ())))?.0)).contains(stranger));
+    let again = |ctx: &Ctx, x: &Tensor| Ok((ops::quick_gelu(x)?, ctx.is_recording()));
+    assert!(fails(&|x| Ok(ops::checkpoint(&ctx, &(normed(x)? * 2.0)?, Arc::new(again))?.0)).contains(stranger));
     let (y, ()) = segment(&ctx, &x, |x| Ok((normed(x)?, ()))).unwrap();
     y.sum_all().unwrap().backward().unwrap();
     assert!(y.sum_all().unwrap().backward().unwrap_err().to_string().contains("backward twice"));
