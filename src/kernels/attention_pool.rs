@@ -77,11 +77,9 @@ impl PoolShape {
     }
 }
 
-/// Result of the forward pass and what the backward pass needs.
+/// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug)]
 pub struct Pooled {
-    /// `[B, C]`.
-    pub result: Vec<f32>,
     /// `K_h^T q_h [H, B, D]`.
     asked: Vec<f32>,
     /// Probabilities `[B, H, N]`.
@@ -90,7 +88,8 @@ pub struct Pooled {
     means: Vec<f32>,
 }
 
-/// `query [B, C]`, `tokens [B, N, D]`, `joined [B, E]`, `keys`, `values [C, D + E]`, `bias [C]` of the values.
+/// `query [B, C]`, `tokens [B, N, D]`, `joined [B, E]`, `keys`, `values [C, D + E]`, `bias [C]` of the values; returns `[B, C]` and
+/// what is kept.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -101,7 +100,7 @@ pub fn attention_pool(
     joined: &[f32],
     [keys, values, bias]: [&[f32]; 3],
     shape: PoolShape,
-) -> Pooled {
+) -> (Vec<f32>, Pooled) {
     shape.check(query, tokens, joined, [keys, values]);
     let PoolShape { samples, tokens: n, width, joined: e, context, heads } = shape;
     let (level, scale) = (level(), shape.scale());
@@ -126,7 +125,7 @@ pub fn attention_pool(
         matmul_strided(of_head, context, shape.by_sample(&means, h), shape.of_tokens(values, h).t(), true);
     }
     matmul_into(&mut result, Matrix::new(joined, samples, e), shape.of_joined(values).t(), true);
-    Pooled { result, asked, p, means }
+    (result, Pooled { asked, p, means })
 }
 
 /// Gradients of the operands, and what those of the weights are made of.

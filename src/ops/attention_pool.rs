@@ -39,17 +39,17 @@ pub fn attention_pool(
     weights: &PoolWeights<'_>,
 ) -> Result<Tensor> {
     let shape = shape(query, tokens, joined, weights)?;
-    let operands = [query, tokens, joined, weights.keys.tensor(), weights.values.tensor(), weights.bias.tensor()];
+    let [keys, values, bias] = [weights.keys, weights.values, weights.bias].map(Weight::tensor);
+    let operands = [query, tokens, joined, keys, values, bias];
     if !fits(&operands) || operands.iter().any(|x| x.elem_count() == 0) {
         let forms: Forms = (linear::linear, attention::attention);
         return segment::island(&[query, tokens, joined], |x| with_keys(ctx, [x[0], x[1], x[2]], weights, forms));
     }
     let [query, tokens, joined] = [query.contiguous()?, tokens.contiguous()?, joined.contiguous()?];
     let c = shape.context;
-    let pooled = lend(
-        [&query, &tokens, &joined, weights.keys.tensor(), weights.values.tensor(), weights.bias.tensor()],
-        |[q, x, e, k, v, bias]| kernels::attention_pool(q, x, e, [k, v, &bias[2 * c..]], shape),
-    )?;
+    let (result, pooled) = lend([&query, &tokens, &joined, keys, values, bias], |[q, x, e, k, v, bias]| {
+        kernels::attention_pool(q, x, e, [k, v, &bias[2 * c..]], shape)
+    })?;
     let slot = |weight| ctx.slot(weight).cloned();
     let back = Back {
         kept: [query.detach(), tokens.detach(), joined.detach()],
@@ -61,8 +61,6 @@ pub fn attention_pool(
     };
     let dims = query.dims().to_vec();
     let query = anchored(ctx, &query, back.is_wanted())?;
-    [&tokens, &joined].into_iter().try_for_each(segment::check)?;
-    let result = pooled.result.clone();
     graph::record("attention-pool", [&query, &tokens, &joined], result, &dims, move |_, grad| back.run(&pooled, grad))
 }
 
@@ -117,15 +115,9 @@ fn with_keys(
     attention(&query.unsqueeze(1)?, &k, &v, &AttentionSpec::bidirectional(weights.heads))?.squeeze(1)
 }
 
-/// The same in plain tensor operations.
-pub(crate) fn composed(
-    ctx: &Ctx,
-    query: &Tensor,
-    tokens: &Tensor,
-    joined: &Tensor,
-    weights: &PoolWeights<'_>,
-) -> Result<Tensor> {
-    with_keys(ctx, [query, tokens, joined], weights, (linear::composed, attention::composed))
+/// The same in plain tensor operations, of query, tokens and what is joined to them.
+pub(crate) fn composed(ctx: &Ctx, operands: [&Tensor; 3], weights: &PoolWeights<'_>) -> Result<Tensor> {
+    with_keys(ctx, operands, weights, (linear::composed, attention::composed))
 }
 
 /// What the backward pass needs.
@@ -216,7 +208,7 @@ mod tests {
             inputs: vec![vec![b, c], vec![b, n, d], vec![b, e]],
             weights: vec![vec![c, d + e], vec![c, d + e], vec![3 * c]],
             fused: |ctx, x, w| attention_pool(ctx, &x[0], &x[1], &x[2], &pool(2)(w)),
-            composed: |ctx, x, w| composed(ctx, &x[0], &x[1], &x[2], &pool(2)(w)),
+            composed: |ctx, x, w| composed(ctx, [&x[0], &x[1], &x[2]], &pool(2)(w)),
         }
     }
 

@@ -120,7 +120,7 @@ fn dense() -> Result<Vec<Case>> {
             &[&[b, d], x, &[b, d]],
             &[&[d, 2 * d], &[d, 2 * d], &[3 * d]],
             |ctx, x, w| attention_pool::attention_pool(ctx, &x[0], &x[1], &x[2], &pool(w)),
-            |ctx, x, w| attention_pool::composed(ctx, &x[0], &x[1], &x[2], &pool(w)),
+            |ctx, x, w| attention_pool::composed(ctx, [&x[0], &x[1], &x[2]], &pool(w)),
         )?,
         Case::new(
             "linear-add",

@@ -4,7 +4,7 @@
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, signed};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
-use super::points::{Points, drawn, finite, smoothed, thin};
+use super::points::{Points, TOGETHER, drawn, finite, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 /// Bars of the histogram over -1..1.
 const BINS: usize = 40;
 const SMOOTHING: f64 = 0.9;
-/// Runs that can still be told apart in one panel.
-const TOGETHER: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
@@ -77,14 +75,7 @@ impl GradientCosine {
         if self.runs.len() <= TOGETHER {
             return vec![self.runs.iter().collect()];
         }
-        let mut panels: Vec<Vec<&Run>> = Vec::new();
-        for run in &self.runs {
-            match panels.iter_mut().find(|panel| !run.group.is_empty() && panel[0].group == run.group) {
-                Some(panel) => panel.push(run),
-                None => panels.push(vec![run]),
-            }
-        }
-        panels
+        grouped(&self.runs, |run| &run.group)
     }
 
     /// The legend of a panel that stands alone.
@@ -215,7 +206,7 @@ impl Figure for GradientCosine {
                 side.x_axis(canvas, "% of steps");
             }
         }
-        let middle = (left - left_room(canvas, y) + canvas.title * 0.7, f64::midpoint(from, bottom));
+        let middle = (canvas.title * 0.7, f64::midpoint(from, bottom));
         canvas.upwards(&format!("cosine to {}", directions::short(&self.direction)), middle, canvas.title, INK);
     }
 

@@ -3,7 +3,7 @@
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, range};
 use super::color::{BLUE, GREY, INK, VERMILION, WHITE, series};
-use super::points::{Points, drawn, finite, smoothed, thin};
+use super::points::{Points, TOGETHER, drawn, finite, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::{Inputs, Source};
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
@@ -14,11 +14,8 @@ use serde_json::{Value, json};
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
 
-/// Runs that can still be told apart.
-const TOGETHER: usize = 4;
-
 /// One stage's curves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stage {
     name: String,
     /// Step of the run at which it began.
@@ -30,7 +27,7 @@ struct Stage {
     whole: Points,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Run {
     label: String,
     /// Runs that it is the mean of.
@@ -70,18 +67,14 @@ fn mean_run(label: &str, of: &[&Run]) -> Option<Run> {
 
 /// One run a group, where there are several in it.
 fn by_group(runs: Vec<(String, Run)>) -> Vec<Run> {
-    let mut groups: Vec<(String, Vec<Run>)> = Vec::new();
-    for (group, run) in runs {
-        match groups.iter_mut().find(|g| g.0 == group) {
-            Some(known) => known.1.push(run),
-            None => groups.push((group, vec![run])),
+    let merged = |of: Vec<(String, Run)>| {
+        let runs = || of.iter().map(|(_, run)| run).collect::<Vec<_>>();
+        match mean_run(&of[0].0, &runs()) {
+            Some(mean) if of.len() > 1 => vec![mean],
+            _ => of.into_iter().map(|(_, run)| run).collect(),
         }
-    }
-    let merged = |(group, runs): (String, Vec<Run>)| match mean_run(&group, &runs.iter().collect::<Vec<_>>()) {
-        Some(mean) if runs.len() > 1 => vec![mean],
-        _ => runs,
     };
-    groups.into_iter().flat_map(merged).collect()
+    grouped(runs, |(group, _)| group).into_iter().flat_map(merged).collect()
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,5 +1,21 @@
 //! Points of curves.
 
+/// Runs that can still be told apart in one plot; of more, those of a group are shown together.
+pub(super) const TOGETHER: usize = 4;
+
+/// Items by their group, groups in the order of their first items; an item without a name of a group is one of its own.
+pub(super) fn grouped<T>(items: impl IntoIterator<Item = T>, group: impl Fn(&T) -> &str) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        let same = |known: &&mut Vec<T>| !group(&item).is_empty() && group(&known[0]) == group(&item);
+        match groups.iter_mut().find(same) {
+            Some(known) => known.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
+}
+
 /// Value by step; null where it is not finite, which breaks the line.
 pub(super) type Points = Vec<(f64, Option<f64>)>;
 
