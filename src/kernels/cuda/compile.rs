@@ -23,8 +23,13 @@ pub(super) fn compiled(source: &'static Source, capability: i32) -> Result<Arc<s
 
 fn compile(source: &Source, capability: i32) -> Result<String> {
     let text = [include_str!("common.cuh"), source.header, source.text].join("\n");
+    // Without the last one, the run-time compiler takes a closure for a function of the host, and there are none here.
     let options = CompileOptions {
-        options: vec![format!("--gpu-architecture=compute_{capability}"), "--std=c++17".into()],
+        options: vec![
+            format!("--gpu-architecture=compute_{capability}"),
+            "--std=c++17".into(),
+            "--device-as-default-execution-space".into(),
+        ],
         name: Some(format!("{}.cu", source.name)),
         ..CompileOptions::default()
     };
