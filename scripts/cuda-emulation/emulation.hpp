@@ -18,18 +18,27 @@
 #include <vector>
 
 #define COVFT_EMULATED 1
+// Marks kernels where only their names are wanted.
+#ifdef EMULATED_LIST
+#define EMULATED_ENTRY EMULATED_ENTRY_MARK
+#else
+#define EMULATED_ENTRY
+#endif
 #define __device__
 #define __forceinline__ inline
 #define __align__(bytes) alignas(bytes)
 #define __shared__ static thread_local
 #define DYNAMIC_SHARED(name) unsigned char* name = emulated::dynamic_shared()
 
+// Where the toolkit's own headers are in front (library.hpp), these are there already.
+#ifndef EMULATED_TOOLKIT
 using std::max;
 using std::min;
 
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+#endif
 
 namespace emulated {
 
@@ -41,6 +50,7 @@ enum class Wait { Nothing, Block, Warp, Done };
 
 struct Fiber {
     void* stack_pointer = nullptr;
+    void* stack = nullptr;
     Wait wait = Wait::Nothing;
     Dim index;
     int site = 0;
@@ -50,7 +60,9 @@ struct Fiber {
 
 struct Block {
     std::vector<Fiber> fibers;
-    std::vector<unsigned char> stacks, shared;
+    std::vector<unsigned char> shared;
+    // Stacks that no thread of the block is on.
+    std::vector<void*> stacks;
     void* scheduler = nullptr;
     int current = 0;
     Dim block, threads, grid;
@@ -112,6 +124,23 @@ void call(void (*kernel)(A...), void** arguments) {
     call(kernel, arguments, std::index_sequence_for<A...>{});
 }
 
+// A kernel by its name: how it is called, and the bytes of each of its parameters.
+struct Entry {
+    const char* name;
+    void (*run)(void**);
+    std::vector<std::size_t> parameters;
+};
+
+template <class... A>
+std::vector<std::size_t> parameters(void (*)(A...)) {
+    return {sizeof(A)...};
+}
+
+extern const std::vector<Entry> ENTRIES;
+
+// Runs a kernel over a grid of blocks.
+void run(const Entry& entry, Dim grid, Dim threads, unsigned shared, void** arguments);
+
 }  // namespace emulated
 
 #define threadIdx (emulated::self().index)
@@ -120,7 +149,8 @@ void call(void (*kernel)(A...), void** arguments) {
 #define gridDim (emulated::state.grid)
 #define __syncthreads() emulated::wait(emulated::Wait::Block, __LINE__)
 #define __syncwarp() emulated::wait(emulated::Wait::Warp, __LINE__)
-#define __shfl_xor_sync(mask, value, lanes) emulated::shuffle_xor(value, lanes, __LINE__)
+// With or without the width, which all kernels leave at a warp's.
+#define __shfl_xor_sync(mask, value, lanes, ...) emulated::shuffle_xor(value, lanes, __LINE__)
 
 inline float __uint_as_float(unsigned x) {
     float y;

@@ -1,4 +1,4 @@
-// The scheduler of emulation.hpp, and the one function that the library gives out.
+// The scheduler of emulation.hpp, and the one function that the library of kernels gives out.
 #include "emulation.hpp"
 
 namespace emulated {
@@ -40,14 +40,20 @@ static void enter() {
     std::abort();
 }
 
-static void* fresh_stack(std::size_t thread) {
-    auto bottom = reinterpret_cast<uintptr_t>(state.stacks.data() + thread * STACK);
-    auto top = (bottom + STACK - thread * 320 % 4096) / 16 * 16;
-    auto* at = reinterpret_cast<void**>(top);
+// A thread gets a stack when it first runs and leaves it when it is done: threads that wait for nobody share one.
+static void start(Fiber& fiber) {
+    if (state.stacks.empty()) {
+        static thread_local std::size_t made = 0;
+        auto* bottom = static_cast<unsigned char*>(std::malloc(STACK));
+        state.stacks.push_back(bottom + STACK - made++ * 320 % 4096);
+    }
+    fiber.stack = state.stacks.back();
+    state.stacks.pop_back();
+    auto* at = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(fiber.stack) / 16 * 16);
     *--at = nullptr;  // alignment: a function is entered with the stack 8 off a multiple of 16
     *--at = reinterpret_cast<void*>(&enter);
     for (int i = 0; i < 6; ++i) *--at = nullptr;
-    return at;
+    fiber.stack_pointer = at;
 }
 
 [[noreturn]] static void refuse(const char* entry, const char* what) {
@@ -58,8 +64,8 @@ static void* fresh_stack(std::size_t thread) {
 // Lets go a warp whose lanes all wait for each other.
 static bool release_warp(const char* entry, std::size_t first) {
     Fiber* lanes = &state.fibers[first];
-    int waiting = 0;
-    for (int i = 0; i < 32; ++i) waiting += lanes[i].wait == Wait::Warp;
+    int lane_count = std::min<std::size_t>(32, state.fibers.size() - first), waiting = 0;
+    for (int i = 0; i < lane_count; ++i) waiting += lanes[i].wait == Wait::Warp;
     if (waiting < 32) return false;
     for (int i = 0; i < 32; ++i) {
         if (lanes[i].site != lanes[0].site) refuse(entry, "lanes of a warp wait at different places");
@@ -82,10 +88,13 @@ static bool release_block(const char* entry) {
 static bool step_warp(std::size_t first, const std::vector<int>& lanes) {
     bool moved = false;
     for (int lane : lanes) {
+        if (first + lane >= state.fibers.size()) continue;
         Fiber& fiber = state.fibers[first + lane];
         if (fiber.wait != Wait::Nothing) continue;
+        if (!fiber.stack) start(fiber);
         state.current = first + lane;
         covft_switch(&state.scheduler, fiber.stack_pointer);
+        if (fiber.wait == Wait::Done) state.stacks.push_back(std::exchange(fiber.stack, nullptr));
         moved = true;
     }
     return moved;
@@ -98,7 +107,6 @@ static void run_block(const char* entry, int order) {
     std::fill(state.shared.begin(), state.shared.end(), 0xff);  // NaN: what is read before it is written shows
     for (std::size_t i = 0; i < count; ++i) {
         state.fibers[i].wait = Wait::Nothing;
-        state.fibers[i].stack_pointer = fresh_stack(i);
     }
     std::mt19937 random(order + 31 * state.block.x + 17 * state.block.y);
     std::vector<std::size_t> warps;
@@ -127,43 +135,38 @@ static void run_block(const char* entry, int order) {
     }
 }
 
-static void run(const char* entry, void (*kernel)(void**), const unsigned* grid, unsigned threads, unsigned shared, void** arguments) {
-    if (threads % 32 != 0) refuse(entry, "a block is not whole warps");
-    if (shared > 48 * 1024) refuse(entry, "more than 48 KiB of dynamic shared memory");
-    const char* chosen = std::getenv("COVFT_EMULATED_ORDER");
-    int order = chosen ? std::atoi(chosen) : 0;
-    state.run = kernel;
+void run(const Entry& entry, Dim grid, Dim threads, unsigned shared, void** arguments) {
+    std::size_t count = std::size_t(threads.x) * threads.y * threads.z;
+    if (count > 1024) refuse(entry.name, "more than 1024 threads a block");
+    if (shared > 48 * 1024) refuse(entry.name, "more than 48 KiB of dynamic shared memory");
+    static const char* chosen = std::getenv("COVFT_EMULATED_ORDER");
+    static const int order = chosen ? std::atoi(chosen) : 0;
+    state.run = entry.run;
     state.arguments = arguments;
-    state.threads = {threads, 1, 1};
-    state.grid = {grid[0], grid[1], grid[2]};
-    if (state.fibers.size() != threads) {
-        state.fibers.resize(threads);
-        state.stacks.resize(threads * STACK);
+    state.threads = threads;
+    state.grid = grid;
+    state.fibers.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        auto n = unsigned(i);
+        state.fibers[i].index = {n % threads.x, n / threads.x % threads.y, n / threads.x / threads.y};
     }
-    for (unsigned i = 0; i < threads; ++i) state.fibers[i].index = {i, 0, 0};
     state.shared.assign(shared + 128, 0);
-    for (unsigned z = 0; z < grid[2]; ++z)
-        for (unsigned y = 0; y < grid[1]; ++y)
-            for (unsigned x = 0; x < grid[0]; ++x) {
+    for (unsigned z = 0; z < grid.z; ++z)
+        for (unsigned y = 0; y < grid.y; ++y)
+            for (unsigned x = 0; x < grid.x; ++x) {
                 state.block = {x, y, z};
-                run_block(entry, order);
+                run_block(entry.name, order);
             }
 }
-
-struct Entry {
-    const char* name;
-    void (*run)(void**);
-};
-
-extern const Entry ENTRIES[];
 
 }  // namespace emulated
 
 // 0 if there is such a kernel, which has then run; 1 if not.
 extern "C" int covft_emulate(const char* name, const unsigned* grid, unsigned threads, unsigned shared, void** arguments) {
-    for (const emulated::Entry* entry = emulated::ENTRIES; entry->name; ++entry) {
-        if (std::strcmp(entry->name, name) == 0) {
-            emulated::run(name, entry->run, grid, threads, shared, arguments);
+    for (const emulated::Entry& entry : emulated::ENTRIES) {
+        if (std::strcmp(entry.name, name) == 0) {
+            if (threads % 32 != 0) emulated::refuse(name, "a block is not whole warps");
+            emulated::run(entry, {grid[0], grid[1], grid[2]}, {threads, 1, 1}, shared, arguments);
             return 0;
         }
     }

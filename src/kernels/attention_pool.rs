@@ -32,7 +32,8 @@ impl PoolShape {
         self.context / self.heads
     }
 
-    fn scale(&self) -> f32 {
+    /// What scores are multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
         (1.0 / (self.head() as f64).sqrt()) as f32
     }
 

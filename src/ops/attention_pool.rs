@@ -3,11 +3,12 @@
 
 use super::attention::{self, AttentionSpec};
 use super::ctx::Ctx;
+use super::device;
 use super::graph::{self, anchored, fits, host};
 use super::linear;
 use super::precision::add_bias;
-use super::segment::{self, is_tracked};
-use super::watch::{self, Watch};
+use super::segment::is_tracked;
+use super::watch::Watch;
 use super::weight::{GradSlot, Weight, lend};
 use crate::kernels::{self, PoolFactors, PoolShape, Pooled};
 use candle_core::{Device, Result, Tensor, bail};
@@ -41,9 +42,11 @@ pub fn attention_pool(
     let shape = shape(query, tokens, joined, weights)?;
     let [keys, values, bias] = [weights.keys, weights.values, weights.bias].map(Weight::tensor);
     let operands = [query, tokens, joined, keys, values, bias];
-    if !fits(&operands) || operands.iter().any(|x| x.elem_count() == 0) {
-        let forms: Forms = (linear::linear, attention::attention);
-        return segment::island(&[query, tokens, joined], |x| with_keys(ctx, [x[0], x[1], x[2]], weights, forms));
+    if operands.iter().any(|x| x.elem_count() == 0) {
+        bail!("attention-pool: nothing to attend to or with, {shape:?}");
+    }
+    if !fits(&operands) {
+        return device::attention_pool::attention_pool(ctx, [query, tokens, joined], weights, shape);
     }
     let [query, tokens, joined] = [query.contiguous()?, tokens.contiguous()?, joined.contiguous()?];
     let c = shape.context;
@@ -90,34 +93,21 @@ fn shape(query: &Tensor, tokens: &Tensor, joined: &Tensor, weights: &PoolWeights
     Ok(PoolShape { samples: b, tokens: n, width: d, joined: e, context: c, heads })
 }
 
-/// A linear layer and an attention.
-type Forms = (
-    fn(&Ctx, &Tensor, &Weight, Option<&Weight>) -> Result<Tensor>,
-    fn(&Tensor, &Tensor, &Tensor, &AttentionSpec) -> Result<Tensor>,
-);
-
-/// By the definition: keys and values of every token.
-fn with_keys(
+/// The definition, in plain tensor operations: keys and values of every token. Takes query, tokens and what is joined to them.
+pub(crate) fn composed(
     ctx: &Ctx,
     [query, tokens, joined]: [&Tensor; 3],
     weights: &PoolWeights<'_>,
-    (linear, attention): Forms,
 ) -> Result<Tensor> {
     let ((b, n, _), (_, c), e) = (tokens.dims3()?, query.dims2()?, joined.dim(1)?);
     let every_token = joined.unsqueeze(1)?.broadcast_as((b, n, e))?.contiguous()?;
     let all = Tensor::cat(&[tokens, &every_token], 2)?.contiguous()?;
     let bias = ctx.operand(weights.bias)?;
-    let project = |weight: &Weight, part: usize| -> Result<Tensor> {
-        let y = add_bias(&linear(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)?;
-        watch::observe_bias(ctx, y, weights.bias, part * c)
+    let project = |weight: &Weight, part: usize| {
+        add_bias(&linear::composed(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)
     };
     let (k, v) = (project(weights.keys, 1)?, project(weights.values, 2)?);
-    attention(&query.unsqueeze(1)?, &k, &v, &AttentionSpec::bidirectional(weights.heads))?.squeeze(1)
-}
-
-/// The same in plain tensor operations, of query, tokens and what is joined to them.
-pub(crate) fn composed(ctx: &Ctx, operands: [&Tensor; 3], weights: &PoolWeights<'_>) -> Result<Tensor> {
-    with_keys(ctx, operands, weights, (linear::composed, attention::composed))
+    attention::composed(&query.unsqueeze(1)?, &k, &v, &AttentionSpec::bidirectional(weights.heads))?.squeeze(1)
 }
 
 /// What the backward pass needs.
@@ -194,8 +184,10 @@ impl Back {
 
 #[cfg(test)]
 mod tests {
+    use super::super::path::{Path, on_path};
     use super::super::testing::{Case, random, without_kernels};
     use super::super::{BackwardObserver, LayerId, LinearBackward, VectorBackward};
+    use super::super::watch;
     use super::*;
     use std::sync::Mutex;
 
@@ -227,6 +219,11 @@ mod tests {
 
     #[test]
     fn what_moves_all_scores_alike_has_no_gradient() {
+        what_has_no_gradient();
+        on_path(Path::Device, what_has_no_gradient);
+    }
+
+    fn what_has_no_gradient() {
         let (b, n, d, e, c) = (3, 7, 5, 4, 6);
         let weights = [(vec![c, d + e], 1), (vec![c, d + e], 2), (vec![3 * c], 3)]
             .map(|(dims, seed)| Weight::trainable("w", &random(&dims, seed)).unwrap());
@@ -274,27 +271,42 @@ mod tests {
         }
     }
 
+    /// The definition of the operations that an observer sees: keys and values of every token.
+    fn with_keys(ctx: &Ctx, q: &Tensor, x: &Tensor, t: &Tensor, weights: &PoolWeights<'_>) -> Result<Tensor> {
+        let (b, n, _) = x.dims3()?;
+        let (c, e) = (q.dim(1)?, t.dim(1)?);
+        let all = Tensor::cat(&[x, &t.unsqueeze(1)?.broadcast_as((b, n, e))?.contiguous()?], 2)?;
+        let bias = ctx.operand(weights.bias)?;
+        let project = |weight: &Weight, part: usize| {
+            let y = add_bias(&linear::linear(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)?;
+            watch::observe_bias(ctx, y, weights.bias, part * c)
+        };
+        let (k, v) = (project(weights.keys, 1)?, project(weights.values, 2)?);
+        let spec = AttentionSpec::bidirectional(weights.heads);
+        attention::attention(&q.unsqueeze(1)?, &k, &v, &spec)?.squeeze(1)
+    }
+
     #[test]
     fn the_observer_sees_the_same_gradients_of_samples_as_where_keys_are_made() {
         let (b, n, d, e, c) = (3, 7, 5, 4, 6);
         let weights = [("k", vec![c, d + e], 1), ("v", vec![c, d + e], 2), ("b", vec![3 * c], 3)]
             .map(|(name, dims, seed)| Weight::trainable(name, &random(&dims, seed)).unwrap());
-        let seen = |fused: bool| {
+        let seen = |pools: bool| {
             let recorder = Arc::new(Recorder::default());
             let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(recorder.clone());
             let ctx = ctx.at(LayerId::Block(2), "cve");
             let (q, x, t) = (random(&[b, c], 4), random(&[b, n, d], 5), random(&[b, e], 6));
             let w = pool(2)(&weights);
-            let forms: Forms = (linear::linear, attention::attention);
-            let y = if fused { attention_pool(&ctx, &q, &x, &t, &w) } else { with_keys(&ctx, [&q, &x, &t], &w, forms) };
+            let y = if pools { attention_pool(&ctx, &q, &x, &t, &w) } else { with_keys(&ctx, &q, &x, &t, &w) };
             (y.unwrap() * random(&[b, c], 7)).unwrap().sum_all().unwrap().backward().unwrap();
             let mut rows = recorder.0.lock().unwrap().clone();
             rows.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
             rows
         };
-        let (got, want) = (seen(true), seen(false));
-        assert_eq!(got.len(), 4);
-        for ((name, offset, samples, got), (also, at, of, want)) in got.iter().zip(&want) {
+        let (on_host, in_tensors) = (seen(true), on_path(Path::Device, || seen(true)));
+        let want = seen(false);
+        assert!(on_host.len() == 4 && in_tensors.len() == 4);
+        for ((name, offset, samples, got), (also, at, of, want)) in on_host.iter().chain(&in_tensors).zip(want.iter().cycle()) {
             assert_eq!((name, offset, samples, got.len()), (also, at, of, want.len()));
             assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{name} {got:?} {want:?}");
         }

@@ -3,6 +3,7 @@
 
 pub(super) mod activation;
 pub(super) mod attention;
+pub(super) mod attention_pool;
 pub(super) mod cross_entropy;
 pub(super) mod linear;
 pub(super) mod mixture;

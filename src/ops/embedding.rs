@@ -62,9 +62,10 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn ids(b: usize, t: usize, v: usize) -> Tensor {
-        let ids: Vec<u32> = (0..b * t).map(|i| (i * i % v) as u32).collect();
-        Tensor::from_vec(ids, (b, t), &Device::Cpu).unwrap()
+    /// Where the table lies.
+    fn ids(b: usize, t: usize, table: &Weight) -> Tensor {
+        let ids: Vec<u32> = (0..b * t).map(|i| (i * i % table.dims()[0]) as u32).collect();
+        Tensor::from_vec(ids, (b, t), table.tensor().device()).unwrap()
     }
 
     #[test]
@@ -72,8 +73,8 @@ mod tests {
         let case = Case {
             inputs: vec![],
             weights: vec![vec![6, 3]],
-            fused: |ctx, _, w| embedding(ctx, &ids(2, 4, 6), &w[0]),
-            composed: |ctx, _, w| composed(ctx, &ids(2, 4, 6), &w[0]),
+            fused: |ctx, _, w| embedding(ctx, &ids(2, 4, &w[0]), &w[0]),
+            composed: |ctx, _, w| composed(ctx, &ids(2, 4, &w[0]), &w[0]),
         };
         without_kernels(|| case.check());
     }
@@ -83,8 +84,8 @@ mod tests {
         let case = Case {
             inputs: vec![],
             weights: vec![vec![300, 70]],
-            fused: |ctx, _, w| embedding(ctx, &ids(3, 400, 300), &w[0]),
-            composed: |ctx, _, w| composed(ctx, &ids(3, 400, 300), &w[0]),
+            fused: |ctx, _, w| embedding(ctx, &ids(3, 400, &w[0]), &w[0]),
+            composed: |ctx, _, w| composed(ctx, &ids(3, 400, &w[0]), &w[0]),
         };
         without_kernels(|| case.check_large());
     }

@@ -33,16 +33,13 @@ mod rows;
 mod rows_tests;
 mod segment;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod watch;
 mod weight;
 
 pub use activation::{Activation, activate, gelu_erf, gelu_tanh, quick_gelu, silu_mul};
 pub use attention::{AttentionSpec, attention};
 pub use attention_pool::{PoolWeights, attention_pool};
-#[cfg(test)]
-pub(crate) use testing::with_kernels;
-
 pub use checkpoint::{Block, checkpoint};
 pub use cross_entropy::{CrossEntropy, IGNORE_INDEX, RowLosses, cross_entropy};
 pub use ctx::{Ctx, Draw};

@@ -266,17 +266,28 @@ pub(crate) mod composed {
         let (b, n, d) = x.dims3()?;
         let p = rows.tensor().elem_count() / d;
         let rows = ctx.master(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.to_dtype(x.dtype())?.contiguous()?;
-        if at == 0 {
-            return Tensor::cat(&[&rows, x], 1);
+        let between = if p == 0 { None } else { Some(rows) };
+        joined(x, at, between, n - at)
+    }
+
+    /// The first rows of `x`, what stands `between`, and the last rows. A card has no room for nothing: a piece without rows is
+    /// left out.
+    fn joined(x: &Tensor, first: usize, between: Option<Tensor>, last: usize) -> Result<Tensor> {
+        let mut pieces = Vec::new();
+        if first > 0 {
+            pieces.push(x.narrow(1, 0, first)?);
         }
-        Tensor::cat(&[&x.narrow(1, 0, at)?, &rows, &x.narrow(1, at, n - at)?], 1)
+        pieces.extend(between);
+        if last > 0 {
+            pieces.push(x.narrow(1, x.dim(1)? - last, last)?);
+        }
+        match pieces.as_slice() {
+            [one] => one.contiguous(),
+            pieces => Tensor::cat(pieces, 1),
+        }
     }
     pub(crate) fn remove_rows(x: &Tensor, at: usize, count: usize) -> Result<Tensor> {
-        let n = x.dim(1)?;
-        if at == 0 {
-            return x.narrow(1, count, n - count)?.contiguous();
-        }
-        Tensor::cat(&[&x.narrow(1, 0, at)?, &x.narrow(1, at + count, n - at - count)?], 1)
+        joined(x, at, None, x.dim(1)? - at - count)
     }
     pub(crate) fn gather_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
         x.index_select(&Tensor::new(indices, x.device())?, 0)

@@ -1,7 +1,7 @@
 //! A segment gives what its operations give without it.
 
 use super::*;
-use crate::ops::testing::random;
+use crate::ops::testing::{device, on_kernels, random};
 use crate::ops::{self, AttentionSpec, Path, Weight, on_path};
 use candle_core::{DType, Device};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn block(ctx: &Ctx, x: &Tensor, w: &[Weight]) -> Result<(Tensor, Tensor)> {
 /// Result, gradient of the input, gradients of the weights.
 fn run(segmented: bool, [trains, tracked]: [bool; 2], dtype: DType) -> Vec<Option<Vec<f32>>> {
     let w = weights(trains);
-    let ctx = Ctx::train(&Device::Cpu).unwrap().computing_in(dtype);
+    let ctx = Ctx::train(&device()).unwrap().computing_in(dtype);
     let x = random(&[2, 5, 8], 1).to_dtype(dtype).unwrap();
     let x = if tracked { Var::from_tensor(&x).unwrap().into_inner() } else { x };
     // Twice over, and an operation of the graph before and after.
@@ -67,7 +67,7 @@ fn a_segment_changes_no_number() {
 #[test]
 #[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
 fn kernels_in_a_segment_change_no_number() {
-    on_path(Path::Kernels, || {
+    on_kernels(|| {
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2)] {
             let (plain, segmented) = (run(false, [true; 2], dtype), run(true, [true; 2], dtype));
             for (a, b) in plain.iter().zip(&segmented) {

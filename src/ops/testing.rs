@@ -5,7 +5,7 @@
 
 use super::path::{Path, on_path};
 use super::{Ctx, Weight, checkpoint};
-use crate::kernels::cuda::launched;
+use crate::kernels::cuda::{launched, test_device};
 use crate::kernels::{available_levels, with_level};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use std::cell::{Cell, RefCell};
@@ -56,8 +56,8 @@ thread_local! {
     static DEVICE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
 }
 
-/// Where tensors of a check are made.
-fn device() -> Device {
+/// Where tensors of a test are made: the CPU, but within [`with_kernels_here`].
+pub(crate) fn device() -> Device {
     DEVICE.with_borrow(Clone::clone)
 }
 
@@ -69,8 +69,8 @@ pub(super) fn without_kernels<R>(check: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs `work` where kernels for cards run, if that was asked for.
-fn with_kernels_here<R>(work: impl FnOnce() -> R) -> Option<R> {
+/// Runs `work` where kernels for cards run, if that was asked for; [`device`] is there.
+pub(crate) fn with_kernels_here<R>(work: impl FnOnce() -> R) -> Option<R> {
     with_kernels(|card| {
         let before = DEVICE.replace(card.clone());
         let result = work();
@@ -79,25 +79,15 @@ fn with_kernels_here<R>(work: impl FnOnce() -> R) -> Option<R> {
     })
 }
 
-/// The same for tests of other modules, told the device.
+/// The same, told the device.
 pub(crate) fn with_kernels<R>(work: impl FnOnce(&Device) -> R) -> Option<R> {
-    match std::env::var("COVFT_TEST_DEVICE").ok()?.as_str() {
-        "emulated" => Some(on_path(Path::Kernels, || work(&Device::Cpu))),
-        name => Some(work(&on_card(name))),
-    }
+    let device = test_device()?;
+    Some(if device.is_cpu() { on_path(Path::Kernels, || work(&device)) } else { work(&device) })
 }
 
-#[cfg(feature = "cuda")]
-fn on_card(name: &str) -> Device {
-    use std::sync::OnceLock;
-    static CARD: OnceLock<Device> = OnceLock::new();
-    let number = name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).expect("emulated or cuda:N");
-    CARD.get_or_init(|| crate::kernels::cuda::open(number).unwrap()).clone()
-}
-
-#[cfg(not(feature = "cuda"))]
-fn on_card(name: &str) -> Device {
-    panic!("COVFT_TEST_DEVICE={name}: this test was built without CUDA")
+/// For tests of other modules that were asked for by name.
+pub(crate) fn on_kernels<R>(work: impl FnOnce() -> R) -> R {
+    with_kernels_here(work).expect("COVFT_TEST_DEVICE says where the kernels run")
 }
 
 fn floats(t: &Tensor) -> Vec<f64> {
@@ -185,7 +175,10 @@ impl Case {
         let mut grads = vec![None; self.count()];
         if expects_graph {
             let cotangent = tensor(&numbers(y.elem_count(), 99), y.dims(), y.dtype());
-            let store = (&y * cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+            let product = (&y * cotangent).unwrap();
+            // The library's sum of one number without dimensions fails on a card.
+            let sum = if product.rank() == 0 { product } else { product.sum_all().unwrap() };
+            let store = sum.backward().unwrap();
             for (grad, input) in grads.iter_mut().zip(&inputs) {
                 *grad = store.get(input).map(floats);
             }

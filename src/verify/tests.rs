@@ -1,5 +1,5 @@
 use super::*;
-use crate::ops::with_kernels;
+use crate::ops::testing::with_kernels;
 
 fn fixture() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/covft-tiny")

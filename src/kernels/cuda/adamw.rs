@@ -95,17 +95,18 @@ pub fn adamw_update(
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_device;
     use super::*;
-    use candle_core::Device;
 
     const STEP: AdamWStep = AdamWStep { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 3 };
 
     /// Parameter and moments after one step from constants, `n` of each.
     fn stepped(n: usize, moments: DType, gradient: f32, step: &AdamWStep) -> Result<[Vec<f32>; 3]> {
-        let full = |value: f32, dtype| Tensor::full(value, n, &Device::Cpu)?.to_dtype(dtype)?.contiguous()?.copy();
+        let device = test_device().unwrap();
+        let full = |value: f32, dtype| Tensor::full(value, n, &device)?.to_dtype(dtype)?.contiguous()?.copy();
         let (theta, first, second) = (full(0.5, DType::F32)?, full(0.25, moments)?, full(1.0, moments)?);
         let state = AdamWState { theta: &theta, copy: None, first: &first, second: &second };
-        adamw_update(&Engine::emulated(), state, &full(gradient, DType::F32)?, 0.5, step, 7, None)?;
+        adamw_update(&Engine::under_test(&theta), state, &full(gradient, DType::F32)?, 0.5, step, 7, None)?;
         Ok([theta, first, second].map(|t| t.to_dtype(DType::F32).unwrap().to_vec1().unwrap()))
     }
 
@@ -149,7 +150,8 @@ mod tests {
     fn a_measured_step_is_the_same_step_and_measures_what_the_host_measures() {
         let n = 5003;
         let wave = |k: f32| (0..n).map(|i| ((i + 1) as f32 * k).sin()).collect::<Vec<f32>>();
-        let on_card = |v: &[f32]| Tensor::from_slice(v, n, &Device::Cpu).unwrap();
+        let device = test_device().unwrap();
+        let on_card = |v: &[f32]| Tensor::from_slice(v, n, &device).unwrap();
         let (mut theta, start, g) = (wave(0.7), wave(0.6), wave(0.9));
         let (mut m, mut v) = (wave(0.3), wave(0.2).iter().map(|x| x * x).collect::<Vec<f32>>());
         let there = [&theta, &m, &v, &theta, &m, &v].map(|v| on_card(v));
@@ -160,7 +162,7 @@ mod tests {
             .zip(&short)
             .map(|((start, t), copy)| {
                 let state = AdamWState { theta: &t[0], copy: Some(copy), first: &t[1], second: &t[2] };
-                adamw_update(&Engine::emulated(), state, &on_card(&g), 0.5, &STEP, 7, start.as_ref()).unwrap()
+                adamw_update(&Engine::under_test(&t[0]), state, &on_card(&g), 0.5, &STEP, 7, start.as_ref()).unwrap()
             })
             .collect();
         let numbers = |t: &Tensor| t.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();

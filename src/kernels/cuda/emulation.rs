@@ -1,9 +1,34 @@
-//! Kernels on the CPU, for tests: the library that `scripts/cuda-emulation/build` compiles from the same sources.
+//! Where tests run kernels for cards: on the CPU, in the library that `scripts/cuda-emulation/build` compiles from the same
+//! sources, or on a card.
 
 use super::engine::{Arg, Grid};
-use candle_core::{Result, bail};
+use candle_core::{Device, Result, bail};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::sync::LazyLock;
+
+/// Where the tensors of such tests lie, as `COVFT_TEST_DEVICE` says: the CPU with `emulated`, a card with `cuda:0` (or another
+/// number), `None` where it says nothing.
+///
+/// # Panics
+/// At any other value, or where that card cannot be opened.
+pub(crate) fn test_device() -> Option<Device> {
+    match std::env::var("COVFT_TEST_DEVICE").ok()?.as_str() {
+        "emulated" => Some(Device::Cpu),
+        name => Some(on_card(name)),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_card(name: &str) -> Device {
+    static CARD: LazyLock<std::sync::Mutex<Option<Device>>> = LazyLock::new(std::sync::Mutex::default);
+    let number = name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).expect("emulated or cuda:N");
+    CARD.lock().unwrap().get_or_insert_with(|| super::open(number).unwrap()).clone()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_card(name: &str) -> Device {
+    panic!("COVFT_TEST_DEVICE={name}: this test was built without CUDA")
+}
 
 type Emulate = unsafe extern "C" fn(*const c_char, *const c_uint, c_uint, c_uint, *mut *mut c_void) -> c_int;
 

@@ -89,6 +89,12 @@ impl Engine {
         Self(Kind::Emulated)
     }
 
+    /// What runs kernels on `tensor`, which lies on a [`test_device`](super::test_device).
+    #[cfg(test)]
+    pub(super) fn under_test(tensor: &Tensor) -> Self {
+        Self::of(tensor).unwrap_or_else(Self::emulated)
+    }
+
     /// Blocks of a loop with stride: as many as keep every multiprocessor of a large card busy.
     pub(super) const fn strided_blocks(&self) -> usize {
         match self.0 {

@@ -31,7 +31,7 @@ pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use device::{open, peak_memory};
 pub use engine::Engine;
 #[cfg(test)]
-pub(crate) use engine::launched;
+pub(crate) use {emulation::test_device, engine::launched};
 pub use memory::Fresh;
 pub use mixture::{MAX_EXPERTS, mixture, mixture_expert, mixture_weights};
 pub use norm::{norm, norm_backward, norm_weights};

@@ -42,21 +42,21 @@ pub fn sketch(engine: &Engine, x: &Tensor, key: u64, buckets: usize) -> Result<[
 
 #[cfg(test)]
 mod tests {
-    use super::super::column_sums;
+    use super::super::{column_sums, test_device};
     use super::*;
     use crate::kernels::sketch_add;
-    use candle_core::Device;
 
     #[test]
     #[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
     fn sketches_are_those_of_the_host() {
-        let buckets = 100;
+        let (buckets, device) = (100, test_device().unwrap());
         for n in [1, 16, 40, RUNS * SKETCH_RUN, 2 * RUNS * SKETCH_RUN + 77] {
             for dtype in [DType::F32, DType::BF16] {
                 let x: Vec<f32> = (0..n).map(|i| ((i + 1) as f32 * 0.7).sin()).collect();
-                let x = Tensor::from_vec(x, n, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
-                let [tables, squares] = sketch(&Engine::emulated(), &x, 9, buckets).unwrap();
-                let got: Vec<f32> = column_sums(&Engine::emulated(), &tables).unwrap().to_vec1().unwrap();
+                let x = Tensor::from_vec(x, n, &device).unwrap().to_dtype(dtype).unwrap();
+                let engine = Engine::under_test(&x);
+                let [tables, squares] = sketch(&engine, &x, 9, buckets).unwrap();
+                let got: Vec<f32> = column_sums(&engine, &tables).unwrap().to_vec1().unwrap();
                 let numbers: Vec<f32> = x.to_dtype(DType::F32).unwrap().to_vec1().unwrap();
                 let mut want = vec![0.0; buckets + SKETCH_RUN];
                 let square = sketch_add(&mut want, 9, 0, &numbers);

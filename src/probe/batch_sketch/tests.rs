@@ -11,6 +11,7 @@ use crate::kernels::cuda::launched;
 use crate::models::towers::{Tower, TowerSizes};
 use crate::models::tuning::vision_trains;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
+use crate::ops::testing::{device, on_kernels};
 use crate::ops::{Ctx, LayerId, Path, on_path};
 use crate::train::hook::StepId;
 use candle_core::{Device, Tensor};
@@ -19,7 +20,8 @@ use candle_core::{Device, Tensor};
 fn block(experts: usize) -> ParamStore {
     let nothing = MapSource::default();
     let trains = |name: &str, _: &Role| !name.contains("frozen");
-    let root = ParamBuilder::new(&nothing, &trains, 0, &Device::Cpu);
+    let device = device();
+    let root = ParamBuilder::new(&nothing, &trains, 0, &device);
     let vision = root.part(Part::Vision);
     let at = vision.layer(LayerId::Block(0)).pp("0");
     at.module("attention").get(&[40, 30], "q.weight", Init::Ones).unwrap();
@@ -47,7 +49,7 @@ fn wave(n: usize, k: f32) -> Vec<f32> {
 fn fill(params: &ParamStore, name: &str, k: f32) {
     let weight = &params.get(name).unwrap().weight;
     let n: usize = weight.dims().iter().product();
-    weight.slot().unwrap().accumulate(&Tensor::from_vec(wave(n, k), weight.dims(), &Device::Cpu).unwrap()).unwrap();
+    weight.slot().unwrap().accumulate(&Tensor::from_vec(wave(n, k), weight.dims(), &device()).unwrap()).unwrap();
 }
 
 fn filled(experts: usize, k: impl Fn(&str) -> f32) -> ParamStore {
@@ -134,7 +136,7 @@ fn kernels_sketch_what_the_host_sketches() {
     for space in 0..2 {
         let run = || take(&config(), &filled(2, |name| name.len() as f32 * 0.003), space);
         let before = launched();
-        let (host, there) = (run(), on_path(Path::Kernels, run));
+        let (host, there) = (run(), on_kernels(run));
         assert!(launched() > before);
         assert_eq!(host.len(), there.len());
         for ((layer, host), (other, there)) in host.iter().zip(&there) {

@@ -4,6 +4,7 @@ use super::scenes::{BASE, COVFT, build, dataset, source};
 use super::toy::{Log, Toy, ToySource, plan, stage};
 use crate::config::train::Schedule;
 use crate::nn::{MapSource, ParamStore, Part};
+use crate::ops::testing::{device, on_kernels};
 use crate::ops::{Path, on_path, read_numbers};
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over};
 use crate::train::hook::{GradientView, Hook, HookResult, StepId};
@@ -30,9 +31,14 @@ fn largest_relative(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max)
 }
 
+/// Runs `work` pretending `path`; kernels run on a card, if that is where tests are to run them.
+fn on<R>(path: Path, work: impl FnOnce() -> R) -> R {
+    if path == Path::Kernels { on_kernels(work) } else { on_path(path, work) }
+}
+
 /// Trains a toy on `path` from nothing, or from the checkpoint in `dir`, and saves into `dir`.
 fn toy(path: Path, compute: DType, plan: &StagePlan, dir: &FilePath, from: Option<&Loaded>) -> (Vec<f32>, Log) {
-    on_path(path, || {
+    on(path, || {
         let mut toy = from.map_or_else(Toy::new, |loaded| Toy::from_source(&loaded.model));
         // A second objective where it is not in the way of learning.
         (toy.compute, toy.objective) = (compute, plan.steps < 20);
@@ -170,10 +176,10 @@ fn a_gradient_elsewhere_stays_short_until_something_is_added() {
 #[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
 fn kernels_add_gradients_up_where_nobody_else_holds_them() {
     let slot = crate::ops::GradSlot::default();
-    on_path(Path::Kernels, || {
+    on_kernels(|| {
         for dtype in [DType::F32, DType::BF16] {
             slot.clear();
-            let gradient = |x: f32| Tensor::full(x, 3, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let gradient = |x: f32| Tensor::full(x, 3, &device()).unwrap().to_dtype(dtype).unwrap();
             let first = gradient(256.0);
             slot.accumulate(&first).unwrap();
             slot.accumulate(&gradient(1.0)).unwrap();
@@ -211,7 +217,7 @@ impl Hook for Parts {
 
 /// Losses and gradient norms of a few steps of the multimodal model: the base stage, then CoVFT on what it left.
 fn stages(path: Path, compute: DType, checkpointing: &str) -> (Vec<f64>, Vec<Vec<f64>>) {
-    on_path(path, || {
+    on(path, || {
         let dataset = dataset();
         let dir = tempfile::tempdir().unwrap();
         let (mut log, mut parts) = (Log::default(), Parts::default());
@@ -245,7 +251,7 @@ fn the_multimodal_model_trains_elsewhere_as_on_the_host() {
     assert!(largest_relative(&again, &there) < 1e-6, "{again:?} {there:?}");
 }
 
-/// The kernels for cards, emulated.
+/// The kernels for cards.
 #[test]
 #[ignore = "runs the kernels for cards: scripts/cuda-emulate"]
 fn kernels_train_as_the_host_does() {

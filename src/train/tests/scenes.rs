@@ -7,10 +7,10 @@ use crate::config::train::Schedule;
 use crate::data::{Dataset, ImageSpec, Order, Preparation, Sampler, Tokenizers};
 use crate::models::mllm::Mllm;
 use crate::nn::{MapSource, TensorSource};
+use crate::ops::testing::device;
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over};
 use crate::train::trainer::StagePlan;
 use crate::train::{BatchSource, LoaderSource, MllmStep, Outcome, StepBatch, StepModel, Trainer};
-use candle_core::Device;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ pub(super) fn build(dataset: &Dataset, tuning: &str, source: &dyn TensorSource) 
     let tuning: Tuning = toml::from_str(tuning).unwrap();
     let config = model(&dataset.preparation().tokenizers);
     let tasks = dataset.tasks().names().len();
-    let (model, params) = Mllm::build(&config, &tuning, source, 3, &Device::Cpu, tasks).unwrap();
-    (MllmStep::new(model, params, Device::Cpu), tuning)
+    let (model, params) = Mllm::build(&config, &tuning, source, 3, &device(), tasks).unwrap();
+    (MllmStep::new(model, params, device()), tuning)
 }
 
 pub(super) const BASE: &str = "vision = { type = 'full' }\ntext = 'tasks'\n";

@@ -48,7 +48,7 @@ impl Toy {
 
     pub(super) fn build(source: &dyn TensorSource, trains: impl Fn(&str) -> bool) -> Self {
         let rule = |name: &str, _: &crate::nn::Role| trains(name);
-        let device = Device::Cpu;
+        let device = ops::testing::device();
         let pb = ParamBuilder::new(source, &rule, 7, &device);
         let tower = pb.part(Part::Vision).layer(LayerId::Block(0)).pp("tower");
         let table = tower.get(&[VOCABULARY, WIDTH], "table.weight", Init::Normal(1.0)).unwrap();

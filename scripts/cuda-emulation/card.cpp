@@ -1,0 +1,497 @@
+// A CUDA card made of the CPU: the functions of the driver's library (libcuda.so.1) that this project's programs call, so that
+// a program built with `--features cuda` runs where there is no card. Work is done when it is queued. Kernels are those of
+// emulation.hpp, looked up by name; what the compiler for cards says of them (names, bytes of each parameter, shared memory)
+// must agree. The program ends with a message at: work on two streams, addresses beyond an allocation (each lies before a
+// page that cannot be touched), copies over its end, freeing twice.
+//
+//   COVFT_EMULATED_CARD=counts   memory is counted but not there, and nothing is computed: every number read is 0. For sizes
+//                                that no CPU computes; what is allocated, launched, copied and waited for is exact.
+//   COVFT_EMULATED_REPORT=FILE   writes at the end what was launched, copied and waited for
+//   COVFT_EMULATED_MEMORY=BYTES  what the card has (default 139 GiB, as an H200 offers): more is out of memory
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <list>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "emulation.hpp"
+
+namespace {
+
+using Address = unsigned long long;
+
+// Codes of the driver's interface.
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500 };
+enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MEMORY_POOLS = 115 };
+enum { RELEASE_THRESHOLD = 4, RESERVED_NOW = 5, RESERVED_HIGH = 6, USED_NOW = 7, USED_HIGH = 8 };
+
+struct Span {
+    std::size_t bytes, mapped;
+    unsigned char* start;
+};
+
+// What a module's text says of a kernel, and its form for the CPU: two modules may have a kernel of one name, but not with the
+// same parameters.
+struct Kernel {
+    const emulated::Entry* entry = nullptr;
+    std::string name;
+    std::vector<std::size_t> parameters;
+    std::size_t shared = 0;
+    Address launched = 0;
+};
+
+using Module = std::map<std::string, Kernel>;
+
+struct Copies {
+    Address count = 0, bytes = 0;
+};
+
+struct Card {
+    std::recursive_mutex lock;
+    bool computes = true;
+    std::map<Address, Span> memory;
+    Address used = 0, used_high = 0, reserved_high = 0, most = 0, keep = 0, total = 139ull << 30, next = 0x100000000000ull;
+    std::list<Module> modules;
+    Address products = 0, streams = 0, waits = 0, allocations = 0;
+    void* stream = nullptr;
+    Copies to_card, to_host, on_card, set;
+    const char* report = nullptr;
+};
+
+Card& card() {
+    static Card the;
+    return the;
+}
+
+const char* running = nullptr;
+
+[[noreturn]] void refuse(const std::string& what) {
+    std::fprintf(stderr, "emulated card: %s%s%s\n", what.c_str(), running ? ", in " : "", running ? running : "");
+    std::abort();
+}
+
+// An error that the driver would give back as well; what it is about is not in its code.
+int invalid(const char* what) {
+    std::fprintf(stderr, "emulated card: %s%s%s\n", what, running ? ", in " : "", running ? running : "");
+    return INVALID_VALUE;
+}
+
+void fault(int) {
+    // Only what is allowed in a handler.
+    const char* name = running ? running : "the host";
+    const char text[] = "emulated card: an address that is not there, in ";
+    if (write(2, text, sizeof(text) - 1) < 0 || write(2, name, std::strlen(name)) < 0 || write(2, "\n", 1) < 0) _exit(135);
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+}
+
+void tell() {
+    Card& c = card();
+    FILE* out = std::fopen(c.report, "w");
+    if (!out) return;
+    Address launches = 0;
+    for (auto& module : c.modules) {
+        for (auto& [name, kernel] : module) launches += kernel.launched;
+    }
+    std::fprintf(out, "kernels\t%llu\nproducts\t%llu\nwaits\t%llu\n", launches, c.products, c.waits);
+    std::fprintf(out, "allocations\t%llu\nmost bytes\t%llu\n", c.allocations, c.most);
+    std::pair<const char*, Copies*> copies[] = {
+        {"to the card", &c.to_card}, {"to the host", &c.to_host}, {"on the card", &c.on_card}, {"set", &c.set}};
+    for (auto& [name, n] : copies) std::fprintf(out, "%s\t%llu\t%llu bytes\n", name, n->count, n->bytes);
+    for (auto& module : c.modules) {
+        for (auto& [name, kernel] : module) {
+            if (kernel.launched) std::fprintf(out, "kernel %s\t%llu\n", name.c_str(), kernel.launched);
+        }
+    }
+    std::fclose(out);
+}
+
+// The allocation that `bytes` at `at` lie in.
+Span* inside(Address at, std::size_t bytes, const char* what) {
+    auto& memory = card().memory;
+    auto after = memory.upper_bound(at);
+    if (after == memory.begin()) refuse(std::string(what) + ": no allocation there");
+    auto& [start, span] = *std::prev(after);
+    if (at + bytes > start + span.bytes) refuse(std::string(what) + ": over the end of an allocation");
+    return &span;
+}
+
+void on(void* stream) {
+    Card& c = card();
+    if (!c.stream) c.stream = stream;
+    if (c.stream != stream) refuse("work on two streams");
+}
+
+int allocate(Address* out, std::size_t bytes) {
+    Card& c = card();
+    if (bytes == 0) return invalid("an allocation of 0 bytes");
+    std::size_t taken = (bytes + 511) / 512 * 512;
+    if (c.used + taken > c.total) return OUT_OF_MEMORY;
+    Span span{bytes, 0, nullptr};
+    if (c.computes) {
+        std::size_t page = 4096, body = (bytes + 15) / 16 * 16;
+        span.mapped = (body + page - 1) / page * page + page;
+        void* at = mmap(nullptr, span.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED) return OUT_OF_MEMORY;
+        span.start = static_cast<unsigned char*>(at);
+        unsigned char* end = span.start + span.mapped - page;
+        mprotect(end, page, PROT_NONE);
+        std::memset(end - body, 0xff, body);  // NaN: what is read before it is written shows
+        *out = reinterpret_cast<Address>(end - body);
+    } else {
+        *out = c.next;
+        c.next += taken + 512;
+    }
+    c.memory.emplace(*out, span);
+    ++c.allocations;
+    c.used += taken;
+    for (Address* mark : {&c.used_high, &c.reserved_high, &c.most}) *mark = std::max(*mark, c.used);
+    return SUCCESS;
+}
+
+int release(Address at) {
+    Card& c = card();
+    auto found = c.memory.find(at);
+    if (found == c.memory.end()) refuse("freeing what is not allocated");
+    c.used -= (found->second.bytes + 511) / 512 * 512;
+    if (found->second.start) munmap(found->second.start, found->second.mapped);
+    c.memory.erase(found);
+    return SUCCESS;
+}
+
+std::size_t number(const std::string& text, std::size_t at) {
+    return std::strtoull(text.c_str() + at, nullptr, 10);
+}
+
+// Bytes of a parameter or variable as the assembly language declares it: ".u64 name", or ".align 8 .b8 name[24]".
+std::size_t declared(const std::string& line) {
+    std::size_t bracket = line.find('[');
+    if (bracket != std::string::npos) return number(line, bracket + 1);
+    for (const char* type : {".u", ".s", ".b", ".f"}) {
+        for (std::size_t at = line.find(type); at != std::string::npos; at = line.find(type, at + 1)) {
+            if (std::isdigit(line[at + 2])) return number(line, at + 2) / 8;
+        }
+    }
+    refuse("cannot read \"" + line + "\"");
+}
+
+const emulated::Entry* form_of(const Kernel& kernel) {
+    bool named = false;
+    for (const emulated::Entry& entry : emulated::ENTRIES) {
+        if (kernel.name != entry.name) continue;
+        if (entry.parameters == kernel.parameters) return &entry;
+        named = true;
+    }
+    if (named) refuse(kernel.name + ": the compiler for cards has other parameters");
+    return nullptr;
+}
+
+// Reads the kernels of a module's text.
+Module read_module(const std::string& text) {
+    Module module;
+    Kernel* now = nullptr;
+    bool listing = false;
+    for (std::size_t at = 0; at < text.size();) {
+        std::size_t end = std::min(text.find('\n', at), text.size());
+        std::string line = text.substr(at, end - at);
+        at = end + 1;
+        auto has = [&line](const char* word) { return line.find(word) != std::string::npos; };
+        if (has(".entry ")) {
+            std::size_t from = line.find(".entry ") + 7;
+            std::string name = line.substr(from, line.find_first_of("( ", from) - from);
+            now = &module[name];
+            now->name = name;
+            listing = line.find(')') == std::string::npos;
+        } else if (listing && has(".param ")) {
+            now->parameters.push_back(declared(line));
+        } else if (listing && has(")")) {
+            listing = false;
+        } else if (now && has(".shared .align")) {
+            now->shared += declared(line);
+        }
+    }
+    for (auto& [name, kernel] : module) kernel.entry = form_of(kernel);
+    return module;
+}
+
+}  // namespace
+
+#define LOCKED std::lock_guard<std::recursive_mutex> held(card().lock)
+
+extern "C" {
+
+// For blas.cpp: whether numbers are there to compute with.
+int covft_card_computes() {
+    return card().computes;
+}
+
+// For blas.cpp: checks that operands of a product lie in allocations, and counts it.
+void covft_card_product(void* stream, const char* name, int operands, const void* const* at, const std::size_t* bytes) {
+    LOCKED;
+    on(stream);
+    for (int i = 0; i < operands; ++i) inside(reinterpret_cast<Address>(at[i]), bytes[i], name);
+    ++card().products;
+}
+
+int cuInit(unsigned) {
+    LOCKED;
+    Card& c = card();
+    const char* mode = std::getenv("COVFT_EMULATED_CARD");
+    c.computes = !(mode && std::string(mode) == "counts");
+    if (const char* total = std::getenv("COVFT_EMULATED_MEMORY")) c.total = std::strtoull(total, nullptr, 10);
+    if (!c.report && (c.report = std::getenv("COVFT_EMULATED_REPORT"))) std::atexit(tell);
+    struct sigaction action = {};
+    action.sa_handler = fault;
+    action.sa_flags = SA_ONSTACK;
+    sigaction(SIGSEGV, &action, nullptr);
+    return SUCCESS;
+}
+
+int cuGetErrorString(int code, const char** text) {
+    *text = code == OUT_OF_MEMORY ? "out of memory (emulated card)"
+            : code == NOT_FOUND   ? "named symbol not found (emulated card)"
+            : code == NO_DEVICE   ? "no such device (emulated card)"
+                                  : "invalid argument (emulated card)";
+    return SUCCESS;
+}
+
+// The run-time compiler asks for the driver's cache; without one it compiles.
+int cuGetExportTable(const void** table, const void*) {
+    *table = nullptr;
+    return NOT_FOUND;
+}
+
+int cuDeviceGet(int* device, int ordinal) {
+    *device = ordinal;
+    return ordinal == 0 ? SUCCESS : NO_DEVICE;
+}
+
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    switch (attribute) {
+        case COMPUTE_MAJOR: *value = 9; return SUCCESS;
+        case COMPUTE_MINOR: *value = 0; return SUCCESS;
+        case MEMORY_POOLS: *value = 1; return SUCCESS;
+        default: refuse("attribute " + std::to_string(attribute) + " of the device is not known here");
+    }
+}
+
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    *context = &card();
+    return SUCCESS;
+}
+
+int cuDevicePrimaryCtxRelease_v2(int) {
+    return SUCCESS;
+}
+
+static thread_local void* current = nullptr;
+
+int cuCtxSetCurrent(void* context) {
+    current = context;
+    return SUCCESS;
+}
+
+int cuCtxGetCurrent(void** context) {
+    *context = current;
+    return SUCCESS;
+}
+
+int cuCtxDestroy_v2(void*) {
+    return SUCCESS;
+}
+
+int cuCtxSynchronize() {
+    LOCKED;
+    ++card().waits;
+    return SUCCESS;
+}
+
+int cuStreamCreate(void** stream, unsigned) {
+    LOCKED;
+    *stream = reinterpret_cast<void*>(0x5000 + ++card().streams);
+    return SUCCESS;
+}
+
+int cuStreamDestroy_v2(void*) {
+    return SUCCESS;
+}
+
+int cuStreamSynchronize(void*) {
+    LOCKED;
+    ++card().waits;
+    return SUCCESS;
+}
+
+int cuStreamWaitEvent(void*, void*, unsigned) {
+    return SUCCESS;
+}
+
+int cuStreamIsCapturing(void*, int* status) {
+    *status = 0;
+    return SUCCESS;
+}
+
+int cuEventCreate(void** event, unsigned) {
+    *event = &card();
+    return SUCCESS;
+}
+
+int cuEventDestroy_v2(void*) {
+    return SUCCESS;
+}
+
+int cuEventRecord(void*, void*) {
+    return SUCCESS;
+}
+
+int cuMemAlloc_v2(Address* at, std::size_t bytes) {
+    LOCKED;
+    return allocate(at, bytes);
+}
+
+int cuMemAllocAsync(Address* at, std::size_t bytes, void* stream) {
+    LOCKED;
+    on(stream);
+    return allocate(at, bytes);
+}
+
+int cuMemFree_v2(Address at) {
+    LOCKED;
+    return release(at);
+}
+
+int cuMemFreeAsync(Address at, void* stream) {
+    LOCKED;
+    on(stream);
+    return release(at);
+}
+
+static void counted(Copies& copies, std::size_t bytes) {
+    ++copies.count;
+    copies.bytes += bytes;
+}
+
+int cuMemcpyHtoDAsync_v2(Address to, const void* from, std::size_t bytes, void* stream) {
+    LOCKED;
+    on(stream);
+    inside(to, bytes, "copy to the card");
+    counted(card().to_card, bytes);
+    if (card().computes) std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+    return SUCCESS;
+}
+
+int cuMemcpyDtoHAsync_v2(void* to, Address from, std::size_t bytes, void* stream) {
+    LOCKED;
+    on(stream);
+    inside(from, bytes, "copy to the host");
+    counted(card().to_host, bytes);
+    if (card().computes) {
+        std::memcpy(to, reinterpret_cast<void*>(from), bytes);
+    } else {
+        std::memset(to, 0, bytes);
+    }
+    return SUCCESS;
+}
+
+int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
+    LOCKED;
+    on(stream);
+    inside(from, bytes, "copy on the card, from");
+    inside(to, bytes, "copy on the card, to");
+    counted(card().on_card, bytes);
+    if (card().computes) std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
+    return SUCCESS;
+}
+
+int cuMemcpyPeerAsync(Address, void*, Address, void*, std::size_t, void*) {
+    refuse("a copy between two cards");
+}
+
+int cuMemsetD8Async(Address at, unsigned char value, std::size_t bytes, void* stream) {
+    LOCKED;
+    on(stream);
+    inside(at, bytes, "setting bytes");
+    counted(card().set, bytes);
+    if (card().computes) std::memset(reinterpret_cast<void*>(at), value, bytes);
+    return SUCCESS;
+}
+
+int cuDeviceGetDefaultMemPool(void** pool, int) {
+    *pool = &card();
+    return SUCCESS;
+}
+
+int cuMemPoolGetAttribute(void*, int attribute, Address* value) {
+    LOCKED;
+    Card& c = card();
+    switch (attribute) {
+        case RELEASE_THRESHOLD: *value = c.keep; return SUCCESS;
+        // What a pool holds beyond what is in use is up to the card's allocator: nothing, here.
+        case RESERVED_NOW:
+        case USED_NOW: *value = c.used; return SUCCESS;
+        case RESERVED_HIGH: *value = c.reserved_high; return SUCCESS;
+        case USED_HIGH: *value = c.used_high; return SUCCESS;
+        default: return invalid("an unknown attribute of the memory pool");
+    }
+}
+
+int cuMemPoolSetAttribute(void*, int attribute, Address* value) {
+    LOCKED;
+    Card& c = card();
+    switch (attribute) {
+        case RELEASE_THRESHOLD: c.keep = *value; return SUCCESS;
+        case RESERVED_HIGH:
+        case USED_HIGH:
+            if (*value != 0) return invalid("a high-water mark can be set to 0 alone");
+            (attribute == USED_HIGH ? c.used_high : c.reserved_high) = c.used;
+            return SUCCESS;
+        default: return invalid("an unknown attribute of the memory pool");
+    }
+}
+
+int cuModuleLoad(void**, const char*) {
+    refuse("a module from a file");
+}
+
+int cuModuleLoadData(void** module, const void* text) {
+    LOCKED;
+    card().modules.push_back(read_module(static_cast<const char*>(text)));
+    *module = &card().modules.back();
+    return SUCCESS;
+}
+
+int cuModuleUnload(void*) {
+    return SUCCESS;
+}
+
+int cuModuleGetFunction(void** function, void* module, const char* name) {
+    LOCKED;
+    auto& kernels = *static_cast<Module*>(module);
+    auto found = kernels.find(name);
+    if (found == kernels.end()) return NOT_FOUND;
+    *function = &found->second;
+    return SUCCESS;
+}
+
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** arguments, void**) {
+    LOCKED;
+    on(stream);
+    auto* kernel = static_cast<Kernel*>(function);
+    running = kernel->name.c_str();
+    if (!gx || !gy || !gz || !bx || !by || !bz) return invalid("an empty grid");
+    if (gx > 0x7fffffff || gy > 65535 || gz > 65535) return invalid("too large a grid");
+    if (bx > 1024 || by > 1024 || bz > 64 || std::size_t(bx) * by * bz > 1024) return invalid("too large a block");
+    if (kernel->shared + shared > 48 * 1024) return invalid("more than 48 KiB of shared memory");
+    ++kernel->launched;
+    if (card().computes) {
+        if (!kernel->entry) refuse("a kernel that has no form for the CPU");
+        emulated::run(*kernel->entry, {gx, gy, gz}, {bx, by, bz}, shared, arguments);
+    }
+    running = nullptr;
+    return SUCCESS;
+}
+
+}  // extern "C"
