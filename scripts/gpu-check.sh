@@ -6,6 +6,8 @@
 #   scripts/gpu-check.sh              builds first (cargo, CUDA toolkit; scripts/cuda-toolkit.sh brings one)
 #   scripts/gpu-check.sh FOLDER       uses FOLDER/covft-probe.xz and FOLDER/covft-tests.xz, packed by scripts/cuda-pack
 #
+# EMULATED: a folder that scripts/cuda-emulation/build --card filled. The same checks on a card made of the CPU: what they
+# compute is checked, times are not a card's, and the sizes that no CPU computes are counted alone (their bytes are exact).
 # PYTHON: a Python with torch (and what scripts/torch_step.py needs) for the other side of the times; default python3.
 # LLM_LAYERS: blocks of the 7 B language model that are timed; default 4 of 32. DEVICE: default cuda:0.
 # LD_LIBRARY_PATH must lead to libcudart.so.13, libcublas.so.13, libcublasLt.so.13, libcurand.so.10 and libnvrtc.so.13;
@@ -26,8 +28,11 @@ for base in site.getsitepackages() + [site.getusersitepackages()]:
             print(folder)
 PY
 )
-LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$(echo "$libraries" | paste -sd:)
+LD_LIBRARY_PATH=${EMULATED:+$EMULATED:}${LD_LIBRARY_PATH:-}:$(echo "$libraries" | paste -sd:)
 export LD_LIBRARY_PATH
+slower=$((${EMULATED:+9} + 1)) # times the limits
+# What is timed at the sizes of a 7 B model.
+large() { if [ -n "${EMULATED:-}" ]; then COVFT_EMULATED_CARD=counts "$@"; else "$@"; fi; }
 
 if [ $# -gt 0 ]; then
   program=$out/covft-probe tests=$out/covft-tests
@@ -54,7 +59,7 @@ check() {
   log=$out/$(echo "$name" | tr -c 'a-zA-Z0-9\n' '-').log
   began=$(date +%s)
   echo "== $name"
-  timeout "$limit" "$@" > "$log" 2>&1
+  case $1 in large) shift; large timeout $((limit * slower)) "$@" ;; *) timeout $((limit * slower)) "$@" ;; esac > "$log" 2>&1
   code=$?
   tail -n 12 "$log"
   if [ $code -eq 0 ]; then
@@ -70,13 +75,14 @@ step() {
   local name=$1 line
   shift
   echo "== $name"
-  line=$(timeout 150 "$@" 2> "$out/step.err" | tail -n 1)
+  line=$(large timeout $((150 * slower)) "$@" 2> "$out/step.err" | tail -n 1)
   seconds= mib=
   if [ -n "$line" ]; then
     echo "$line"
     seconds=$(echo "$line" | grep -oE '"step_s": ?[0-9.eE-]+' | grep -oE '[0-9.eE-]+$')
     mib=$(echo "$line" | grep -oE '"peak_mib": ?[0-9]+' | grep -oE '[0-9]+$')
-    rows+=("ok|$name|$seconds s|${mib:-?} MiB")
+    [ -z "${EMULATED:-}" ] || seconds=
+    rows+=("ok|$name|${seconds:+$seconds s}|${mib:-?} MiB")
   else
     tail -n 3 "$out/step.err"
     failed=1
@@ -86,6 +92,8 @@ step() {
 
 check "kernels compile here" 120 "$tests" --exact kernels::cuda::compile::tests::every_source_compiles_for_every_card_of_eight_years
 check "operations on the card" 240 env COVFT_TEST_DEVICE="$device" "$tests" --test-threads=1 ops::
+check "training and sketches on the card" 120 env COVFT_TEST_DEVICE="$device" "$tests" --test-threads=1 --ignored \
+  kernels_in kernels_sk kernels_add kernels_train kernels::cuda
 for folder in tests/fixtures/covft-tiny tests/fixtures/covft-odd; do
   check "golden numbers and six steps, $(basename $folder)" 120 "$program" verify "$folder" --device "$device"
 done
@@ -104,7 +112,7 @@ for method in freeze full covft; do
   fi
 done
 rows+=("|CoVFT over full|$(awk -v a="$step_covft" -v b="$step_full" 'BEGIN { printf "%+.1f %%", 100 * (a / b - 1) }')|memory $(awk -v a="$mib_covft" -v b="$mib_full" 'BEGIN { printf "%+.1f %%", 100 * (a / b - 1) }')")
-check "what probes cost, CLIP-L and 4 blocks" 240 "$program" bench probes -c configs/card-probes.toml --steps 20 --set "device='$device'" --set "out='$out/runs'"
+check "what probes cost, CLIP-L and 4 blocks" 240 large "$program" bench probes -c configs/card-probes.toml --steps 20 --set "device='$device'" --set "out='$out/runs'"
 
 echo
 printf '| | %-48s | %12s | %s\n' "check" "time" ""

@@ -55,6 +55,7 @@ impl<'p> Norm<'p> {
     /// Computes what is on the host, and asks for the rest.
     pub(super) fn ask(params: &'p ParamStore, readout: &mut Readout) -> Result<Self, Fault> {
         let mut norm = Self::default();
+        let mut there: Vec<(&str, Tensor)> = Vec::new();
         for param in params.trainable() {
             let weight = &param.weight;
             let Some(slot) = weight.slot().filter(|slot| slot.is_filled()) else {
@@ -64,13 +65,16 @@ impl<'p> Norm<'p> {
                 }
                 continue;
             };
-            let square = if let Some(square) = slot.with_host(|gradient| ops::squared_norm(gradient)) {
-                Square::Here(square)
-            } else {
-                let Some(gradient) = slot.tensor(weight.dims())? else { continue };
-                Square::Waits(readout.ask(&square_sums(&gradient)?)?, gradient)
-            };
-            norm.squares.push((weight.name(), square));
+            if let Some(square) = slot.with_host(|gradient| ops::squared_norm(gradient)) {
+                norm.squares.push((weight.name(), Square::Here(square)));
+            } else if let Some(gradient) = slot.tensor(weight.dims())? {
+                there.push((weight.name(), gradient.contiguous()?));
+            }
+        }
+        let (names, gradients): (Vec<&str>, Vec<Tensor>) = there.into_iter().unzip();
+        let tickets = ask_squares(&gradients, readout)?;
+        for ((name, ticket), gradient) in names.into_iter().zip(tickets).zip(gradients) {
+            norm.squares.push((name, Square::Waits(ticket, gradient)));
         }
         Ok(norm)
     }
@@ -100,14 +104,26 @@ impl<'p> Norm<'p> {
     }
 }
 
-/// Sums of squares of pieces of a gradient on a device.
-fn square_sums(gradient: &Tensor) -> TensorResult<Tensor> {
-    if let Some(engine) = ops::engine_of(gradient) {
-        return cuda::squared_norms(&engine, &gradient.contiguous()?);
+/// Asks for sums of squares of pieces of gradients that lie on one device, contiguous.
+fn ask_squares(gradients: &[Tensor], readout: &mut Readout) -> TensorResult<Vec<Ticket>> {
+    let Some(first) = gradients.first() else { return Ok(Vec::new()) };
+    if let Some(engine) = ops::engine_of(first) {
+        let (sums, counts) = cuda::squared_norms(&engine, &gradients.iter().collect::<Vec<_>>())?;
+        let all = readout.ask(&sums)?;
+        let mut skipped = 0;
+        let part = |count: &usize| {
+            skipped += count;
+            all.part(skipped - count, *count)
+        };
+        return Ok(counts.iter().map(part).collect());
     }
-    let squares = gradient.to_dtype(DType::F32)?.sqr()?;
-    // Row by row first: no sum is longer than it must be.
-    if squares.rank() > 1 { squares.sum(D::Minus1)?.sum_all() } else { squares.sum_all() }
+    let one = |gradient: &Tensor| {
+        let squares = gradient.to_dtype(DType::F32)?.sqr()?;
+        // Row by row first: no sum is longer than it must be.
+        let rows = if squares.rank() > 1 { squares.sum(D::Minus1)? } else { squares };
+        readout.ask(&rows.sum_all()?)
+    };
+    gradients.iter().map(one).collect()
 }
 
 /// The factor that PyTorch's `clip_grad_norm_` multiplies gradients with: `min(1, max_norm / (norm + 1e-6))`.

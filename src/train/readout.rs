@@ -16,6 +16,14 @@ pub(super) struct Readout {
 #[derive(Clone, Debug)]
 pub(super) struct Ticket(Range<usize>);
 
+impl Ticket {
+    /// Of `count` of these numbers after the first `skipped`.
+    pub(super) fn part(&self, skipped: usize, count: usize) -> Self {
+        let from = self.0.start + skipped;
+        Self(from..from + count)
+    }
+}
+
 impl Readout {
     /// Asks for the numbers of `tensor`.
     pub(super) fn ask(&mut self, tensor: &Tensor) -> Result<Ticket> {

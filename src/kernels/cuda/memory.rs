@@ -15,6 +15,17 @@ pub(super) struct Span {
     pub dtype: DType,
 }
 
+impl Span {
+    /// `len` of its numbers from `first` on.
+    ///
+    /// # Panics
+    /// If it has not so many.
+    pub(super) fn part(self, first: usize, len: usize) -> Self {
+        assert!(first + len <= self.len, "{len} numbers from {first} on of {}", self.len);
+        Self { address: self.address + (first * self.dtype.size_in_bytes()) as u64, len, ..self }
+    }
+}
+
 /// A contiguous tensor's numbers, for as long as this lives.
 pub(super) struct Lent<'t> {
     pub span: Span,

@@ -67,20 +67,25 @@ pub(super) fn add_pieces(engine: &Engine, sums: Fresh, count: usize, d: usize) -
 /// Numbers of which the squares are summed by one block.
 const SQUARES: usize = 1 << 16;
 
-/// Sums of squares of the pieces of `x`, float64 (squares of float32 numbers do not overflow it); the norm is the root of
-/// their sum.
-pub fn squared_norms(engine: &Engine, x: &Tensor) -> Result<Tensor> {
-    let (n, dtype) = (x.elem_count(), x.dtype());
-    let count = n.div_ceil(SQUARES);
-    let mut sums = Fresh::new(engine, DType::F64, count)?;
-    let lent = Lent::of(x)?;
-    Call::new(engine, &SOURCE, typed("squared_norm", dtype)?)
-        .input(&lent, dtype, n)?
-        .output(&mut sums, DType::F64, count)?
-        .long(n)
-        .int(SQUARES)?
-        .run([count as u32, 1, 1], THREADS, 0)?;
-    sums.into_tensor(&[count])
+/// Sums of squares of the pieces of every tensor, float64 (squares of float32 numbers do not overflow it), one tensor's after
+/// the other's; and how many each has. The norm is the root of their sum.
+pub fn squared_norms(engine: &Engine, tensors: &[&Tensor]) -> Result<(Tensor, Vec<usize>)> {
+    let counts: Vec<usize> = tensors.iter().map(|x| x.elem_count().div_ceil(SQUARES)).collect();
+    let total = counts.iter().sum();
+    let mut sums = Fresh::new(engine, DType::F64, total)?;
+    let whole = sums.span()?;
+    let mut first = 0;
+    for (x, count) in tensors.iter().zip(&counts) {
+        let (n, dtype, lent) = (x.elem_count(), x.dtype(), Lent::of(x)?);
+        Call::new(engine, &SOURCE, typed("squared_norm", dtype)?)
+            .input(&lent, dtype, n)?
+            .changed(whole.part(first, *count), DType::F64, *count)?
+            .long(n)
+            .int(SQUARES)?
+            .run([*count as u32, 1, 1], THREADS, 0)?;
+        first += count;
+    }
+    Ok((sums.into_tensor(&[total])?, counts))
 }
 
 /// Adds `x` (float32 or bfloat16) to `sum` (float32, of the same size) in place.
