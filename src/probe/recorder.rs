@@ -7,7 +7,7 @@ use super::budget::Budget;
 use super::drift::{VisionTracker, blocks};
 use super::error::ProbeError;
 use super::per_sample::{Pending, PerSample};
-use super::routing;
+use super::routing::{self, Contexts, Wanted};
 use crate::config::probe::ProbeConfig;
 use crate::nn::Part;
 use crate::ops::{BackwardObserver, Observers};
@@ -198,11 +198,16 @@ impl Recorder {
 
     fn record_samples(&mut self, view: &StepView<'_>) -> Result<u64> {
         let config = &self.setup.config;
-        let all = config.contexts_all_every.has(view.at.step);
-        let contexts = config.contexts && (all || config.contexts_every.has(view.at.step));
-        let mut rows = (Vec::new(), Vec::new(), Vec::new());
+        let contexts = match (config.contexts_all_every.has(view.at.step), config.contexts_every.has(view.at.step)) {
+            (true, _) if config.contexts => Contexts::All,
+            (_, true) if config.contexts => Contexts::Last,
+            _ => Contexts::None,
+        };
+        let wanted = Wanted { routing: config.routing, contexts };
+        let (routes, contexts) = routing::rows(view.micro_batches, wanted, view.at, self.stage.blocks, false)?;
+        let mut samples = Vec::new();
         for (number, micro) in view.micro_batches.iter().enumerate() {
-            rows.0.extend(micro.samples.iter().map(|sample| SampleRow {
+            samples.extend(micro.samples.iter().map(|sample| SampleRow {
                 stage: view.at.stage.to_owned(),
                 step: view.at.step,
                 sample: sample.id.to_string(),
@@ -212,15 +217,9 @@ impl Recorder {
                 loss: (sample.tokens > 0).then(|| sample.loss_sum / sample.tokens as f64),
                 tokens: sample.tokens as u64,
             }));
-            if config.routing {
-                rows.1.extend(routing::routing(micro, view.at, self.stage.blocks, false)?);
-            }
-            if contexts {
-                rows.2.extend(routing::contexts(micro, view.at, self.stage.blocks, all, false)?);
-            }
         }
         let writer = &mut self.setup.writer;
-        Ok(writer.push(&rows.0)? + writer.push(&rows.1)? + writer.push(&rows.2)?)
+        Ok(writer.push(&samples)? + writer.push(&routes)? + writer.push(&contexts)?)
     }
 
     /// Writes what is left of the last step, waiting for it.
@@ -266,15 +265,9 @@ impl Recorder {
 
     fn record_tracked(&mut self, view: &TrackedView<'_>) -> Result<()> {
         let (begun, config, blocks) = (Instant::now(), &self.setup.config, self.stage.blocks);
-        let (mut routes, mut contexts) = (Vec::new(), Vec::new());
-        for micro in view.micro_batches {
-            if config.routing {
-                routes.extend(routing::routing(micro, view.at, blocks, true)?);
-            }
-            if config.contexts {
-                contexts.extend(routing::contexts(micro, view.at, blocks, true, true)?);
-            }
-        }
+        let contexts = if config.contexts { Contexts::All } else { Contexts::None };
+        let wanted = Wanted { routing: config.routing, contexts };
+        let (routes, contexts) = routing::rows(view.micro_batches, wanted, view.at, blocks, true)?;
         let found = self.stage.tracked.as_mut().map(|tracked| tracked.finish(view.at)).transpose()?;
         let rows = found.flatten().and_then(Pending::wait).unwrap_or_default().0;
         let writer = &mut self.setup.writer;

@@ -2,21 +2,41 @@
 
 use super::drift::depth;
 use super::error::ProbeError;
-use crate::ops::LayerId;
+use crate::models::covft::LayerRouting;
+use crate::ops::{LayerId, fetch};
 use crate::train::hook::{MicroBatch, StepId};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use covft_analyses::store::{ContextRow, RoutingRow};
 use half::f16;
 
 type Result<T> = std::result::Result<T, ProbeError>;
 
-fn rows(tensor: &Tensor, layer: usize, micro: &MicroBatch, at: StepId<'_>) -> Result<Vec<Vec<f32>>> {
-    let rows = tensor.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    if rows.len() == micro.samples.len() {
-        return Ok(rows);
+/// What is wanted of the `CoMoE` layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) routing: bool,
+    pub(super) contexts: Contexts,
+}
+
+/// Of which layers context vectors are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contexts {
+    None,
+    Last,
+    All,
+}
+
+impl Wanted {
+    /// Logits and weights, and context vectors, if they are wanted of this layer.
+    fn of<'t>(self, layer: &'t LayerRouting, micro: &'t MicroBatch) -> [Option<&'t Tensor>; 3] {
+        let context = match self.contexts {
+            Contexts::None => false,
+            Contexts::Last => micro.routing.iter().all(|other| other.layer <= layer.layer),
+            Contexts::All => true,
+        };
+        let routing = |tensor| self.routing.then_some(tensor);
+        [routing(&layer.logits), routing(&layer.weights), context.then_some(&layer.context)]
     }
-    let samples = micro.samples.len();
-    Err(ProbeError::RoutingRows { layer, rows: rows.len(), samples, stage: at.stage.to_owned(), step: at.step })
 }
 
 /// Entropy in nats of weights that sum to 1.
@@ -25,52 +45,66 @@ fn entropy(weights: &[f32]) -> f32 {
     nats as f32
 }
 
-/// Routing of every sample with an image (what text alone sends through the tower reaches no loss), layer by layer.
-pub(super) fn routing(micro: &MicroBatch, at: StepId<'_>, blocks: usize, tracked: bool) -> Result<Vec<RoutingRow>> {
-    let mut all = Vec::new();
-    for layer in &micro.routing {
-        let logits = rows(&layer.logits, layer.layer, micro, at)?;
-        let weights = rows(&layer.weights, layer.layer, micro, at)?;
-        let samples = micro.samples.iter().zip(logits.into_iter().zip(weights));
-        all.extend(samples.filter(|(sample, _)| sample.has_image).map(|(sample, (logits, weights))| RoutingRow {
-            stage: at.stage.to_owned(),
-            step: at.step,
-            sample: sample.id.to_string(),
-            layer: layer.layer.to_string(),
-            depth: Some(depth(LayerId::Block(layer.layer), blocks)),
-            tracked,
-            entropy: entropy(&weights),
-            logits,
-            weights,
-        }));
-    }
-    Ok(all)
-}
-
-/// Context vectors of every sample with an image, of all `CoMoE` layers or of the last alone.
-pub(super) fn contexts(
-    micro: &MicroBatch,
+/// Rows of every sample with an image (what text alone sends through the tower reaches no loss), layer by layer. What lies
+/// on a device is read together: the host waits once.
+pub(super) fn rows(
+    micro_batches: &[MicroBatch],
+    wanted: Wanted,
     at: StepId<'_>,
     blocks: usize,
-    every_layer: bool,
     tracked: bool,
-) -> Result<Vec<ContextRow>> {
-    let last = micro.routing.iter().map(|r| r.layer).max();
-    let mut all = Vec::new();
-    for layer in micro.routing.iter().filter(|r| every_layer || Some(r.layer) == last) {
-        let vectors = rows(&layer.context, layer.layer, micro, at)?;
-        let samples = micro.samples.iter().zip(vectors).filter(|(sample, _)| sample.has_image);
-        all.extend(samples.map(|(sample, vector)| ContextRow {
-            stage: at.stage.to_owned(),
-            step: at.step,
-            sample: sample.id.to_string(),
-            layer: layer.layer.to_string(),
-            depth: Some(depth(LayerId::Block(layer.layer), blocks)),
-            tracked,
-            vector: vector.into_iter().map(f16::from_f32).collect(),
-        }));
+) -> Result<(Vec<RoutingRow>, Vec<ContextRow>)> {
+    let layers = || micro_batches.iter().flat_map(|micro| micro.routing.iter().map(move |layer| (micro, layer)));
+    let mut tensors = Vec::new();
+    for (micro, layer) in layers() {
+        for tensor in wanted.of(layer, micro).into_iter().flatten() {
+            let (rows, samples) = (tensor.dim(0)?, micro.samples.len());
+            if rows != samples {
+                let (stage, layer) = (at.stage.to_owned(), layer.layer);
+                return Err(ProbeError::RoutingRows { layer, rows, samples, stage, step: at.step });
+            }
+            tensors.push(tensor.clone());
+        }
     }
-    Ok(all)
+    let mut numbers = fetch::<f32>(&tensors)?.into_iter();
+    let (mut routing, mut contexts) = (Vec::new(), Vec::new());
+    for (micro, layer) in layers() {
+        let [logits, weights, vectors] =
+            wanted.of(layer, micro).map(|wanted| wanted.and_then(|_| numbers.next()).unwrap_or_default());
+        let own = |numbers: &[f32], sample: usize| {
+            let width = numbers.len() / micro.samples.len();
+            numbers[sample * width..][..width].to_vec()
+        };
+        let (id, place) = (layer.layer.to_string(), Some(depth(LayerId::Block(layer.layer), blocks)));
+        for (number, sample) in micro.samples.iter().enumerate().filter(|(_, sample)| sample.has_image) {
+            if !weights.is_empty() {
+                let weights = own(&weights, number);
+                routing.push(RoutingRow {
+                    stage: at.stage.to_owned(),
+                    step: at.step,
+                    sample: sample.id.to_string(),
+                    layer: id.clone(),
+                    depth: place,
+                    tracked,
+                    entropy: entropy(&weights),
+                    logits: own(&logits, number),
+                    weights,
+                });
+            }
+            if !vectors.is_empty() {
+                contexts.push(ContextRow {
+                    stage: at.stage.to_owned(),
+                    step: at.step,
+                    sample: sample.id.to_string(),
+                    layer: id.clone(),
+                    depth: place,
+                    tracked,
+                    vector: own(&vectors, number).into_iter().map(f16::from_f32).collect(),
+                });
+            }
+        }
+    }
+    Ok((routing, contexts))
 }
 
 #[cfg(test)]

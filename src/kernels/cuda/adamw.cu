@@ -59,6 +59,18 @@ __device__ void adamw(
     }
 }
 
+// The sums of `blocks` blocks, added up: measured [blocks, 5] to sums [5]. One block of 960 threads.
+ENTRY void adamw_sums(const double* measured, double* sums, int blocks) {
+    __shared__ double scratch[960];
+    double sum = 0;
+    for (int i = threadIdx.x; i < blocks * 5; i += 960) sum += measured[i];
+    scratch[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x >= 5) return;
+    for (int i = threadIdx.x + 5; i < 960; i += 5) sum += scratch[i];
+    sums[threadIdx.x] = sum;
+}
+
 #define STEP                                                                                                            \
     long long n, float factor, float keep_share, float beta1, float rest1, float beta2, float rest2, float eps,         \
         float step_size, float root_correction, long long key

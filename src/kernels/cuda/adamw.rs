@@ -24,6 +24,8 @@ pub struct AdamWState<'t> {
 
 /// Sums that measure an update, in the order of the fields of [`Moved`].
 const SUMS: usize = 5;
+/// Threads that add up what the blocks measured: a multiple of [`SUMS`] and of a warp.
+const ADDERS: u32 = 960;
 
 /// The numbers of an update from what [`adamw_update`] measured.
 ///
@@ -31,11 +33,9 @@ const SUMS: usize = 5;
 /// If these are not such numbers.
 #[must_use]
 pub fn moved(measured: &[f64]) -> Moved {
-    let mut sums = [0.0; SUMS];
-    let (rows, rest) = measured.as_chunks::<SUMS>();
-    assert!(rest.is_empty(), "{} numbers of a measured update", measured.len());
-    rows.iter().for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x));
-    let [drift, update, gradient, moment, inner] = sums;
+    let &[drift, update, gradient, moment, inner] = measured else {
+        panic!("{} numbers of a measured update", measured.len());
+    };
     Moved { drift, update, gradient, moment, inner }
 }
 
@@ -90,7 +90,20 @@ pub fn adamw_update(
             .long(key as usize)
             .run_over(n)
     })?;
-    sums.map(|sums| sums.into_tensor(&[blocks * SUMS])).transpose()
+    sums.map(|sums| added(engine, sums, blocks)).transpose()
+}
+
+/// The sums of all blocks: the host is to read five numbers.
+fn added(engine: &Engine, sums: Fresh, blocks: usize) -> Result<Tensor> {
+    let sums = sums.into_tensor(&[blocks * SUMS])?;
+    let mut whole = Fresh::new(engine, DType::F64, SUMS)?;
+    let lent = Lent::of(&sums)?;
+    Call::new(engine, &SOURCE, "adamw_sums".into())
+        .input(&lent, DType::F64, blocks * SUMS)?
+        .output(&mut whole, DType::F64, SUMS)?
+        .int(blocks)?
+        .run([1, 1, 1], ADDERS, 0)?;
+    whole.into_tensor(&[SUMS])
 }
 
 #[cfg(test)]

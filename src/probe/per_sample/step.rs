@@ -198,13 +198,11 @@ impl Pass {
         let (k, (d_in, d_out)) = (self.shared.plan.k, seen.widths()?);
         let key = without_expert(seen.weight);
         let [p, q] = lock(&self.shared.projections).on_device(&key, d_in, d_out, seen.input.device())?;
-        let project = |x: &Tensor, by: &Tensor| wide(x)?.contiguous()?.matmul(by)?.reshape((seen.samples, (), k));
-        let (p, q) = (project(seen.input, &p)?, project(seen.output_grad, &q)?);
-        let half = |number: usize| {
-            let part = |x: &Tensor| x.narrow(2, number * k / 2, k / 2)?.contiguous();
-            part(&q)?.transpose(1, 2)?.contiguous()?.matmul(&part(&p)?)
-        };
-        Tensor::stack(&[half(0)?, half(1)?], 1)?.reshape((seen.samples, k * k / 2))
+        // Both halves by sample: [samples, rows, 2, k / 2].
+        let project = |x: &Tensor, by: &Tensor| wide(x)?.contiguous()?.matmul(by)?.reshape((seen.samples, (), 2, k / 2));
+        let p = project(seen.input, &p)?.permute((0, 2, 1, 3))?.contiguous()?;
+        let q = project(seen.output_grad, &q)?.permute((0, 2, 3, 1))?.contiguous()?;
+        q.matmul(&p)?.reshape((seen.samples, k * k / 2))
     }
 }
 
