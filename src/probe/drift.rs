@@ -38,6 +38,8 @@ struct Tracked {
     direction: Option<Direction>,
     /// Whether the optimiser measured it.
     measured: bool,
+    /// Whether it was measured and will not move: no loss reaches it.
+    rests: bool,
 }
 
 /// A weight that two tracked factors change.
@@ -136,6 +138,7 @@ impl VisionTracker {
                 shift: Shift::default(),
                 direction: None,
                 measured: false,
+                rests: false,
             });
         }
         let scale = lora_scale.unwrap_or_default();
@@ -224,6 +227,11 @@ impl VisionTracker {
                 })?;
                 continue;
             }
+            if tracked.rests {
+                tracked.shift.update = 0.0;
+                continue;
+            }
+            tracked.rests = !param.role.reached;
             let start = numbers(&tracked.start)?;
             tracked.shift = read_numbers(now, |now| sums::shift(now, &start, before, keep))?;
         }
@@ -232,7 +240,7 @@ impl VisionTracker {
 
     /// Remembers the parameters as the next step's beginning, measuring nothing.
     pub(super) fn keep(&mut self, params: &ParamStore) -> Result<()> {
-        for tracked in &mut self.tracked {
+        for tracked in self.tracked.iter_mut().filter(|tracked| !tracked.rests) {
             let (Some(param), Some(before)) = (params.get(&tracked.name), &mut tracked.before) else { continue };
             read_numbers(param.weight.tensor(), |now| before.copy_from_slice(now))?;
         }
