@@ -94,11 +94,7 @@ fn shape(query: &Tensor, tokens: &Tensor, joined: &Tensor, weights: &PoolWeights
 }
 
 /// The definition, in plain tensor operations: keys and values of every token. Takes query, tokens and what is joined to them.
-pub(crate) fn composed(
-    ctx: &Ctx,
-    [query, tokens, joined]: [&Tensor; 3],
-    weights: &PoolWeights<'_>,
-) -> Result<Tensor> {
+pub(crate) fn composed(ctx: &Ctx, [query, tokens, joined]: [&Tensor; 3], weights: &PoolWeights<'_>) -> Result<Tensor> {
     let ((b, n, _), (_, c), e) = (tokens.dims3()?, query.dims2()?, joined.dim(1)?);
     let every_token = joined.unsqueeze(1)?.broadcast_as((b, n, e))?.contiguous()?;
     let all = Tensor::cat(&[tokens, &every_token], 2)?.contiguous()?;
@@ -186,8 +182,8 @@ impl Back {
 mod tests {
     use super::super::path::{Path, on_path};
     use super::super::testing::{Case, random, without_kernels};
-    use super::super::{BackwardObserver, LayerId, LinearBackward, VectorBackward};
     use super::super::watch;
+    use super::super::{BackwardObserver, LayerId, LinearBackward, VectorBackward};
     use super::*;
     use std::sync::Mutex;
 
@@ -306,7 +302,9 @@ mod tests {
         let (on_host, in_tensors) = (seen(true), on_path(Path::Device, || seen(true)));
         let want = seen(false);
         assert!(on_host.len() == 4 && in_tensors.len() == 4);
-        for ((name, offset, samples, got), (also, at, of, want)) in on_host.iter().chain(&in_tensors).zip(want.iter().cycle()) {
+        for ((name, offset, samples, got), (also, at, of, want)) in
+            on_host.iter().chain(&in_tensors).zip(want.iter().cycle())
+        {
             assert_eq!((name, offset, samples, got.len()), (also, at, of, want.len()));
             assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{name} {got:?} {want:?}");
         }

@@ -4,6 +4,9 @@ use super::error::{Result, StoreError};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Folder of the streams.
+pub(super) const RECORDS: &str = "records";
+
 /// A run directory. Holds no open file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
@@ -100,7 +103,7 @@ impl RunDir {
     /// `records/`
     #[must_use]
     pub fn records(&self) -> PathBuf {
-        self.path.join("records")
+        self.path.join(RECORDS)
     }
 
     /// `records/<stream>/`

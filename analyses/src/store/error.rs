@@ -101,15 +101,42 @@ impl StoreError {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
+    /// The file that cannot be opened or understood, if it says that of one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. } | Self::Damaged { path, .. } | Self::Column { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether it says that the file at `part` cannot be opened or understood.
     pub(super) fn is_about(&self, part: &Path) -> bool {
-        match self {
-            Self::Io { path, .. } | Self::Damaged { path, .. } | Self::Column { path, .. } => path == part,
-            _ => false,
-        }
+        self.file() == Some(part)
+    }
+
+    /// The stream that a part of cannot be opened or understood, if it says that of one.
+    #[must_use]
+    pub fn stream(&self) -> Option<&str> {
+        let folder = self.file()?.parent()?;
+        let records = folder.parent()?.file_name()?;
+        if records == super::dir::RECORDS { folder.file_name()?.to_str() } else { None }
     }
 
     pub(crate) fn damaged(path: &Path, why: &impl ToString) -> Self {
         Self::Damaged { why: why.to_string(), path: path.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_part_of_a_stream_says_which() {
+        let about = |path: &str| StoreError::Damaged { why: "cut short".into(), path: path.into() };
+        assert_eq!(about("runs/a/records/layers/part-000001.parquet").stream(), Some("layers"));
+        assert_eq!(about("runs/records/dataset.parquet").stream(), None);
+        assert_eq!(about("part-000001.parquet").stream(), None);
+        assert_eq!(StoreError::NotARun { path: "runs/a/records/layers/part".into() }.stream(), None);
     }
 }

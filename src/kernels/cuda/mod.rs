@@ -30,11 +30,11 @@ pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 #[cfg(feature = "cuda")]
 pub use device::{open, peak_memory};
 pub use engine::Engine;
-#[cfg(test)]
-pub(crate) use {emulation::test_device, engine::launched};
 pub use memory::Fresh;
 pub use mixture::{MAX_EXPERTS, mixture, mixture_expert, mixture_weights};
 pub use norm::{norm, norm_backward, norm_weights};
 pub use reduce::{accumulate, add_bias, column_sums, squared_norms, sum};
 pub use rope::rotate;
 pub use sketch::{sketch, sketch_fits};
+#[cfg(test)]
+pub(crate) use {emulation::test_device, engine::launched};

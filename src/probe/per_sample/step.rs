@@ -199,7 +199,8 @@ impl Pass {
         let key = without_expert(seen.weight);
         let [p, q] = lock(&self.shared.projections).on_device(&key, d_in, d_out, seen.input.device())?;
         // Both halves by sample: [samples, rows, 2, k / 2].
-        let project = |x: &Tensor, by: &Tensor| wide(x)?.contiguous()?.matmul(by)?.reshape((seen.samples, (), 2, k / 2));
+        let project =
+            |x: &Tensor, by: &Tensor| wide(x)?.contiguous()?.matmul(by)?.reshape((seen.samples, (), 2, k / 2));
         let p = project(seen.input, &p)?.permute((0, 2, 1, 3))?.contiguous()?;
         let q = project(seen.output_grad, &q)?.permute((0, 2, 3, 1))?.contiguous()?;
         q.matmul(&p)?.reshape((seen.samples, k * k / 2))

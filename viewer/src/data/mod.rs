@@ -21,7 +21,7 @@ use covft_analyses::store::{
     ALL, ContextRow, DistanceRow, EvalRow, LayerRow, Manifest, News, NoiseRow, PairRow, Poll, PredictionRow, Record,
     RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow, StoreError, read_dataset,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use table::Table;
 
@@ -88,6 +88,8 @@ pub(crate) struct RunData {
     pub gradients: SampleGradients,
     pub distances: Distances,
     pub problems: Vec<String>,
+    /// Streams that some of them are about.
+    damaged: BTreeSet<String>,
     pub steps: u64,
     /// First step of the run in each stage, where records tell.
     first: Vec<Option<u64>>,
@@ -114,8 +116,7 @@ impl RunData {
 
     /// Whether a part of a stream could not be read.
     pub(crate) fn is_damaged(&self, stream: &str) -> bool {
-        let folder = format!("{0}records{0}{stream}{0}", std::path::MAIN_SEPARATOR);
-        self.problems.iter().any(|problem| problem.contains(&folder))
+        self.damaged.contains(stream)
     }
 
     /// Takes in what is new.
@@ -151,12 +152,14 @@ impl RunData {
                     && !self.problems.contains(&problem)
                 {
                     self.problems.push(problem);
+                    self.damaged.insert(stream.to_owned());
                 }
             }
         }
     }
 
     fn problem(&mut self, problem: &StoreError) {
+        self.damaged.extend(problem.stream().map(str::to_owned));
         self.problems.push(problem.to_string());
     }
 
