@@ -8,58 +8,13 @@
 //                                that no CPU computes; what is allocated, launched, copied and waited for is exact.
 //   COVFT_EMULATED_REPORT=FILE   writes at the end what was launched, copied and waited for
 //   COVFT_EMULATED_MEMORY=BYTES  what the card has (default 139 GiB, as an H200 offers): more is out of memory
+#include "card.hpp"
+
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <list>
-#include <map>
-#include <mutex>
-#include <string>
-
-#include "emulation.hpp"
-
-namespace {
-
-using Address = unsigned long long;
-
-// Codes of the driver's interface.
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500 };
-enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MEMORY_POOLS = 115 };
-enum { RELEASE_THRESHOLD = 4, RESERVED_NOW = 5, RESERVED_HIGH = 6, USED_NOW = 7, USED_HIGH = 8 };
-
-struct Span {
-    std::size_t bytes, mapped;
-    unsigned char* start;
-};
-
-// What a module's text says of a kernel, and its form for the CPU: two modules may have a kernel of one name, but not with the
-// same parameters.
-struct Kernel {
-    const emulated::Entry* entry = nullptr;
-    std::string name;
-    std::vector<std::size_t> parameters;
-    std::size_t shared = 0;
-    Address launched = 0;
-};
-
-using Module = std::map<std::string, Kernel>;
-
-struct Copies {
-    Address count = 0, bytes = 0;
-};
-
-struct Card {
-    std::recursive_mutex lock;
-    bool computes = true;
-    std::map<Address, Span> memory;
-    Address used = 0, used_high = 0, reserved_high = 0, most = 0, keep = 0, total = 139ull << 30, next = 0x100000000000ull;
-    std::list<Module> modules;
-    Address products = 0, streams = 0, waits = 0, allocations = 0;
-    void* stream = nullptr;
-    Copies to_card, to_host, on_card, set;
-    const char* report = nullptr;
-};
+namespace emulated {
 
 Card& card() {
     static Card the;
@@ -73,11 +28,16 @@ const char* running = nullptr;
     std::abort();
 }
 
-// An error that the driver would give back as well; what it is about is not in its code.
 int invalid(const char* what) {
     std::fprintf(stderr, "emulated card: %s%s%s\n", what, running ? ", in " : "", running ? running : "");
     return INVALID_VALUE;
 }
+
+}  // namespace emulated
+
+using namespace emulated;
+
+namespace {
 
 void fault(int) {
     // Only what is allowed in a handler.
@@ -160,61 +120,6 @@ int release(Address at) {
     if (found->second.start) munmap(found->second.start, found->second.mapped);
     c.memory.erase(found);
     return SUCCESS;
-}
-
-std::size_t number(const std::string& text, std::size_t at) {
-    return std::strtoull(text.c_str() + at, nullptr, 10);
-}
-
-// Bytes of a parameter or variable as the assembly language declares it: ".u64 name", or ".align 8 .b8 name[24]".
-std::size_t declared(const std::string& line) {
-    std::size_t bracket = line.find('[');
-    if (bracket != std::string::npos) return number(line, bracket + 1);
-    for (const char* type : {".u", ".s", ".b", ".f"}) {
-        for (std::size_t at = line.find(type); at != std::string::npos; at = line.find(type, at + 1)) {
-            if (std::isdigit(line[at + 2])) return number(line, at + 2) / 8;
-        }
-    }
-    refuse("cannot read \"" + line + "\"");
-}
-
-const emulated::Entry* form_of(const Kernel& kernel) {
-    bool named = false;
-    for (const emulated::Entry& entry : emulated::ENTRIES) {
-        if (kernel.name != entry.name) continue;
-        if (entry.parameters == kernel.parameters) return &entry;
-        named = true;
-    }
-    if (named) refuse(kernel.name + ": the compiler for cards has other parameters");
-    return nullptr;
-}
-
-// Reads the kernels of a module's text.
-Module read_module(const std::string& text) {
-    Module module;
-    Kernel* now = nullptr;
-    bool listing = false;
-    for (std::size_t at = 0; at < text.size();) {
-        std::size_t end = std::min(text.find('\n', at), text.size());
-        std::string line = text.substr(at, end - at);
-        at = end + 1;
-        auto has = [&line](const char* word) { return line.find(word) != std::string::npos; };
-        if (has(".entry ")) {
-            std::size_t from = line.find(".entry ") + 7;
-            std::string name = line.substr(from, line.find_first_of("( ", from) - from);
-            now = &module[name];
-            now->name = name;
-            listing = line.find(')') == std::string::npos;
-        } else if (listing && has(".param ")) {
-            now->parameters.push_back(declared(line));
-        } else if (listing && has(")")) {
-            listing = false;
-        } else if (now && has(".shared .align")) {
-            now->shared += declared(line);
-        }
-    }
-    for (auto& [name, kernel] : module) kernel.entry = form_of(kernel);
-    return module;
 }
 
 }  // namespace
