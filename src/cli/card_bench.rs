@@ -34,6 +34,9 @@ pub(super) struct CardArgs {
     /// Type of the optimiser's moments.
     #[arg(long, value_enum, default_value = "f32")]
     moments: TypeName,
+    /// Make bfloat16 copies of weights anew at every use: two bytes a number less.
+    #[arg(long)]
+    no_copies: bool,
     /// Run every block again backward instead of keeping what is inside it.
     #[arg(long)]
     checkpoint: bool,
@@ -93,6 +96,7 @@ pub(super) fn run(args: &CardArgs) -> anyhow::Result<ExitCode> {
         },
         dtype: if args.dtype == TypeName::F32 { DType::F32 } else { DType::BF16 },
         moments: if args.moments == TypeName::F32 { MomentType::F32 } else { MomentType::Bf16 },
+        bf16_copies: !args.no_copies,
         checkpointing: if args.checkpoint { Checkpointing::All } else { Checkpointing::None },
         batch: args.batch,
         text_len: args.text_len,

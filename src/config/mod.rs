@@ -30,6 +30,10 @@ pub struct Recipe {
     /// Number type of the forward and backward pass; master weights are always float32.
     #[serde(default)]
     pub dtype: Compute,
+    /// With `dtype = "bf16"` on a card: keep a bfloat16 copy of every weight beside it. `false` makes it anew at every use, which
+    /// saves two bytes a number and costs a pass over the weights each time.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub bf16_copies: bool,
     /// Where run directories are made.
     #[serde(default = "default_out")]
     pub out: PathBuf,
@@ -63,6 +67,13 @@ fn default_device() -> String {
     "cpu".into()
 }
 
+fn yes() -> bool {
+    true
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
 fn default_out() -> PathBuf {
     "runs".into()
 }

@@ -36,6 +36,8 @@ pub struct CardBench {
     pub dtype: DType,
     /// Type of the optimiser's moments.
     pub moments: MomentType,
+    /// Whether bfloat16 copies of the weights are kept.
+    pub bf16_copies: bool,
     /// Which blocks are run again backward.
     pub checkpointing: Checkpointing,
     /// Samples.
@@ -90,6 +92,7 @@ impl CardBench {
         };
         let (mut model, params) = Mllm::build(&config, &tuning, &MapSource::default(), 0, device, 0)?;
         model.set_compute(self.dtype);
+        params.iter().for_each(|param| param.weight.keep_copy(self.bf16_copies));
         let mut optimizer = AdamW::new(&params, &self.stage(&tuning));
         let input = self.input(&config, device)?;
         device.synchronize()?;
@@ -225,6 +228,7 @@ mod tests {
             method: VisionMethod::Freeze,
             dtype: DType::F32,
             moments: MomentType::F32,
+            bf16_copies: true,
             checkpointing: Checkpointing::None,
             batch: 2,
             text_len: 6,

@@ -201,8 +201,8 @@ impl NumberBytes {
     fn of(recipe: &Recipe, stage: &Stage) -> Self {
         let short = recipe.dtype == Compute::Bf16;
         Self {
-            // In bfloat16 the copy that products read stays beside the value.
-            value: if short { 6 } else { 4 },
+            // In bfloat16 the copy that products read stays beside the value, unless the recipe says otherwise.
+            value: if short && recipe.bf16_copies { 6 } else { 4 },
             // A sum over micro-batches is float32; a single one's gradients stay as they came.
             gradient: if short && stage.accumulation == 1 { 2 } else { 4 },
             moments: if stage.moments == MomentType::Bf16 { 4 } else { 8 },

@@ -14,7 +14,15 @@ pub struct Weight {
     tensor: Tensor,
     slot: Option<Arc<GradSlot>>,
     /// The value in bfloat16, kept on a card from the first product that asked for it; follows every change of the value.
-    short: Arc<Mutex<Option<Tensor>>>,
+    short: Arc<Mutex<Short>>,
+}
+
+/// A value in bfloat16.
+#[derive(Debug, Default)]
+struct Short {
+    kept: Option<Tensor>,
+    /// It is made anew at every use.
+    unwanted: bool,
 }
 
 impl fmt::Debug for Weight {
@@ -74,21 +82,32 @@ impl Weight {
         self.slot.as_ref()
     }
 
-    /// The value in `dtype`. On a card a bfloat16 copy is made once and then kept; elsewhere every call casts.
+    /// The value in `dtype`. On a card a bfloat16 copy is made once and then kept, if [`keep_copy`](Self::keep_copy) does not say
+    /// otherwise; elsewhere every call casts.
     pub fn value_in(&self, dtype: DType) -> Result<Tensor> {
         if dtype != DType::BF16 || dtype == self.tensor.dtype() || super::device::engine_of(&self.tensor).is_none() {
             return self.tensor.to_dtype(dtype);
         }
-        let mut short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*short {
+        let mut short = self.lock_short();
+        match &short.kept {
             Some(kept) => Ok(kept.clone()),
-            None => Ok(short.insert(self.tensor.to_dtype(dtype)?).clone()),
+            None if short.unwanted => self.tensor.to_dtype(dtype),
+            None => Ok(short.kept.insert(self.tensor.to_dtype(dtype)?).clone()),
         }
+    }
+
+    /// Whether a bfloat16 copy is to be kept on a card, as it is unless this says otherwise.
+    pub fn keep_copy(&self, keep: bool) {
+        *self.lock_short() = Short { kept: None, unwanted: !keep };
+    }
+
+    fn lock_short(&self) -> MutexGuard<'_, Short> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bfloat16 copy that is kept, if there is one: whoever changes the value in place must change it too.
     pub(crate) fn kept_copy(&self) -> Option<Tensor> {
-        self.short.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_short().kept.clone()
     }
 
     /// Changes the value in place (float32 on the CPU only).
@@ -108,7 +127,7 @@ impl Weight {
             bail!("{} {:?} cannot take a value of shape {:?}", self.name, self.dims(), value.dims());
         }
         self.tensor.flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)?;
-        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lock_short().kept = None;
         Ok(())
     }
 

@@ -34,6 +34,13 @@ impl MllmStep {
         self
     }
 
+    /// Keeps bfloat16 copies of the weights, or does not; see [`Weight::value_in`](crate::ops::Weight::value_in).
+    #[must_use]
+    pub fn keeping_copies(self, keep: bool) -> Self {
+        self.params.iter().for_each(|param| param.weight.keep_copy(keep));
+        self
+    }
+
     /// The model.
     #[must_use]
     pub fn mllm(&self) -> &Mllm {

@@ -97,7 +97,9 @@ impl Session {
         // What the stage before left is let go as soon as it is in the model.
         drop(handed);
         model.set_max_length(data.max_length);
-        let model = MllmStep::new(model, params, work.device.clone()).computing_in(device::compute(&self.recipe));
+        let model = MllmStep::new(model, params, work.device.clone())
+            .computing_in(device::compute(&self.recipe))
+            .keeping_copies(self.recipe.bf16_copies);
         let samples = &work.datasets[index].samples;
         let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));
         let batches = LoaderSource::new(samples.clone(), sampler, data.workers, data.prefetch);
