@@ -4,7 +4,7 @@ mod controls;
 mod gesture;
 mod picture;
 
-use super::Cx;
+use super::{Cx, plots};
 use crate::actions::Tool;
 use crate::core::bits::Bits;
 use crate::core::memo::Memo;
@@ -119,13 +119,13 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
     let names = names(cx);
     let ink = ui.visuals().strong_text_color();
     let selected = cx.state.selection.now().len();
+    let labels = [of(0), of(1)];
     let plot = Plot::new("clusters")
         .height(height)
         .show_x(false)
         .show_y(false)
-        .x_axis_label(of(0))
-        .y_axis_label(of(1))
-        .y_axis_min_width(44.0)
+        .custom_x_axes(vec![plots::across(&labels[0])])
+        .custom_y_axes(vec![plots::up(&labels[1])])
         .allow_drag(moving)
         .allow_boxed_zoom(moving)
         .allow_scroll(false)
