@@ -12,9 +12,9 @@ extern "C" void covft_card_product(void* stream, const char* name, int operands,
 namespace {
 
 enum { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
-enum { PLAIN = 0, TRANSPOSED = 1 };
+enum { PLAIN = 0 };
 enum Type { FLOAT = 0, DOUBLE = 1, BFLOAT16 = 14 };
-enum { COMPUTE_32F = 68, COMPUTE_64F = 70, COMPUTE_TF32 = 77, COMPUTE_16BF = 75 };
+enum { COMPUTE_32F = 68, COMPUTE_TF32 = 77, COMPUTE_16BF = 75 };
 
 struct Handle {
     void* stream = nullptr;
@@ -99,7 +99,7 @@ std::size_t reach(long long batch, long long stride, int rows, int columns, int 
     return std::size_t((batch - 1) * stride) + std::size_t(columns - 1) * lead + rows;
 }
 
-int multiply(void* handle, const Product& p, double alpha, double beta, bool wide) {
+int multiply(void* handle, const Product& p, double alpha, double beta) {
     int rows_a = p.op_a == PLAIN ? p.m : p.k, columns_a = p.op_a == PLAIN ? p.k : p.m;
     int rows_b = p.op_b == PLAIN ? p.k : p.n, columns_b = p.op_b == PLAIN ? p.n : p.k;
     if (p.m < 0 || p.n < 0 || p.k < 0 || p.batch < 0) return INVALID_VALUE;
@@ -113,7 +113,7 @@ int multiply(void* handle, const Product& p, double alpha, double beta, bool wid
         size_of(p.type_c) * reach(p.batch, p.stride_c, p.m, p.n, p.lead_c)};
     covft_card_product(static_cast<Handle*>(handle)->stream, "cuBLAS product", 3, at, bytes);
     if (!covft_card_computes()) return SUCCESS;
-    if (wide) {
+    if (p.type_a == DOUBLE) {
         compute<double>(p, alpha, beta);
     } else {
         compute<float>(p, float(alpha), float(beta));
@@ -148,7 +148,7 @@ int cublasGemmStridedBatchedEx(
     bool in_float = computing == COMPUTE_32F || computing == COMPUTE_TF32 || computing == COMPUTE_16BF;
     if (!known || !in_float) return NOT_SUPPORTED;
     Product p{op_a, op_b, m, n, k, type_a, lead_a, type_b, lead_b, type_c, lead_c, batch, a, b, c, stride_a, stride_b, stride_c};
-    return multiply(handle, p, *static_cast<const float*>(alpha), *static_cast<const float*>(beta), false);
+    return multiply(handle, p, *static_cast<const float*>(alpha), *static_cast<const float*>(beta));
 }
 
 int cublasDgemmStridedBatched(
@@ -156,7 +156,7 @@ int cublasDgemmStridedBatched(
     long long stride_a, const double* b, int lead_b, long long stride_b, const double* beta, double* c, int lead_c,
     long long stride_c, int batch) {
     Product p{op_a, op_b, m, n, k, DOUBLE, lead_a, DOUBLE, lead_b, DOUBLE, lead_c, batch, a, b, c, stride_a, stride_b, stride_c};
-    return multiply(handle, p, *alpha, *beta, true);
+    return multiply(handle, p, *alpha, *beta);
 }
 
 }  // extern "C"

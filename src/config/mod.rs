@@ -30,8 +30,8 @@ pub struct Recipe {
     /// Number type of the forward and backward pass; master weights are always float32.
     #[serde(default)]
     pub dtype: Compute,
-    /// With `dtype = "bf16"` on a card: keep a bfloat16 copy of every weight beside it. `false` makes it anew at every use, which
-    /// saves two bytes a number and costs a pass over the weights each time.
+    /// With `dtype = "bf16"` on a card: keep a bfloat16 copy of every weight beside it (`true` if left out). `false` makes it anew at
+    /// every use, which saves two bytes a number and costs a pass over the weights each time.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub bf16_copies: bool,
     /// Where run directories are made.

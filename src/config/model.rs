@@ -211,7 +211,7 @@ pub struct Tuning {
     #[serde(default)]
     pub vision: VisionMethod,
     /// Whether the projector trains.
-    #[serde(default = "yes")]
+    #[serde(default = "super::yes")]
     pub projector: bool,
     /// Language model.
     #[serde(default)]
@@ -222,10 +222,6 @@ pub struct Tuning {
     /// Which blocks are run again in the backward pass to save memory.
     #[serde(default)]
     pub checkpointing: Checkpointing,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// How the vision encoder is tuned: `{ type = "covft", experts = 4 }`.

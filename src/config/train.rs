@@ -95,14 +95,14 @@ pub struct StageConfig {
     #[serde(default = "default_keep_last")]
     pub keep_last: usize,
     /// Whether the checkpoint with the lowest held-out loss stays too (and an evaluation that finds one writes one).
-    #[serde(default = "yes")]
+    #[serde(default = "super::yes")]
     pub keep_best: bool,
     /// Keep the end of this stage under `out` and load it in later runs that begin the same way (all stages before it
     /// must be kept too).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
     /// Whether the stage's last checkpoint stays when later stages go on.
-    #[serde(default = "yes")]
+    #[serde(default = "super::yes")]
     pub keep_end: bool,
     /// Peak learning rates of parts that do not use `learning_rate`.
     #[serde(default, skip_serializing_if = "PartRates::is_empty")]
@@ -146,9 +146,6 @@ fn default_eval_samples() -> usize {
 }
 fn default_keep_last() -> usize {
     2
-}
-fn yes() -> bool {
-    true
 }
 
 /// `[stage.learning_rates]`.

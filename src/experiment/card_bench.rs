@@ -92,7 +92,7 @@ impl CardBench {
         };
         let (mut model, params) = Mllm::build(&config, &tuning, &MapSource::default(), 0, device, 0)?;
         model.set_compute(self.dtype);
-        params.iter().for_each(|param| param.weight.keep_copy(self.bf16_copies));
+        params.keep_copies(self.bf16_copies);
         let mut optimizer = AdamW::new(&params, &self.stage(&tuning));
         let input = self.input(&config, device)?;
         device.synchronize()?;

@@ -75,6 +75,11 @@ impl ParamStore {
         self.iter().filter(|p| p.weight.is_trainable())
     }
 
+    /// Keeps bfloat16 copies of all values on a card, or does not; see [`Weight::value_in`].
+    pub fn keep_copies(&self, keep: bool) {
+        self.iter().for_each(|param| param.weight.keep_copy(keep));
+    }
+
     /// The parameter called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Param> {

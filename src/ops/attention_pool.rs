@@ -8,7 +8,7 @@ use super::graph::{self, anchored, fits, host};
 use super::linear;
 use super::precision::add_bias;
 use super::segment::is_tracked;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use super::weight::{GradSlot, Weight, lend};
 use crate::kernels::{self, PoolFactors, PoolShape, Pooled};
 use candle_core::{Device, Result, Tensor, bail};
@@ -94,16 +94,33 @@ fn shape(query: &Tensor, tokens: &Tensor, joined: &Tensor, weights: &PoolWeights
 }
 
 /// The definition, in plain tensor operations: keys and values of every token. Takes query, tokens and what is joined to them.
-pub(crate) fn composed(ctx: &Ctx, [query, tokens, joined]: [&Tensor; 3], weights: &PoolWeights<'_>) -> Result<Tensor> {
+pub(crate) fn composed(ctx: &Ctx, operands: [&Tensor; 3], weights: &PoolWeights<'_>) -> Result<Tensor> {
+    with_keys(ctx, operands, weights, (linear::composed, attention::composed))
+}
+
+/// A linear layer and an attention.
+type Forms = (
+    fn(&Ctx, &Tensor, &Weight, Option<&Weight>) -> Result<Tensor>,
+    fn(&Tensor, &Tensor, &Tensor, &AttentionSpec) -> Result<Tensor>,
+);
+
+/// By the definition, in either form of the operations.
+fn with_keys(
+    ctx: &Ctx,
+    [query, tokens, joined]: [&Tensor; 3],
+    weights: &PoolWeights<'_>,
+    (linear, attention): Forms,
+) -> Result<Tensor> {
     let ((b, n, _), (_, c), e) = (tokens.dims3()?, query.dims2()?, joined.dim(1)?);
     let every_token = joined.unsqueeze(1)?.broadcast_as((b, n, e))?.contiguous()?;
     let all = Tensor::cat(&[tokens, &every_token], 2)?.contiguous()?;
     let bias = ctx.operand(weights.bias)?;
     let project = |weight: &Weight, part: usize| {
-        add_bias(&linear::composed(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)
+        let y = add_bias(&linear(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)?;
+        watch::observe_bias(ctx, y, weights.bias, part * c)
     };
     let (k, v) = (project(weights.keys, 1)?, project(weights.values, 2)?);
-    attention::composed(&query.unsqueeze(1)?, &k, &v, &AttentionSpec::bidirectional(weights.heads))?.squeeze(1)
+    attention(&query.unsqueeze(1)?, &k, &v, &AttentionSpec::bidirectional(weights.heads))?.squeeze(1)
 }
 
 /// What the backward pass needs.
@@ -182,7 +199,6 @@ impl Back {
 mod tests {
     use super::super::path::{Path, on_path};
     use super::super::testing::{Case, random, without_kernels};
-    use super::super::watch;
     use super::super::{BackwardObserver, LayerId, LinearBackward, VectorBackward};
     use super::*;
     use std::sync::Mutex;
@@ -267,21 +283,6 @@ mod tests {
         }
     }
 
-    /// The definition of the operations that an observer sees: keys and values of every token.
-    fn with_keys(ctx: &Ctx, q: &Tensor, x: &Tensor, t: &Tensor, weights: &PoolWeights<'_>) -> Result<Tensor> {
-        let (b, n, _) = x.dims3()?;
-        let (c, e) = (q.dim(1)?, t.dim(1)?);
-        let all = Tensor::cat(&[x, &t.unsqueeze(1)?.broadcast_as((b, n, e))?.contiguous()?], 2)?;
-        let bias = ctx.operand(weights.bias)?;
-        let project = |weight: &Weight, part: usize| {
-            let y = add_bias(&linear::linear(ctx, &all, weight, None)?, &bias.narrow(0, part * c, c)?)?;
-            watch::observe_bias(ctx, y, weights.bias, part * c)
-        };
-        let (k, v) = (project(weights.keys, 1)?, project(weights.values, 2)?);
-        let spec = AttentionSpec::bidirectional(weights.heads);
-        attention::attention(&q.unsqueeze(1)?, &k, &v, &spec)?.squeeze(1)
-    }
-
     #[test]
     fn the_observer_sees_the_same_gradients_of_samples_as_where_keys_are_made() {
         let (b, n, d, e, c) = (3, 7, 5, 4, 6);
@@ -293,7 +294,9 @@ mod tests {
             let ctx = ctx.at(LayerId::Block(2), "cve");
             let (q, x, t) = (random(&[b, c], 4), random(&[b, n, d], 5), random(&[b, e], 6));
             let w = pool(2)(&weights);
-            let y = if pools { attention_pool(&ctx, &q, &x, &t, &w) } else { with_keys(&ctx, &q, &x, &t, &w) };
+            // Of the definition an observer sees the operations that are not composed.
+            let forms: Forms = (linear::linear, attention::attention);
+            let y = if pools { attention_pool(&ctx, &q, &x, &t, &w) } else { with_keys(&ctx, [&q, &x, &t], &w, forms) };
             (y.unwrap() * random(&[b, c], 7)).unwrap().sum_all().unwrap().backward().unwrap();
             let mut rows = recorder.0.lock().unwrap().clone();
             rows.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));

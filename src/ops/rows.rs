@@ -265,9 +265,8 @@ pub(crate) mod composed {
     pub(crate) fn insert_rows(ctx: &Ctx, x: &Tensor, rows: &Weight, at: usize) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
         let p = rows.tensor().elem_count() / d;
-        let rows = ctx.master(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.to_dtype(x.dtype())?.contiguous()?;
-        let between = if p == 0 { None } else { Some(rows) };
-        joined(x, at, between, n - at)
+        let every = || ctx.master(rows)?.reshape((1, p, d))?.broadcast_as((b, p, d))?.to_dtype(x.dtype())?.contiguous();
+        joined(x, at, (p > 0).then(every).transpose()?, n - at)
     }
 
     /// The first rows of `x`, what stands `between`, and the last rows. A card has no room for nothing: a piece without rows is

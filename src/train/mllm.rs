@@ -34,10 +34,10 @@ impl MllmStep {
         self
     }
 
-    /// Keeps bfloat16 copies of the weights, or does not; see [`Weight::value_in`](crate::ops::Weight::value_in).
+    /// Keeps bfloat16 copies of the weights, or does not; see [`ParamStore::keep_copies`].
     #[must_use]
     pub fn keeping_copies(self, keep: bool) -> Self {
-        self.params.iter().for_each(|param| param.weight.keep_copy(keep));
+        self.params.keep_copies(keep);
         self
     }
 

@@ -20,9 +20,9 @@ pub(crate) fn test_device() -> Option<Device> {
 
 #[cfg(feature = "cuda")]
 fn on_card(name: &str) -> Device {
-    static CARD: LazyLock<std::sync::Mutex<Option<Device>>> = LazyLock::new(std::sync::Mutex::default);
+    static CARD: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
     let number = name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).expect("emulated or cuda:N");
-    CARD.lock().unwrap().get_or_insert_with(|| super::open(number).unwrap()).clone()
+    CARD.get_or_init(|| super::open(number).unwrap()).clone()
 }
 
 #[cfg(not(feature = "cuda"))]
