@@ -29,23 +29,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for stage in &found {
         print(stage, args.tensors);
     }
-    let available = estimate::memory_of(&recipe.device);
+    let devices = recipe.devices();
+    let each = if devices.members() == 1 { "" } else { " for each of its copies of the model" };
+    let available = estimate::memory_of(&devices);
     let needed = found.iter().map(StageEstimate::total).max().unwrap_or(0);
     match available {
         Some(available) if needed > available => {
             println!(
-                "does not fit: about {} needed, {} there. Lower batch_size, set tuning.checkpointing = \"all\", or train less",
+                "does not fit: about {} needed{each}, {} there. Lower batch_size, set tuning.checkpointing = \"all\", or train less",
                 bytes(needed),
                 bytes(available)
             );
             Ok(ExitCode::FAILURE)
         }
         Some(available) => {
-            println!("fits: about {} of {} memory", bytes(needed), bytes(available));
+            println!("fits: about {} of {} memory{each}", bytes(needed), bytes(available));
             Ok(ExitCode::SUCCESS)
         }
         None => {
-            println!("about {} of memory needed; how much {} has is not known here", bytes(needed), recipe.device);
+            println!(
+                "about {} of memory needed{each}; how much {} has is not known here",
+                bytes(needed),
+                recipe.device
+            );
             Ok(ExitCode::SUCCESS)
         }
     }

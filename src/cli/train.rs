@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Run directory; <out>/<name> if left out, with a number behind it where that is taken.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// cpu or cuda:0.
+    /// cpu, cuda:0, or several cards that share the micro-batches of a step: cuda:0,1.
     #[arg(long, conflicts_with = "resume")]
     device: Option<String>,
     /// Seed of every random draw.

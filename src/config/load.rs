@@ -1,6 +1,6 @@
 //! From a TOML text and `--set key=value` overrides to a checked [`Recipe`](super::Recipe).
 
-use super::Recipe;
+use super::{Devices, Recipe};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml_edit::{DocumentMut, Item, Table, Value};
@@ -134,13 +134,36 @@ impl Recipe {
             let stages = self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ");
             found.push(format!("probe.gradient_stages: there is no stage {name:?}; there are {stages}"));
         }
-        if self.device != "cpu" && !self.device.starts_with("cuda:") {
-            found.push(format!("device: {:?} is neither \"cpu\" nor \"cuda:N\"", self.device));
+        found.append(&mut self.device_violations());
+        found
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn devices(&self) -> Devices {
+        Devices::parse(&self.device).expect("a recipe is checked when it is read")
+    }
+
+    fn device_violations(&self) -> Vec<String> {
+        let devices = match Devices::parse(&self.device) {
+            Ok(devices) => devices,
+            Err(wrong) => return vec![format!("device: {wrong}")],
+        };
+        let mut found = Vec::new();
+        for stage in self.stages.iter().filter(|stage| stage.accumulation < devices.members()) {
+            found.push(format!(
+                "stage {}: accumulation = {}: {} devices share the micro-batches of a step; set it to {} or a multiple (a \
+                 smaller batch_size keeps a step's samples)",
+                stage.name,
+                stage.accumulation,
+                devices.members(),
+                devices.members()
+            ));
         }
-        if self.device == "cpu" && self.dtype == super::Compute::Bf16 {
+        if devices.on_cpu() && self.dtype == super::Compute::Bf16 {
             found.push("dtype: the CPU computes in float32; leave dtype out or set device = \"cuda:0\"".into());
         }
-        if self.device == "cpu" && self.stages.iter().any(|s| s.moments == super::train::MomentType::Bf16) {
+        if devices.on_cpu() && self.stages.iter().any(|s| s.moments == super::train::MomentType::Bf16) {
             found.push(
                 "stage.moments: the CPU keeps moments in float32; leave moments out or set device = \"cuda:0\"".into(),
             );

@@ -1,6 +1,7 @@
 //! One TOML is one run, or with a `[study]` one study. Raw serde types become checked ones; unknown keys are refused with line and column.
 
 pub mod data;
+mod devices;
 pub mod keys;
 mod load;
 pub mod model;
@@ -9,6 +10,7 @@ mod schedule;
 pub mod study;
 pub mod train;
 
+pub use devices::Devices;
 pub use load::ConfigError;
 
 use schemars::JsonSchema;
@@ -24,7 +26,8 @@ pub struct Recipe {
     /// Seed of every random draw.
     #[serde(default)]
     pub seed: u64,
-    /// `cpu` or `cuda:0`.
+    /// `cpu`, `cuda:0`, or several cards that share the micro-batches of every step: `cuda:0,1`. (`cpu:2`: two copies of the
+    /// model on the CPU, to try what several cards do.)
     #[serde(default = "default_device")]
     pub device: String,
     /// Number type of the forward and backward pass; master weights are always float32.

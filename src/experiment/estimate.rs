@@ -3,7 +3,7 @@
 use super::session::{SessionError, known_vocabularies};
 use crate::config::model::{Checkpointing, ModelConfig, TextMethod, VisionMethod};
 use crate::config::train::{Length, MomentType, Stage, check_stages};
-use crate::config::{Compute, Recipe};
+use crate::config::{Compute, Devices, Recipe};
 use crate::models::checkpoint::Empty;
 use crate::models::mllm::Mllm;
 use crate::models::shapes::ModelShapes;
@@ -116,7 +116,7 @@ impl StageEstimate {
 pub fn stages(recipe: &Recipe) -> Result<Vec<StageEstimate>, SessionError> {
     let model = known_vocabularies(recipe)?;
     let shapes = ModelShapes::resolve(&model)?;
-    let rate = (recipe.device == "cpu").then(measured_flops);
+    let rate = recipe.devices().on_cpu().then(measured_flops);
     let stages = check_stages(&recipe.stages).expect("a recipe is checked when it is read");
     stages.iter().map(|stage| estimate(stage, recipe, &model, &shapes, rate)).collect()
 }
@@ -203,11 +203,11 @@ impl NumberBytes {
         Self {
             // In bfloat16 the copy that products read stays beside the value, unless the recipe says otherwise.
             value: if short && recipe.bf16_copies { 6 } else { 4 },
-            // A sum over micro-batches is float32; a single one's gradients stay as they came.
-            gradient: if short && stage.accumulation == 1 { 2 } else { 4 },
+            // A sum over micro-batches or devices is float32; a single one's gradients stay as they came.
+            gradient: if short && stage.accumulation == 1 && recipe.devices().members() == 1 { 2 } else { 4 },
             moments: if stage.moments == MomentType::Bf16 { 4 } else { 8 },
             // On the CPU also the step before.
-            start: if recipe.device == "cpu" { 8 } else { 4 },
+            start: if recipe.devices().on_cpu() { 8 } else { 4 },
         }
     }
 }
@@ -284,13 +284,11 @@ fn measured_flops() -> f64 {
     0.5 * 2.0 * (SIDE * SIDE * SIDE) as f64 / best
 }
 
-/// Bytes of memory of a device; `None` where it cannot be told.
+/// Bytes of memory for each of `devices`; `None` where it cannot be told.
 #[must_use]
-pub fn memory_of(device: &str) -> Option<u64> {
-    if device != "cpu" {
-        return None;
-    }
+pub fn memory_of(devices: &Devices) -> Option<u64> {
+    let Devices::Cpu(members) = devices else { return None };
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| 1024 * kib)
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| 1024 * kib / *members as u64)
 }

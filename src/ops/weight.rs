@@ -157,13 +157,21 @@ pub fn read_numbers<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Resul
     Ok(read(&copy))
 }
 
-/// The numbers of tensors that lie on devices, read in one copy: every read waits for all that is queued there.
+/// The numbers of tensors that lie on devices, read in one copy a device: every read waits for all that is queued there.
 pub(crate) fn fetch<T: WithDType>(tensors: &[Tensor]) -> Result<Vec<Vec<T>>> {
-    let Some(first) = tensors.first() else { return Ok(Vec::new()) };
-    let flat = |t: &Tensor| t.detach().flatten_all()?.to_dtype(T::DTYPE)?.to_device(first.device());
-    let all = Tensor::cat(&tensors.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)?;
-    let mut numbers = all.to_device(&Device::Cpu)?.to_vec1::<T>()?.into_iter();
-    Ok(tensors.iter().map(|t| numbers.by_ref().take(t.elem_count()).collect()).collect())
+    let mut found: Vec<Vec<T>> = vec![Vec::new(); tensors.len()];
+    let mut left: Vec<usize> = (0..tensors.len()).collect();
+    while let Some(first) = left.first().map(|first| tensors[*first].device()) {
+        let (here, rest): (Vec<usize>, _) = left.into_iter().partition(|i| tensors[*i].device().same_device(first));
+        let flat = |i: &usize| tensors[*i].detach().flatten_all()?.to_dtype(T::DTYPE);
+        let all = Tensor::cat(&here.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)?;
+        let mut numbers = all.to_device(&Device::Cpu)?.to_vec1::<T>()?.into_iter();
+        for i in here {
+            found[i] = numbers.by_ref().take(tensors[i].elem_count()).collect();
+        }
+        left = rest;
+    }
+    Ok(found)
 }
 
 /// Lends the numbers of several contiguous float32 CPU tensors at once.
@@ -304,6 +312,40 @@ impl GradSlot {
         };
         (slot.device, slot.owns_device) = (Some(sum), owns);
         Ok(())
+    }
+
+    /// Makes the gradient of the parameter `value` one that other members' may be added to in place: float32, contiguous,
+    /// nobody else's; zeros if nothing was added.
+    pub(crate) fn make_summable(&self, value: &Tensor) -> Result<()> {
+        let mut slot = self.lock();
+        if path::on_host(value) {
+            if slot.device.is_some() {
+                bail!("a parameter on the host has a gradient elsewhere");
+            }
+            if !slot.host_filled {
+                slot.host.clear();
+                slot.host.resize(value.elem_count(), 0.0);
+                slot.host_filled = true;
+            }
+            return Ok(());
+        }
+        if slot.host_filled {
+            bail!("a parameter on {:?} has a gradient on the host", value.device());
+        }
+        let sum = match slot.device.take() {
+            None => value.zeros_like()?.to_dtype(DType::F32)?,
+            Some(own) if own.dtype() != DType::F32 => own.to_dtype(DType::F32)?,
+            Some(own) if slot.owns_device => own,
+            Some(own) => own.copy()?,
+        };
+        (slot.device, slot.owns_device) = (Some(sum.contiguous()?), true);
+        Ok(())
+    }
+
+    /// What [`make_summable`](Self::make_summable) left on a device, for changing in place.
+    pub(crate) fn summable(&self) -> Option<Tensor> {
+        let slot = self.lock();
+        slot.device.clone().filter(|_| slot.owns_device)
     }
 
     /// Gives the gradient away where it is a tensor on a device, and forgets it.

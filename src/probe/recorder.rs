@@ -349,8 +349,9 @@ impl Hook for Recorder {
     fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
         let step = view.at.step;
         let mut observers = Observers::default();
-        if let Some(unseen) = self.stage.unseen.as_ref().filter(|_| self.sketches(step)) {
-            observers.0.push(unseen.observer());
+        let sketches = self.sketches(step);
+        if let Some(unseen) = self.stage.unseen.as_mut().filter(|_| sketches) {
+            observers.0.push(unseen.observer(view.member));
         }
         let measured = self.samples_allowed(step);
         match &mut self.stage.samples {

@@ -128,6 +128,29 @@ pub enum TrainError {
         /// What failed.
         source: candle_core::Error,
     },
+    /// A device of several could not do its part.
+    #[error("{at}: {device}: {reason}")]
+    Member {
+        /// Where.
+        at: At,
+        /// Which.
+        device: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Devices that must hold the same parameters do not.
+    #[error(
+        "{at}: {parameter} is another on {device} than on the first device; nothing was saved: go on from the last \
+         checkpoint, and on the first device alone if it happens again"
+    )]
+    MembersApart {
+        /// Where.
+        at: At,
+        /// The first such device.
+        device: String,
+        /// Its first such parameter.
+        parameter: String,
+    },
     /// The data source failed.
     #[error("{at}: {source}")]
     Data {

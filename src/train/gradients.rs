@@ -104,6 +104,17 @@ impl<'p> Norm<'p> {
     }
 }
 
+/// The sum of squares of each of these tensors, which lie on the host or on one device, contiguous.
+pub(super) fn squares(tensors: &[Tensor]) -> TensorResult<Vec<f64>> {
+    if tensors.iter().all(ops::on_host) {
+        return tensors.iter().map(|tensor| ops::read_numbers(tensor, ops::squared_norm)).collect();
+    }
+    let mut readout = Readout::default();
+    let tickets = ask_squares(tensors, &mut readout)?;
+    readout.read()?;
+    Ok(tickets.iter().map(|ticket| readout.numbers(ticket).iter().sum()).collect())
+}
+
 /// Asks for sums of squares of pieces of gradients that lie on one device, contiguous.
 fn ask_squares(gradients: &[Tensor], readout: &mut Readout) -> TensorResult<Vec<Ticket>> {
     let Some(first) = gradients.first() else { return Ok(Vec::new()) };

@@ -46,6 +46,8 @@ pub struct MicroView<'a> {
     pub micro: u32,
     /// Micro-batches of the step.
     pub micro_batches: usize,
+    /// Which member of a team of devices runs it, from 0. Members run at the same time, each its own micro-batches in order.
+    pub member: usize,
     /// Samples in batch order.
     pub samples: &'a [SampleInfo],
 }

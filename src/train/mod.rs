@@ -12,10 +12,12 @@ mod hooks;
 mod loader_source;
 mod mllm;
 mod moments;
+mod pass;
 mod readout;
 mod schedule;
 mod spike;
 mod step;
+mod team;
 mod trainer;
 
 pub use adamw::{AdamW, Group, Moments, OwnedMoments, SavedMoments};
@@ -29,6 +31,7 @@ pub use spike::SpikeMonitor;
 pub use step::{
     BatchSource, Evaluation, Evaluator, ForwardOutput, Objective, Saver, Scope, StepBatch, StepModel, TrackedSource,
 };
+pub use team::Team;
 pub use trainer::{Outcome, StagePlan, Trainer};
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
 use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel, TrackedSource};
+use super::team::Team;
 use crate::config::train::{EvalAtEnd, GradClip, Stage};
 use crate::nn::ParamStore;
 use gather::Gathered;
@@ -42,6 +43,13 @@ pub struct StagePlan {
     pub stop: Arc<AtomicBool>,
 }
 
+impl StagePlan {
+    /// Where a record of step `step` of the stage belongs.
+    fn id(&self, step: u64) -> StepId<'_> {
+        StepId { stage: &self.stage.name, step, global_step: self.steps_before + step }
+    }
+}
+
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -63,6 +71,8 @@ pub struct Trainer<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> {
     evaluator: Option<Collaborator<'a, dyn Evaluator<M> + 'a>>,
     saver: Option<Collaborator<'a, dyn Saver + 'a>>,
     tracked: Option<Collaborator<'a, dyn TrackedSource<M::Batch> + 'a>>,
+    /// Other devices that take part.
+    team: Option<Team<M::Batch>>,
     optimizer: AdamW,
     start: StartValues,
     progress: Progress,
@@ -106,6 +116,7 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             evaluator: None,
             saver: None,
             tracked: None,
+            team: None,
             optimizer: AdamW::new(model.params(), stage),
             start: StartValues::copy(model.params()).map_err(failed)?,
             progress: Progress::default(),
@@ -140,7 +151,14 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         self
     }
 
-    /// Goes on from a checkpoint of this stage, whose model is this model. Call it after the hooks are there.
+    /// Shares the micro-batches of every step with other devices.
+    #[must_use]
+    pub fn with_team(mut self, team: Team<M::Batch>) -> Self {
+        self.team = Some(team);
+        self
+    }
+
+    /// Goes on from a checkpoint of this stage, whose model is this model. Call it after the hooks and the team are there.
     ///
     /// # Errors
     /// A checkpoint of another stage, seed, length or set of trained parameters.
@@ -193,7 +211,7 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         let began = Instant::now();
         self.measure_tracked()?;
         let loading = Instant::now();
-        let batches = self.load()?;
+        let batches = Arc::new(self.load()?);
         let mut times = StepTimes { data: loading.elapsed(), ..StepTimes::default() };
         let queued = self.run_passes(&batches, &mut times)?;
         let gathered = self.settle(&batches, queued)?;
@@ -291,6 +309,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             GradClip::Off => 1.0,
             GradClip::Norm(largest) => clip_factor(grad_norm, largest),
         };
+        let at = self.at();
+        if let Some(team) = &mut self.team {
+            team.update(share, factor, &at)?;
+        }
         let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
         let moved = self.optimizer.step_measured(share, factor, watch).map_err(|source| self.tensor_failed(source))?;
         self.model.params().clear_gradients();
@@ -334,8 +356,7 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     }
 
     fn id(&self) -> StepId<'a> {
-        let step = self.progress.step;
-        StepId { stage: &self.plan.stage.name, step, global_step: self.plan.steps_before + step }
+        self.plan.id(self.progress.step)
     }
 
     fn at(&self) -> At {

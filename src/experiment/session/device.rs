@@ -1,34 +1,44 @@
 //! The device that a recipe names.
 
 use super::error::SessionError;
-use crate::config::{Compute, Recipe};
+use crate::config::{Compute, Devices, Recipe};
 use candle_core::{DType, Device};
 
-pub(super) fn open(recipe: &Recipe) -> Result<Device, SessionError> {
-    named(&recipe.device)
+/// The devices of a recipe; the first one leads.
+pub(super) fn open(recipe: &Recipe) -> Result<Vec<Device>, SessionError> {
+    all(&recipe.device)
 }
 
 /// The device of a name: `cpu` or `cuda:N`.
 ///
 /// # Errors
-/// Another name, a card that this program was not built for or that cannot be opened.
+/// Another name, a card that this program was not built for or that cannot be opened, several devices.
 pub fn named(name: &str) -> Result<Device, SessionError> {
-    let refuse = |reason: &str| SessionError::Device { device: name.to_owned(), reason: reason.to_owned() };
-    if name == "cpu" {
-        return Ok(Device::Cpu);
+    match all(name)?.as_slice() {
+        [device] => Ok(device.clone()),
+        several => Err(refused(name, format!("{} devices, where one is wanted", several.len()))),
     }
-    let number = name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok());
-    card(number.ok_or_else(|| refuse("neither cpu nor cuda:N"))?, refuse)
+}
+
+fn all(name: &str) -> Result<Vec<Device>, SessionError> {
+    match Devices::parse(name).map_err(|reason| refused(name, reason))? {
+        Devices::Cpu(members) => Ok(vec![Device::Cpu; members]),
+        Devices::Cards(cards) => cards.into_iter().map(|number| card(number, name)).collect(),
+    }
+}
+
+pub(super) fn refused(name: &str, reason: impl Into<String>) -> SessionError {
+    SessionError::Device { device: name.to_owned(), reason: reason.into() }
 }
 
 #[cfg(feature = "cuda")]
-fn card(number: usize, _: impl Fn(&str) -> SessionError) -> Result<Device, SessionError> {
+fn card(number: usize, _: &str) -> Result<Device, SessionError> {
     Ok(crate::kernels::cuda::open(number)?)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn card(_: usize, refuse: impl Fn(&str) -> SessionError) -> Result<Device, SessionError> {
-    Err(refuse("this program was built without CUDA; build it with --features cuda, or set device = \"cpu\""))
+fn card(_: usize, name: &str) -> Result<Device, SessionError> {
+    Err(refused(name, "this program was built without CUDA; build it with --features cuda, or set device = \"cpu\""))
 }
 
 /// The type that activations have; weights, gradients and moments are float32 either way.
@@ -51,7 +61,7 @@ mod tests {
             Recipe::parse(include_str!("../../../configs/scenes.toml"), Path::new("scenes.toml"), &overrides)
         };
         let plain = read(&[]).unwrap();
-        assert!(matches!(open(&plain), Ok(Device::Cpu)));
+        assert!(matches!(open(&plain).unwrap().as_slice(), [Device::Cpu]));
         assert_eq!(compute(&plain), DType::F32);
         let refused = read(&["dtype='bf16'"]).unwrap_err().to_string();
         assert!(refused.contains("dtype: the CPU computes in float32"), "{refused}");

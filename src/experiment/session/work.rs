@@ -9,6 +9,7 @@ use crate::config::Recipe;
 use crate::config::model::TextMethod;
 use crate::config::train::Stage;
 use crate::data::{Dataset, Order, Paired, Sampler};
+use crate::dist;
 use crate::eval::Examiner;
 use crate::models::mllm::Mllm;
 use crate::models::save::config_json;
@@ -16,8 +17,8 @@ use crate::models::source::open_source;
 use crate::nn::{MapSource, ParamStore, TensorSource};
 use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::Hook;
-use crate::train::{LoaderSource, MllmStep, StagePlan, StepModel, Trainer};
-use candle_core::Device;
+use crate::train::{LoaderSource, MllmStep, StagePlan, StepModel, Team, Trainer};
+use candle_core::{Device, Tensor};
 use covft_analyses::store::DroppedSample;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 /// What the stages share, read and checked before the first step.
 #[derive(Debug)]
 pub(in crate::experiment) struct Work {
-    device: Device,
+    /// The trainer's, then those of the members of its team.
+    devices: Vec<Device>,
     pub(in crate::experiment) setup: Setup,
     source: Box<dyn TensorSource>,
     datasets: Vec<StageData>,
@@ -47,6 +49,9 @@ struct StageData {
 pub(in crate::experiment) struct Parts {
     plan: StagePlan,
     model: MllmStep,
+    /// The same model for the other members of a team.
+    copies: Vec<MllmStep>,
+    devices: Vec<Device>,
     batches: LoaderSource,
     held_out: Option<Examiner<HeldOutSet>>,
     tracked: Option<TrackedSet>,
@@ -57,7 +62,7 @@ impl Session {
     /// Reads and checks everything that the recipe names.
     pub(in crate::experiment) fn prepare(&self) -> Result<Work, SessionError> {
         let recipe = &self.recipe;
-        let device = device::open(recipe)?;
+        let devices = device::open(recipe)?;
         let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
         let source = open_source(&setup.model)?;
         let datasets: Vec<StageData> =
@@ -67,7 +72,7 @@ impl Session {
             stage.length.steps(sampler.steps_per_epoch())
         };
         let lengths = self.stages.iter().zip(&datasets).map(steps).collect();
-        Ok(Work { device, setup, source, datasets, lengths, bases: BaseCache::new(recipe, &self.stages) })
+        Ok(Work { devices, setup, source, datasets, lengths, bases: BaseCache::new(recipe, &self.stages) })
     }
 
     /// Builds stage `index` upon `handed`, or upon the checkpoint to go on from, or upon the recipe's weights.
@@ -93,13 +98,18 @@ impl Session {
         let tasks = if stage.tuning.text == TextMethod::Tasks { setup.tasks.names().len() } else { 0 };
         let begin = self.from.as_ref().map_or(work.source.as_ref(), |from| &from.model as &dyn TensorSource);
         let from = handed.as_ref().map_or(begin, |handed| handed);
-        let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, seed, &work.device, tasks)?;
+        let build = |from: &dyn TensorSource, device: &Device| -> candle_core::Result<MllmStep> {
+            let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, seed, device, tasks)?;
+            model.set_max_length(data.max_length);
+            Ok(MllmStep::new(model, params, device.clone())
+                .computing_in(device::compute(&self.recipe))
+                .keeping_copies(self.recipe.bf16_copies))
+        };
+        let model = build(from, &work.devices[0])?;
+        let others = &work.devices[1..];
+        let copies = others.iter().map(|device| build(&ByTheHost(from), device)).collect::<candle_core::Result<_>>()?;
         // What the stage before left is let go as soon as it is in the model.
         drop(handed);
-        model.set_max_length(data.max_length);
-        let model = MllmStep::new(model, params, work.device.clone())
-            .computing_in(device::compute(&self.recipe))
-            .keeping_copies(self.recipe.bf16_copies);
         let samples = &work.datasets[index].samples;
         let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));
         let batches = LoaderSource::new(samples.clone(), sampler, data.workers, data.prefetch);
@@ -112,7 +122,8 @@ impl Session {
             let from = setup.val.as_ref().unwrap_or(&setup.train);
             TrackedSet::new(from, n, stage.batch_size, self.recipe.seed)
         });
-        Ok(Parts { plan, model, batches, held_out, tracked, saver: self.checkpoints(stage, setup)? })
+        let devices = work.devices.clone();
+        Ok(Parts { plan, model, copies, devices, batches, held_out, tracked, saver: self.checkpoints(stage, setup)? })
     }
 
     fn checkpoints(&self, stage: &Stage, setup: &Setup) -> Result<CheckpointDir, SessionError> {
@@ -168,6 +179,28 @@ pub(in crate::experiment) fn check_samples(recipe: &Recipe) -> Result<(), Sessio
     super::checked(recipe).iter().try_for_each(|stage| StageData::new(stage, &setup.train).map(drop))
 }
 
+/// A source whose tensors come by way of the host: a copy from card to card would have to wait for both.
+#[derive(Debug)]
+struct ByTheHost<'s>(&'s dyn TensorSource);
+
+impl TensorSource for ByTheHost<'_> {
+    fn get(&self, name: &str) -> candle_core::Result<Option<Tensor>> {
+        self.0.get(name)?.map(|tensor| tensor.to_device(&Device::Cpu)).transpose()
+    }
+
+    fn dims(&self, name: &str) -> candle_core::Result<Option<Vec<usize>>> {
+        self.0.dims(name)
+    }
+
+    fn contains(&self, name: &str) -> candle_core::Result<bool> {
+        self.0.contains(name)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
 impl StageData {
     fn new(stage: &Stage, train: &Dataset) -> Result<Self, SessionError> {
         let Some(tasks) = &stage.tasks else { return Ok(Self { samples: train.clone(), paired: None }) };
@@ -198,6 +231,11 @@ impl Parts {
         }
         if let Some(tracked) = &mut self.tracked {
             trainer = trainer.with_tracked(tracked);
+        }
+        if !self.copies.is_empty() {
+            let (copies, stage) = (std::mem::take(&mut self.copies), &self.plan.stage);
+            let no_thread = |error: std::io::Error| device::refused("a thread for a device", error.to_string());
+            trainer = trainer.with_team(Team::start(copies, stage, dist::join(&self.devices)?).map_err(no_thread)?);
         }
         for hook in hooks {
             trainer = trainer.with_hook(hook);

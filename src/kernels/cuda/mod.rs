@@ -18,6 +18,8 @@ mod emulation;
 mod engine;
 mod memory;
 mod mixture;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod norm;
 mod reduce;
 mod rope;
@@ -32,6 +34,8 @@ pub use device::{open, peak_memory};
 pub use engine::Engine;
 pub use memory::Fresh;
 pub use mixture::{MAX_EXPERTS, mixture, mixture_expert, mixture_weights};
+#[cfg(feature = "nccl")]
+pub use nccl::{Communicator, communicators};
 pub use norm::{norm, norm_backward, norm_weights};
 pub use reduce::{accumulate, add_bias, column_sums, squared_norms, sum};
 pub use rope::rotate;

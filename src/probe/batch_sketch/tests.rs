@@ -209,8 +209,8 @@ fn tower_sketch(method: &VisionMethod, checkpointing: bool) -> Vec<(LayerId, Ske
     let params = pb.finish();
     let plan = SketchPlan::all(&config(), &params).remove(1);
     let frozen = plan.frozen(&params);
-    let seen = VirtualGradients::new(frozen.clone(), true);
-    let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(seen.observer());
+    let mut seen = VirtualGradients::new(frozen.clone(), true);
+    let ctx = Ctx::train(&Device::Cpu).unwrap().with_observer(seen.observer(0));
     let tensor = |n: usize, k, dims: &[usize]| Tensor::from_vec(wave(n, k), dims, &Device::Cpu).unwrap();
     let pixels = tensor(3 * 3 * 256, 0.37, &[3, 3, 16, 16]);
     let features = tower.forward(&ctx, &pixels, Some(&tensor(24, 0.9, &[3, 8]))).unwrap().features;

@@ -1,8 +1,9 @@
 //! Gradients of weights that do not train, taken from the backward pass while it has both factors at hand. Nothing is
 //! updated with them.
 
-use crate::kernels::{LinearShape, linear_backward_weight};
+use crate::kernels::{LinearShape, accumulate, linear_backward_weight};
 use crate::ops::{BackwardObserver, LinearBackward, Place, VectorBackward};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,15 +13,25 @@ pub(in crate::probe) type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// Sums the gradients of some frozen weights over a step.
 #[derive(Clone, Debug)]
-pub(in crate::probe) struct VirtualGradients(Arc<Inner>);
+pub(in crate::probe) struct VirtualGradients {
+    watched: Arc<Watched>,
+    /// By member of a team: members run side by side, and sums have an order.
+    members: Vec<Arc<Inner>>,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Watched {
     /// The weights, and where they stand.
     names: BTreeSet<String>,
     places: BTreeSet<Place>,
     /// Whether an encoder of which nothing trains runs backward for this.
     frozen_encoder: bool,
+}
+
+/// What one member's passes showed.
+#[derive(Debug)]
+struct Inner {
+    watched: Arc<Watched>,
     sums: Mutex<Sums>,
 }
 
@@ -33,24 +44,41 @@ struct Sums {
 impl VirtualGradients {
     pub(in crate::probe) fn new(weights: impl IntoIterator<Item = (String, Place)>, frozen_encoder: bool) -> Self {
         let (names, places) = weights.into_iter().unzip();
-        Self(Arc::new(Inner { names, places, frozen_encoder, sums: Mutex::default() }))
+        Self { watched: Arc::new(Watched { names, places, frozen_encoder }), members: Vec::new() }
     }
 
     /// What was seen since this was last asked, and the time that seeing took.
     pub(in crate::probe) fn take(&self) -> (Gradients, Duration) {
-        let sums = std::mem::take(&mut *self.0.sums.lock().unwrap_or_else(PoisonError::into_inner));
-        (sums.gradients, sums.spent)
+        let mut all = Sums::default();
+        for member in &self.members {
+            let own = std::mem::take(&mut *member.sums.lock().unwrap_or_else(PoisonError::into_inner));
+            all.spent += own.spent;
+            for (name, gradient) in own.gradients {
+                match all.gradients.entry(name) {
+                    Entry::Vacant(free) => drop(free.insert(gradient)),
+                    Entry::Occupied(mut sum) => {
+                        let sum = sum.get_mut();
+                        sum.resize(sum.len().max(gradient.len()), 0.0);
+                        accumulate(&mut sum[..gradient.len()], &gradient, true);
+                    }
+                }
+            }
+        }
+        (all.gradients, all.spent)
     }
 
-    /// For the backward pass of a micro-batch.
-    pub(in crate::probe) fn observer(&self) -> Arc<dyn BackwardObserver> {
-        self.0.clone()
+    /// For the backward pass of a micro-batch that `member` runs.
+    pub(in crate::probe) fn observer(&mut self, member: usize) -> Arc<dyn BackwardObserver> {
+        while self.members.len() <= member {
+            self.members.push(Arc::new(Inner { watched: self.watched.clone(), sums: Mutex::default() }));
+        }
+        self.members[member].clone()
     }
 }
 
 impl Inner {
     fn add(&self, weight: &str, work: impl FnOnce(&mut Vec<f32>)) {
-        if !self.names.contains(weight) {
+        if !self.watched.names.contains(weight) {
             return;
         }
         let begun = Instant::now();
@@ -84,10 +112,10 @@ impl BackwardObserver for Inner {
     }
 
     fn wants(&self, place: Place, trains: bool) -> bool {
-        !trains && self.places.contains(&place)
+        !trains && self.watched.places.contains(&place)
     }
 
     fn wants_frozen_encoder(&self) -> bool {
-        self.frozen_encoder
+        self.watched.frozen_encoder
     }
 }

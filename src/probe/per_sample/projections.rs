@@ -18,8 +18,8 @@ pub(super) struct Projections {
     seed: u64,
     k: usize,
     drawn: HashMap<String, Arc<Projection>>,
-    /// The same on a device.
-    there: HashMap<String, [Tensor; 2]>,
+    /// The same on devices, one entry a device.
+    there: HashMap<String, Vec<[Tensor; 2]>>,
 }
 
 impl Projections {
@@ -41,7 +41,8 @@ impl Projections {
 
     /// The same on `device`.
     pub(super) fn on_device(&mut self, key: &str, d_in: usize, d_out: usize, device: &Device) -> Result<[Tensor; 2]> {
-        if let Some(known) = self.there.get(key).filter(|known| known[0].device().same_device(device)) {
+        let known = self.there.get(key).into_iter().flatten().find(|known| known[0].device().same_device(device));
+        if let Some(known) = known {
             return Ok(known.clone());
         }
         let drawn = self.of(key, d_in, d_out);
@@ -49,7 +50,7 @@ impl Projections {
             Tensor::from_slice(&drawn.p, (d_in, self.k), device)?,
             Tensor::from_slice(&drawn.q, (d_out, self.k), device)?,
         ];
-        self.there.insert(key.to_owned(), made.clone());
+        self.there.entry(key.to_owned()).or_default().push(made.clone());
         Ok(made)
     }
 

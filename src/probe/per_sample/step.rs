@@ -45,7 +45,7 @@ pub(super) struct LinearSums {
     pub(super) trains: bool,
     pub(super) d_in: usize,
     pub(super) d_out: usize,
-    /// Samples so far.
+    /// Samples up to the last that was seen.
     pub(super) samples: usize,
     /// `[samples, 2, k / 2, k / 2]`; empty without sketches.
     pub(super) sketches: Vec<f32>,
@@ -57,7 +57,7 @@ pub(super) struct LinearSums {
 #[derive(Debug, Default)]
 pub(super) struct VectorSums {
     pub(super) trains: bool,
-    /// Samples so far.
+    /// Samples up to the last that was seen.
     pub(super) samples: usize,
     /// `[samples, n]`.
     pub(super) gradients: Vec<f32>,
@@ -154,7 +154,10 @@ impl Shared {
 
     /// The same, given away.
     pub(super) fn take(&self) -> Result<StepSums> {
-        Ok(std::mem::take(&mut *self.settled()?))
+        let mut sums = std::mem::take(&mut *self.settled()?);
+        // Devices that run side by side are done in any order.
+        sums.linears.values_mut().for_each(|linear| linear.factors.sort_by_key(|factors| factors.first));
+        Ok(sums)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, StepSums> {
@@ -226,7 +229,7 @@ impl BackwardObserver for Pass {
         let mut sums = lock(&self.shared.sums);
         let entry = sums.linears.entry(Self::id(seen.place, seen.weight, 0)).or_default();
         (entry.trains, entry.d_in, entry.d_out) = (seen.trains, seen.d_in, seen.d_out);
-        entry.samples = self.first + self.samples;
+        entry.samples = entry.samples.max(self.first + self.samples);
         if let Some(sketch) = sketch {
             let k = self.shared.plan.k;
             add_rows(&mut entry.sketches, &sketch, self.first, k * k / 2);
@@ -245,7 +248,7 @@ impl BackwardObserver for Pass {
         }
         let mut sums = lock(&self.shared.sums);
         let entry = sums.vectors.entry(Self::id(seen.place, seen.weight, seen.offset)).or_default();
-        (entry.trains, entry.samples) = (seen.trains, self.first + self.samples);
+        (entry.trains, entry.samples) = (seen.trains, entry.samples.max(self.first + self.samples));
         add_rows(&mut entry.gradients, seen.gradients, self.first, seen.gradients.len() / seen.samples);
         sums.spent += begun.elapsed();
     }
@@ -265,7 +268,7 @@ impl BackwardObserver for Pass {
         let entry = sums.linears.entry(id.clone()).or_default();
         entry.trains = seen.trains;
         (entry.d_in, entry.d_out) = seen.widths()?;
-        entry.samples = self.first + self.samples;
+        entry.samples = entry.samples.max(self.first + self.samples);
         sums.waiting.extend(sketch.map(|sketch| (id, Kind::Linear, self.first, sketch)));
         sums.spent += begun.elapsed();
         Ok(())
@@ -279,7 +282,7 @@ impl BackwardObserver for Pass {
         let id = Self::id(seen.place, seen.weight, seen.offset);
         let mut sums = lock(&self.shared.sums);
         let entry = sums.vectors.entry(id.clone()).or_default();
-        (entry.trains, entry.samples) = (seen.trains, self.first + self.samples);
+        (entry.trains, entry.samples) = (seen.trains, entry.samples.max(self.first + self.samples));
         let rows = seen.gradients.reshape((seen.samples, ()))?;
         sums.waiting.push((id, Kind::Vector, self.first, rows));
         sums.spent += begun.elapsed();

@@ -83,7 +83,7 @@ fn exact() -> ProbeConfig {
 
 impl Rig {
     fn observer(&mut self, step: u64, micro: u32, samples: &[SampleInfo]) -> Option<Arc<dyn BackwardObserver>> {
-        self.recorder.observer(&MicroView { at: at(step), micro, micro_batches: 2, samples })
+        self.recorder.observer(&MicroView { at: at(step), micro, micro_batches: 2, member: 0, samples })
     }
 
     fn step(&mut self, step: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -6,4 +6,5 @@ mod faults;
 mod resume;
 mod scenes;
 mod steps;
+mod team;
 mod toy;

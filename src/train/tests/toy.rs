@@ -31,6 +31,9 @@ pub(super) struct Toy {
     pub(super) poison: Option<&'static str>,
     /// Leaves the projector out, though the table of parameters says that the loss reaches it.
     pub(super) forgets_projector: bool,
+    /// Fails, or panics, at the first forward pass.
+    pub(super) fails: bool,
+    pub(super) panics: bool,
     pub(super) objective: bool,
     /// Type of the activations.
     pub(super) compute: DType,
@@ -66,6 +69,8 @@ impl Toy {
             dropout: 0.1,
             poison: None,
             forgets_projector: false,
+            fails: false,
+            panics: false,
             objective: false,
             compute: DType::F32,
             device,
@@ -114,7 +119,11 @@ impl StepModel for Toy {
     }
 
     fn forward(&self, ctx: &Ctx, batch: &ToyBatch) -> Result<ForwardOutput> {
-        let ctx = &ctx.clone().computing_in(self.compute);
+        if self.fails {
+            candle_core::bail!("out of toys");
+        }
+        assert!(!self.panics, "a toy that panics");
+        let ctx = &ctx.at(LayerId::Block(0), "mlp").computing_in(self.compute);
         let rows = batch.samples.len();
         let ids: Vec<u32> = batch.samples.iter().flat_map(|s| s.ids.iter().copied()).collect();
         let targets: Vec<i64> = batch.samples.iter().flat_map(|s| s.labels.iter().copied()).collect();

@@ -1,14 +1,14 @@
 //! From the micro-batches of a step to the gradient of its mean loss.
 
 use super::{Result, Trainer};
-use crate::ops::{Ctx, Draw};
+use crate::ops::Draw;
 use crate::train::error::{SampleIds, TrainError};
 use crate::train::gradients::{Fault, Norm};
-use crate::train::hook::{MicroBatch, MicroView, SampleInfo, StepTimes};
-use crate::train::readout::{Readout, Ticket};
-use crate::train::step::{BatchSource, ForwardOutput, StepBatch, StepModel};
-use candle_core::Tensor;
-use std::time::Instant;
+use crate::train::hook::{MicroBatch, MicroView, StepTimes};
+use crate::train::pass::{Job, Pass, Settled, Step};
+use crate::train::readout::Readout;
+use crate::train::step::{BatchSource, StepBatch, StepModel};
+use std::sync::Arc;
 
 /// What the forward passes of a step gave.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Gathered {
     pub grad_norm: f64,
 }
 
-/// The passes of a step, some of whose numbers wait on their device.
+/// The passes that this device ran, some of whose numbers wait on it.
 #[derive(Debug, Default)]
 pub(super) struct Queued {
     labelled_tokens: usize,
@@ -32,77 +32,43 @@ pub(super) struct Queued {
     readout: Readout,
 }
 
-/// A micro-batch that went forward and backward.
-#[derive(Debug)]
-struct Pass {
-    output: ForwardOutput,
-    samples: Vec<SampleInfo>,
-    losses: Losses,
-    objectives: Vec<(&'static str, Ticket)>,
-}
-
-/// Losses by sample.
-#[derive(Debug)]
-enum Losses {
-    Here(Vec<f64>),
-    /// The rows' losses are to be fetched.
-    Waiting(Ticket),
-}
-
 impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
-    /// Runs every micro-batch forward and backward. The slots then hold the gradient of
-    /// `sum of all token losses / labelled tokens of the whole step` plus the objectives' means.
-    pub(super) fn run_passes(&mut self, batches: &[M::Batch], times: &mut StepTimes) -> Result<Queued> {
-        let mut queued = Queued { labelled_tokens: self.count_labels(batches)?, ..Queued::default() };
-        for (micro, batch) in (0u32..).zip(batches) {
-            let began = Instant::now();
-            let ctx = self.context(batches, micro)?;
-            let mut output = self.model.forward(&ctx, batch).map_err(|source| self.model_failed(batch, source))?;
-            self.check_labels(batch, &output)?;
-            let failed = |source| self.model_failed(batch, source);
-            let losses = match output.losses.waiting() {
-                Some(rows) => Losses::Waiting(queued.readout.ask(rows).map_err(failed)?),
-                None => Losses::Here(self.finite(batch, output.losses.read().map_err(failed)?)?),
-            };
-            times.forward += began.elapsed();
-
-            let began = Instant::now();
-            let parts = Self::mean_parts(batches, &output).map_err(failed)?;
-            let ask = |(name, part): &(&'static str, Tensor)| Ok((*name, queued.readout.ask(part)?));
-            let objectives = parts.iter().map(ask).collect::<candle_core::Result<_>>().map_err(failed)?;
-            Self::backward(&output, &parts, queued.labelled_tokens).map_err(failed)?;
-            // The graph goes now, not when the numbers have been read.
-            output.loss_sum = output.loss_sum.detach();
-            output.objectives.clear();
-            times.backward += began.elapsed();
-            queued.passes.push(Pass { output, samples: batch.samples(), losses, objectives });
+    /// Runs every micro-batch forward and backward, here and on the other members of a team. The slots then hold the
+    /// gradient of `sum of all token losses / labelled tokens of the whole step` plus the objectives' means.
+    pub(super) fn run_passes(&mut self, batches: &Arc<Vec<M::Batch>>, times: &mut StepTimes) -> Result<Queued> {
+        let labelled = self.count_labels(batches)?;
+        let mut jobs = self.jobs(batches);
+        let at = self.at();
+        if let Some(team) = &mut self.team {
+            jobs = team.deal(batches, jobs, labelled, &at)?;
+        }
+        let mut queued = Queued { labelled_tokens: labelled, ..Queued::default() };
+        let step = Step { batches, labelled, at: &at };
+        for job in &jobs {
+            queued.passes.push(Pass::run(self.model, &step, job, &mut queued.readout, times)?);
+        }
+        if let Some(team) = &mut self.team {
+            team.sum(self.model.params(), &at)?;
         }
         Ok(queued)
     }
 
     /// Reads what the passes left on their device, losses and the gradients' norm together: the one time in a step that
     /// the host waits for a card.
-    pub(super) fn settle(&self, batches: &[M::Batch], queued: Queued) -> Result<Gathered> {
+    pub(super) fn settle(&mut self, batches: &[M::Batch], queued: Queued) -> Result<Gathered> {
         let Queued { labelled_tokens, passes, mut readout } = queued;
-        let norm = Norm::ask(self.model.params(), &mut readout).map_err(|fault| self.gradient_fault(batches, fault))?;
+        let model = self.model;
+        let norm = Norm::ask(model.params(), &mut readout).map_err(|fault| self.gradient_fault(batches, fault))?;
         readout.read().map_err(|source| self.tensor_failed(source))?;
-        let mut gathered = Gathered { labelled_tokens, ..Gathered::default() };
-        for (batch, pass) in batches.iter().zip(passes) {
-            let Pass { output, samples, losses, objectives } = pass;
-            let sums = match losses {
-                Losses::Here(sums) => sums,
-                Losses::Waiting(ticket) => {
-                    self.finite(batch, output.losses.sums(readout.numbers(&ticket).iter().copied()))?
-                }
-            };
-            let samples = output.by_sample(samples, sums);
-            gathered.loss += samples.iter().map(|s| s.loss_sum).sum::<f64>();
-            gathered.sequence_tokens += output.sequence_tokens;
-            for (name, ticket) in objectives {
-                gathered.add_objective(name, readout.numbers(&ticket).iter().sum());
-            }
-            gathered.micro_batches.push(MicroBatch { samples, routing: output.routing });
+        let at = self.at();
+        let step = Step { batches, labelled: labelled_tokens, at: &at };
+        let mut settled = passes.into_iter().map(|pass| pass.settle(&step, &readout)).collect::<Result<Vec<_>>>()?;
+        if let Some(team) = &mut self.team {
+            settled.append(&mut team.settle(&at)?);
+            settled.sort_by_key(|pass| pass.micro);
         }
+        let mut gathered = Gathered { labelled_tokens, ..Gathered::default() };
+        settled.into_iter().for_each(|pass| gathered.add(pass));
         gathered.loss /= labelled_tokens as f64;
         gathered.grad_norm = norm.finish(&readout).map_err(|fault| self.gradient_fault(batches, fault))?;
         Ok(gathered)
@@ -130,66 +96,32 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         Ok(total)
     }
 
-    /// What travels with the forward pass of a micro-batch.
-    fn context(&mut self, batches: &[M::Batch], micro: u32) -> Result<Ctx> {
-        let at = self.id();
-        let ctx = Ctx::train(self.model.device()).map_err(|source| self.tensor_failed(source))?;
-        let ctx = ctx.with_draw(Draw { seed: self.plan.seed, step: at.global_step, micro });
-        let samples = batches[micro as usize].samples();
-        let view = MicroView { at, micro, micro_batches: batches.len(), samples: &samples };
-        Ok(match self.hooks.observer(&view) {
-            Some(observer) => ctx.with_observer(observer),
-            None => ctx,
-        })
-    }
-
-    fn check_labels(&self, batch: &M::Batch, output: &ForwardOutput) -> Result<()> {
-        let (seen, announced) = (output.losses.tokens().iter().sum(), batch.labelled_tokens());
-        if seen != announced {
-            let samples = SampleIds(batch.sample_ids());
-            return Err(TrainError::LabelCount { at: self.at(), announced, seen, samples });
+    /// What travels with the forward pass of each micro-batch.
+    fn jobs(&mut self, batches: &[M::Batch]) -> Vec<Job> {
+        let (at, members) = (self.plan.id(self.progress.step), self.team.as_ref().map_or(1, |team| team.size()));
+        let mut jobs = Vec::with_capacity(batches.len());
+        for (micro, batch) in batches.iter().enumerate() {
+            let samples = batch.samples();
+            let number = micro as u32;
+            let member = micro % members;
+            let view = MicroView { at, micro: number, micro_batches: batches.len(), member, samples: &samples };
+            let draw = Draw { seed: self.plan.seed, step: at.global_step, micro: number };
+            jobs.push(Job { micro, draw, observer: self.hooks.observer(&view) });
         }
-        Ok(())
-    }
-
-    /// The samples' losses, if they are finite.
-    fn finite(&self, batch: &M::Batch, sums: Vec<f64>) -> Result<Vec<f64>> {
-        let ids = batch.sample_ids();
-        let bad: Vec<_> = ids.into_iter().zip(&sums).filter(|(_, sum)| !sum.is_finite()).map(|(id, _)| id).collect();
-        if bad.is_empty() {
-            Ok(sums)
-        } else {
-            Err(TrainError::LossNotFinite { at: self.at(), samples: SampleIds(bad) })
-        }
-    }
-
-    /// Each objective's share of its mean over the whole step, tracked.
-    fn mean_parts(batches: &[M::Batch], output: &ForwardOutput) -> candle_core::Result<Vec<(&'static str, Tensor)>> {
-        let mut parts = Vec::new();
-        for objective in &output.objectives {
-            let count: usize = batches.iter().map(|b| b.objective_count(objective.name)).sum();
-            if count > 0 {
-                parts.push((objective.name, (&objective.sum * (1.0 / count as f64))?));
-            }
-        }
-        Ok(parts)
-    }
-
-    fn backward(output: &ForwardOutput, parts: &[(&'static str, Tensor)], labelled: usize) -> candle_core::Result<()> {
-        let mut loss = (&output.loss_sum * (1.0 / labelled as f64))?;
-        for (_, part) in parts {
-            loss = (loss + part)?;
-        }
-        // Gradients of parameters went to their slots; what the store holds is dropped before the next forward pass.
-        loss.backward().map(drop)
-    }
-
-    fn model_failed(&self, batch: &M::Batch, source: candle_core::Error) -> TrainError {
-        TrainError::Model { at: self.at(), samples: SampleIds(batch.sample_ids()), source }
+        jobs
     }
 }
 
 impl Gathered {
+    fn add(&mut self, pass: Settled) {
+        self.loss += pass.batch.samples.iter().map(|s| s.loss_sum).sum::<f64>();
+        self.sequence_tokens += pass.sequence_tokens;
+        for (name, value) in pass.objectives {
+            self.add_objective(name, value);
+        }
+        self.micro_batches.push(pass.batch);
+    }
+
     fn add_objective(&mut self, name: &'static str, value: f64) {
         match self.objectives.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum += value,

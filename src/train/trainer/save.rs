@@ -27,6 +27,10 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         if self.saver.is_none() {
             return Ok(());
         }
+        let at = self.at();
+        if let Some(team) = &mut self.team {
+            team.check(self.model.params(), &at)?;
+        }
         self.hooks.before_checkpoint(self.id()).map_err(|source| self.hook_failed(source))?;
         let state = self.state(stage_finished);
         let stage = &self.plan.stage;
@@ -68,6 +72,10 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             |e: candle_core::Error| TrainError::Resume { stage: self.plan.stage.name.clone(), reason: e.to_string() };
         self.start = StartValues::from_file(self.model.params(), &loaded.start).map_err(refused)?;
         let moments = loaded.moments().map_err(refused)?;
+        let at = self.at();
+        if let Some(team) = &mut self.team {
+            team.restore(state.step, &moments, &at)?;
+        }
         self.optimizer.restore(state.step, moments).map_err(refused)?;
         self.source.seek(&state.position).map_err(|source| TrainError::Data { at: self.at(), source })?;
         self.progress = Progress {

@@ -21,7 +21,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         let mut micro_batches = Vec::with_capacity(batches.len());
         for (micro, batch) in (0u32..).zip(batches) {
             let samples = batch.samples();
-            let view = MicroView { at, micro, micro_batches: batches.len(), samples: &samples };
+            let view = MicroView { at, micro, micro_batches: batches.len(), member: 0, samples: &samples };
             let observer = self.hooks.tracked_observer(&view);
             let measured = look(model, batch, observer, labelled);
             let failed =

@@ -1,0 +1,216 @@
+//! Several devices make the step that one makes.
+
+use super::toy::{Log, Toy, ToySource, plan, stage};
+use crate::config::train::Schedule;
+use crate::dist;
+use crate::nn::ParamStore;
+use crate::ops::{BackwardObserver, LinearBackward};
+use crate::train::checkpoint::{CheckpointDir, Loaded};
+use crate::train::hook::{Hook, HookResult, MicroView, StepView};
+use crate::train::trainer::StagePlan;
+use crate::train::{Outcome, Team, TrainError, Trainer};
+use candle_core::Device;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Toys for `members` devices; all but the first may be changed before they go to work.
+fn toys(members: usize, from: Option<&Loaded>, change: impl Fn(usize, &mut Toy)) -> Vec<Toy> {
+    let make = |member: usize| {
+        let mut toy = from.map_or_else(Toy::new, |loaded| Toy::from_source(&loaded.model));
+        toy.objective = true;
+        change(member, &mut toy);
+        toy
+    };
+    (0..members).map(make).collect()
+}
+
+fn team(toys: Vec<Toy>, plan: &StagePlan) -> Team<super::toy::ToyBatch> {
+    let devices = vec![Device::Cpu; toys.len() + 1];
+    Team::start(toys, &plan.stage, dist::join(&devices).unwrap()).unwrap()
+}
+
+/// What `members` devices make of `accumulation` micro-batches a step.
+fn train(
+    plan: &StagePlan,
+    (members, accumulation): (usize, usize),
+    dir: &Path,
+    hooks: &mut [&mut dyn Hook],
+    change: impl Fn(usize, &mut Toy),
+) -> Result<(Toy, Outcome), TrainError> {
+    let from = crate::train::checkpoint::latest(dir).unwrap().map(|path| Loaded::open(&path).unwrap());
+    let mut toys = toys(members, from.as_ref(), change);
+    let first = toys.remove(0);
+    let (mut source, mut saver) = (ToySource::new(3, accumulation), CheckpointDir::open(dir).unwrap());
+    let mut trainer = Trainer::new(plan, &first, &mut source).unwrap().with_saver(&mut saver);
+    for hook in hooks {
+        trainer = trainer.with_hook(*hook);
+    }
+    if members > 1 {
+        trainer = trainer.with_team(team(toys, plan));
+    }
+    if let Some(loaded) = &from {
+        trainer = trainer.resume(loaded).unwrap();
+    }
+    let outcome = trainer.run()?;
+    Ok((first, outcome))
+}
+
+fn values(params: &ParamStore) -> Vec<f32> {
+    let mut all = Vec::new();
+    params.iter().for_each(|p| p.weight.read_host(|v| all.extend_from_slice(v)).unwrap());
+    all
+}
+
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn several_devices_make_the_run_that_one_makes() {
+    let plan = plan(stage(Schedule::Cosine, 1), 8);
+    let run = |members, accumulation| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::default();
+        let (toy, _) = train(&plan, (members, accumulation), dir.path(), &mut [&mut log], |_, _| ()).unwrap();
+        (values(&toy.params), log)
+    };
+    for accumulation in [1, 4, 5] {
+        let (alone, log) = run(1, accumulation);
+        // Some members have less to do than others, or nothing.
+        for members in [2, 3] {
+            let (together, theirs) = run(members, accumulation);
+            assert!(apart(&theirs.losses, &log.losses) < 1e-6, "{:?} {:?}", theirs.losses, log.losses);
+            assert!(apart(&theirs.objectives, &log.objectives) < 1e-6);
+            assert!(apart(&theirs.norms, &log.norms) < 1e-5, "{:?} {:?}", theirs.norms, log.norms);
+            let off = together.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "{members} devices, {accumulation} micro-batches: {off}");
+            assert_eq!(theirs.gradients.len(), 8);
+        }
+    }
+}
+
+#[test]
+fn the_same_run_on_the_same_devices_gives_the_same_bytes_also_when_it_was_stopped() {
+    let plan_of = |stop_after| StagePlan { stop_after, ..plan(stage(Schedule::Cosine, 1), 7) };
+    let [straight, parts] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    train(&plan_of(None), (3, 4), straight.path(), &mut [], |_, _| ()).unwrap();
+    let (_, outcome) = train(&plan_of(Some(3)), (3, 4), parts.path(), &mut [], |_, _| ()).unwrap();
+    assert_eq!(outcome, Outcome::Stopped);
+    train(&plan_of(None), (3, 4), parts.path(), &mut [], |_, _| ()).unwrap();
+    for name in ["model.safetensors", "optimizer.safetensors", "start.safetensors", "state.json"] {
+        let read = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("step-000007").join(name)).unwrap();
+        assert!(read(&straight) == read(&parts), "{name} differs");
+    }
+}
+
+/// Who ran what, and which micro-batches a step had in which order.
+#[derive(Default)]
+struct Who {
+    told: Vec<(u32, usize)>,
+    seen: Arc<Mutex<Vec<(u32, std::thread::ThreadId)>>>,
+    order: Vec<Vec<String>>,
+}
+
+#[derive(Debug)]
+struct Watcher(u32, Arc<Mutex<Vec<(u32, std::thread::ThreadId)>>>);
+
+impl BackwardObserver for Watcher {
+    fn linear(&self, _: &LinearBackward<'_>) {}
+
+    fn wants(&self, _: crate::ops::Place, _: bool) -> bool {
+        self.1.lock().unwrap().push((self.0, std::thread::current().id()));
+        false
+    }
+}
+
+impl Hook for Who {
+    fn observer(&mut self, view: &MicroView<'_>) -> Option<Arc<dyn BackwardObserver>> {
+        self.told.push((view.micro, view.member));
+        Some(Arc::new(Watcher(view.micro, Arc::clone(&self.seen))))
+    }
+
+    fn step(&mut self, view: &StepView<'_>) -> HookResult {
+        self.order.push(view.micro_batches.iter().map(|micro| micro.samples[0].id.to_string()).collect());
+        Ok(())
+    }
+}
+
+#[test]
+fn members_take_turns_and_hooks_see_the_micro_batches_in_order() {
+    let plan = plan(stage(Schedule::Constant, 1), 1);
+    let run = |members| {
+        let (dir, mut who) = (tempfile::tempdir().unwrap(), Who::default());
+        train(&plan, (members, 5), dir.path(), &mut [&mut who], |_, _| ()).unwrap();
+        who
+    };
+    let (alone, together) = (run(1), run(2));
+    assert_eq!(alone.order, together.order);
+    assert_eq!(together.told, [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]);
+    assert!(alone.told.iter().all(|(_, member)| *member == 0));
+    let own = std::thread::current().id();
+    let seen = together.seen.lock().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|(micro, thread)| (*thread == own) == (micro % 2 == 0)));
+}
+
+#[test]
+fn what_goes_wrong_on_another_device_is_told_and_ends_the_run() {
+    let plan = plan(stage(Schedule::Constant, 1), 3);
+    let fails = |change: fn(usize, &mut Toy)| {
+        let (dir, mut log) = (tempfile::tempdir().unwrap(), Log::default());
+        let error = train(&plan, (2, 2), dir.path(), &mut [&mut log], change).unwrap_err();
+        (error, log, dir)
+    };
+    // A sample that only the second device sees.
+    let (mut source, mut seen) = (ToySource::new(3, 2), Vec::new());
+    for batch in crate::train::BatchSource::next_step(&mut source).unwrap() {
+        seen.push(crate::train::StepBatch::sample_ids(&batch));
+    }
+    let sample: &'static str = String::from(&*seen[1][0]).leak();
+    static POISON: Mutex<Option<&'static str>> = Mutex::new(None);
+    *POISON.lock().unwrap() = Some(sample);
+    let (error, log, _) = fails(|member, toy| {
+        if member == 1 {
+            toy.poison = *POISON.lock().unwrap();
+        }
+    });
+    assert!(matches!(&error, TrainError::LossNotFinite { samples, .. } if &*samples.0[0] == sample), "{error}");
+    assert!(log.losses.is_empty(), "the step was not made");
+
+    // A device whose model fails: its words, not those of a broken pipe.
+    let (error, ..) = fails(|member, toy| {
+        if member == 1 {
+            toy.fails = true;
+        }
+    });
+    assert!(matches!(&error, TrainError::Model { .. }) && error.to_string().contains("out of toys"), "{error}");
+
+    // A thread that dies.
+    let (error, ..) = fails(|member, toy| toy.panics = member == 1);
+    assert!(error.to_string().contains("cpu: its thread died"), "{error}");
+
+    // Another value where all must have the same: nothing is saved.
+    let (error, log, dir) = fails(|member, toy| {
+        if member == 1 {
+            let weight = &toy.params.get("head.weight").unwrap().weight;
+            weight.update_host(|v| v[3] += 1e-3).unwrap();
+        }
+    });
+    assert!(matches!(&error, TrainError::MembersApart { parameter, .. } if parameter == "head.weight"), "{error}");
+    assert_eq!(log.losses.len(), 3);
+    assert!(!dir.path().join("step-000003").exists());
+}
+
+#[test]
+fn gradients_that_no_member_has_stay_missing() {
+    let plan = plan(stage(Schedule::Constant, 1), 1);
+    let dir = tempfile::tempdir().unwrap();
+    let error = train(&plan, (2, 2), dir.path(), &mut [], |_, toy| toy.forgets_projector = true).unwrap_err();
+    assert!(
+        matches!(&error, TrainError::GradientMissing { parameter, .. } if parameter.starts_with("projector")),
+        "{error}"
+    );
+    // One that a single member has is everyone's.
+    let dir = tempfile::tempdir().unwrap();
+    train(&plan, (2, 2), dir.path(), &mut [], |member, toy| toy.forgets_projector = member == 1).unwrap();
+}
