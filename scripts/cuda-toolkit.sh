@@ -3,7 +3,7 @@
 # nor a CUDA installation can build this project with `--features cuda`. Nothing outside the folder is touched; 1.2 GB.
 #
 #   source scripts/cuda-toolkit.sh [FOLDER]      default: ~/.cache/covft-cuda
-#   cargo build --release --no-default-features --features cuda
+#   cargo build --release --no-default-features --features cuda      (nccl: for several cards)
 #
 # The first build compiles candle's own kernels: about 12 minutes on two cores. docs/cuda.md says what a machine with a card
 # needs to run the result. Set CUDA_COMPUTE_CAP before (90: H100 and H200, the default; 80: A100) for another card.
@@ -25,18 +25,23 @@ _covft_names() {
   ln -sf libcurand.so.10 "$_covft_home/lib/libcurand.so" && ln -sfn lib "$_covft_home/lib64"
 }
 
-# The driver's library comes with a card. To link without one: an empty library with every function that the bindings name.
-_covft_driver() {
-  [ -e "$_covft_home/lib/libcuda.so" ] && return 0
-  local bindings
-  bindings=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/cudarc-0.19*/src/driver/sys 2>/dev/null | tail -n 1)
+# _covft_empty NAME VERSION BINDINGS PREFIX: to link against a library that is not here, an empty one with every function that
+# the bindings name.
+_covft_empty() {
+  local file=$_covft_home/lib/lib$1.so bindings
+  [ -e "$file" ] && return 0
+  bindings=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/cudarc-0.19*/src/$3 2>/dev/null | tail -n 1)
   if [ -z "$bindings" ]; then
     echo "cuda-toolkit: the sources of cudarc are not there yet; run 'cargo fetch' and source this again" >&2
     return 1
   fi
-  grep -rhoE 'fn cu[A-Z][A-Za-z0-9_]+' "$bindings" | sort -u | sed -E 's/fn (.*)/void \1(void) {}/' > "$_covft_dir/driver.c" &&
-    gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o "$_covft_home/lib/libcuda.so" "$_covft_dir/driver.c" &&
-    ln -sf libcuda.so "$_covft_home/lib/libcuda.so.1"
+  grep -rhoE "fn $4[A-Z][A-Za-z0-9_]+" "$bindings" | sort -u | sed -E 's/fn (.*)/void \1(void) {}/' > "$_covft_dir/$1.c" &&
+    gcc -shared -fPIC -Wl,-soname,"lib$1.so.$2" -o "$file" "$_covft_dir/$1.c"
+}
+
+# The driver's library comes with a card, NCCL (for --features nccl) with PyTorch or NVIDIA's packages.
+_covft_driver() {
+  _covft_empty cuda 1 driver/sys cu && ln -sf libcuda.so "$_covft_home/lib/libcuda.so.1" && _covft_empty nccl 2 nccl/sys nccl
 }
 
 if _covft_fetch && _covft_names && _covft_driver; then
@@ -47,5 +52,5 @@ if _covft_fetch && _covft_names && _covft_driver; then
 else
   echo "cuda-toolkit: not set up" >&2
 fi
-unset -f _covft_fetch _covft_names _covft_driver
+unset -f _covft_fetch _covft_names _covft_empty _covft_driver
 unset _covft_dir _covft_home

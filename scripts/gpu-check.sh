@@ -3,7 +3,8 @@
 # the golden numbers, six training steps against the CPU in float32 and bfloat16, step times and memory beside PyTorch,
 # what probes cost. Prints as it goes, and a table at the end; fails if one of the checks fails.
 #
-#   scripts/gpu-check.sh              builds first (cargo, CUDA toolkit; scripts/cuda-toolkit.sh brings one)
+#   scripts/gpu-check.sh              builds first (cargo, CUDA toolkit; scripts/cuda-toolkit.sh brings one); FEATURES=nccl for
+#                                     several cards
 #   scripts/gpu-check.sh FOLDER       uses FOLDER/covft-probe.xz and FOLDER/covft-tests.xz, packed by scripts/cuda-pack
 #
 # EMULATED: a folder that scripts/cuda-emulation/build --card filled. The same checks on a card made of the CPU: what they
@@ -40,7 +41,7 @@ if [ $# -gt 0 ]; then
     xz -dc "$1/$name.xz" > "$out/$name" && chmod +x "$out/$name" || exit 2
   done
 else
-  features=(--release --no-default-features --features cuda -p covft-probe)
+  features=(--release --no-default-features --features "${FEATURES:-cuda}" -p covft-probe)
   cargo build "${features[@]}" || exit 2
   program=${CARGO_TARGET_DIR:-target}/release/covft-probe
   tests=$(cargo test "${features[@]}" --lib --no-run --message-format=json | sed -nE 's/.*"executable":"([^"]+)".*/\1/p' | tail -n 1)
@@ -97,6 +98,15 @@ check "training and sketches on the card" 120 env COVFT_TEST_DEVICE="$device" "$
 for folder in tests/fixtures/covft-tiny tests/fixtures/covft-odd; do
   check "golden numbers and six steps, $(basename $folder)" 120 "$program" verify "$folder" --device "$device"
 done
+if "$tests" --list --ignored | grep -q two_cards; then
+  cards=${COVFT_EMULATED_CARDS:-$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')}
+  if [ "$cards" -ge 2 ]; then
+    check "two cards train as one does" 240 "$tests" --ignored two_cards
+  else
+    echo "one card: that two train as one was not checked"
+    rows+=("-|two cards train as one does||not checked: one card")
+  fi
+fi
 
 beside=0
 "$python" -c 'import torch, transformers; assert torch.cuda.is_available()' 2> "$out/torch.err" && beside=1

@@ -7,3 +7,4 @@ mod cli;
 mod runs;
 mod studies;
 mod support;
+mod teams;

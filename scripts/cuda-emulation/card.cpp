@@ -8,6 +8,8 @@
 //                                that no CPU computes; what is allocated, launched, copied and waited for is exact.
 //   COVFT_EMULATED_REPORT=FILE   writes at the end what was launched, copied and waited for
 //   COVFT_EMULATED_MEMORY=BYTES  what the card has (default 139 GiB, as an H200 offers): more is out of memory
+//   COVFT_EMULATED_CARDS=N       how many cards the machine has (default 1, at most 8). Memory belongs to one of them: work that
+//                                is queued on another and reaches it ends the program
 #include "card.hpp"
 
 #include <signal.h>
@@ -57,7 +59,9 @@ void tell() {
         for (auto& [name, kernel] : module) launches += kernel.launched;
     }
     std::fprintf(out, "kernels\t%llu\nproducts\t%llu\nwaits\t%llu\n", launches, c.products, c.waits);
-    std::fprintf(out, "allocations\t%llu\nmost bytes\t%llu\n", c.allocations, c.most);
+    std::fprintf(out, "allocations\t%llu\n", c.allocations);
+    for (int i = 0; i < c.count; ++i) std::fprintf(out, "most bytes\t%llu\n", c.devices[i].most);
+    if (c.sums) std::fprintf(out, "sums over cards\t%llu\n", c.sums);
     std::pair<const char*, Copies*> copies[] = {
         {"to the card", &c.to_card}, {"to the host", &c.to_host}, {"on the card", &c.on_card}, {"set", &c.set}};
     for (auto& [name, n] : copies) std::fprintf(out, "%s\t%llu\t%llu bytes\n", name, n->count, n->bytes);
@@ -69,28 +73,54 @@ void tell() {
     std::fclose(out);
 }
 
-// The allocation that `bytes` at `at` lie in.
-Span* inside(Address at, std::size_t bytes, const char* what) {
+thread_local Device* current = nullptr;
+
+// The allocation that begins at or before `at`, if it is long enough to hold that address.
+std::pair<const Address, Span>* around(Address at) {
     auto& memory = card().memory;
     auto after = memory.upper_bound(at);
-    if (after == memory.begin()) refuse(std::string(what) + ": no allocation there");
-    auto& [start, span] = *std::prev(after);
+    if (after == memory.begin()) return nullptr;
+    auto& found = *std::prev(after);
+    return at < found.first + std::max<std::size_t>(found.second.bytes, 1) ? &found : nullptr;
+}
+
+void belongs(const Span& span, const Device& device, const std::string& what) {
+    if (span.card == device.number) return;
+    refuse(what + ": memory of card " + std::to_string(span.card) + " in work of card " + std::to_string(device.number));
+}
+
+// The allocation of `device` that `bytes` at `at` lie in.
+Span* inside(Address at, std::size_t bytes, const char* what, const Device& device) {
+    auto* found = around(at);
+    if (!found) refuse(std::string(what) + ": no allocation there");
+    auto& [start, span] = *found;
     if (at + bytes > start + span.bytes) refuse(std::string(what) + ": over the end of an allocation");
+    belongs(span, device, what);
     return &span;
 }
 
-void on(void* stream) {
+// The card that `stream` is of, which has no other.
+Device& on(void* stream) {
     Card& c = card();
-    if (!c.stream) c.stream = stream;
-    if (c.stream != stream) refuse("work on two streams");
+    auto found = c.streams.find(stream);
+    if (found == c.streams.end()) refuse("work on a stream that was not made");
+    Device& device = c.devices[found->second];
+    if (!device.stream) device.stream = stream;
+    if (device.stream != stream) refuse("work on two streams");
+    return device;
 }
 
-int allocate(Address* out, std::size_t bytes) {
+Device& here() {
+    if (!current) refuse("no card is current on this thread");
+    return *current;
+}
+
+int allocate(Address* out, std::size_t bytes, Device& device) {
     Card& c = card();
     if (bytes == 0) return invalid("an allocation of 0 bytes");
     std::size_t taken = (bytes + 511) / 512 * 512;
-    if (c.used + taken > c.total) return OUT_OF_MEMORY;
-    Span span{bytes, 0, nullptr};
+    if (device.used + taken > c.total) return OUT_OF_MEMORY;
+    Span span{bytes, 0, nullptr, device.number};
     if (c.computes) {
         std::size_t page = 4096, body = (bytes + 15) / 16 * 16;
         span.mapped = (body + page - 1) / page * page + page;
@@ -107,16 +137,17 @@ int allocate(Address* out, std::size_t bytes) {
     }
     c.memory.emplace(*out, span);
     ++c.allocations;
-    c.used += taken;
-    for (Address* mark : {&c.used_high, &c.reserved_high, &c.most}) *mark = std::max(*mark, c.used);
+    device.used += taken;
+    for (Address* mark : {&device.used_high, &device.reserved_high, &device.most}) *mark = std::max(*mark, device.used);
     return SUCCESS;
 }
 
-int release(Address at) {
+int release(Address at, const Device& device) {
     Card& c = card();
     auto found = c.memory.find(at);
     if (found == c.memory.end()) refuse("freeing what is not allocated");
-    c.used -= (found->second.bytes + 511) / 512 * 512;
+    belongs(found->second, device, "freeing");
+    c.devices[found->second.card].used -= (found->second.bytes + 511) / 512 * 512;
     if (found->second.start) munmap(found->second.start, found->second.mapped);
     c.memory.erase(found);
     return SUCCESS;
@@ -136,9 +167,18 @@ int covft_card_computes() {
 // For blas.cpp: checks that operands of a product lie in allocations, and counts it.
 void covft_card_product(void* stream, const char* name, int operands, const void* const* at, const std::size_t* bytes) {
     LOCKED;
-    on(stream);
-    for (int i = 0; i < operands; ++i) inside(reinterpret_cast<Address>(at[i]), bytes[i], name);
+    Device& device = on(stream);
+    for (int i = 0; i < operands; ++i) inside(reinterpret_cast<Address>(at[i]), bytes[i], name, device);
     ++card().products;
+}
+
+// For nccl.cpp: the same of one member's part of a sum, which must lie on its card and be queued there.
+void covft_card_sum(void* stream, int number, const void* at, std::size_t bytes) {
+    LOCKED;
+    Device& device = on(stream);
+    if (device.number != number) refuse("a sum is queued on another card than its communicator's");
+    inside(reinterpret_cast<Address>(at), bytes, "a sum over cards", device);
+    ++card().sums;
 }
 
 int cuInit(unsigned) {
@@ -146,6 +186,8 @@ int cuInit(unsigned) {
     Card& c = card();
     const char* mode = std::getenv("COVFT_EMULATED_CARD");
     c.computes = !(mode && std::string(mode) == "counts");
+    if (const char* cards = std::getenv("COVFT_EMULATED_CARDS")) c.count = std::min(std::max(std::atoi(cards), 1), int(MAX_CARDS));
+    for (int i = 0; i < c.count; ++i) c.devices[i].number = i;
     if (const char* total = std::getenv("COVFT_EMULATED_MEMORY")) c.total = std::strtoull(total, nullptr, 10);
     if (!c.report && (c.report = std::getenv("COVFT_EMULATED_REPORT"))) std::atexit(tell);
     struct sigaction action = {};
@@ -171,7 +213,22 @@ int cuGetExportTable(const void** table, const void*) {
 
 int cuDeviceGet(int* device, int ordinal) {
     *device = ordinal;
-    return ordinal == 0 ? SUCCESS : NO_DEVICE;
+    return ordinal >= 0 && ordinal < card().count ? SUCCESS : NO_DEVICE;
+}
+
+int cuDeviceCanAccessPeer(int* can, int, int) {
+    *can = 1;
+    return SUCCESS;
+}
+
+// A pool opens to cards that the machine has, to be read and written.
+int cuMemPoolSetAccess(void*, const int* descriptions, std::size_t count) {
+    LOCKED;
+    for (std::size_t i = 0; i < count; ++i) {
+        const int* d = descriptions + 3 * i;  // kind of place, number, flags
+        if (d[0] != 1 || d[1] < 0 || d[1] >= card().count || d[2] != 3) return invalid("access of a memory pool");
+    }
+    return SUCCESS;
 }
 
 int cuDeviceGetAttribute(int* value, int attribute, int) {
@@ -183,8 +240,8 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     }
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) {
-    *context = &card();
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+    *context = &card().devices[device];
     return SUCCESS;
 }
 
@@ -192,10 +249,8 @@ int cuDevicePrimaryCtxRelease_v2(int) {
     return SUCCESS;
 }
 
-static thread_local void* current = nullptr;
-
 int cuCtxSetCurrent(void* context) {
-    current = context;
+    current = static_cast<Device*>(context);
     return SUCCESS;
 }
 
@@ -216,7 +271,8 @@ int cuCtxSynchronize() {
 
 int cuStreamCreate(void** stream, unsigned) {
     LOCKED;
-    *stream = reinterpret_cast<void*>(0x5000 + ++card().streams);
+    *stream = reinterpret_cast<void*>(0x5000 + card().streams.size());
+    card().streams[*stream] = here().number;
     return SUCCESS;
 }
 
@@ -254,24 +310,22 @@ int cuEventRecord(void*, void*) {
 
 int cuMemAlloc_v2(Address* at, std::size_t bytes) {
     LOCKED;
-    return allocate(at, bytes);
+    return allocate(at, bytes, here());
 }
 
 int cuMemAllocAsync(Address* at, std::size_t bytes, void* stream) {
     LOCKED;
-    on(stream);
-    return allocate(at, bytes);
+    return allocate(at, bytes, on(stream));
 }
 
 int cuMemFree_v2(Address at) {
     LOCKED;
-    return release(at);
+    return release(at, here());
 }
 
 int cuMemFreeAsync(Address at, void* stream) {
     LOCKED;
-    on(stream);
-    return release(at);
+    return release(at, on(stream));
 }
 
 static void counted(Copies& copies, std::size_t bytes) {
@@ -281,8 +335,7 @@ static void counted(Copies& copies, std::size_t bytes) {
 
 int cuMemcpyHtoDAsync_v2(Address to, const void* from, std::size_t bytes, void* stream) {
     LOCKED;
-    on(stream);
-    inside(to, bytes, "copy to the card");
+    inside(to, bytes, "copy to the card", on(stream));
     counted(card().to_card, bytes);
     if (card().computes) std::memcpy(reinterpret_cast<void*>(to), from, bytes);
     return SUCCESS;
@@ -290,8 +343,7 @@ int cuMemcpyHtoDAsync_v2(Address to, const void* from, std::size_t bytes, void* 
 
 int cuMemcpyDtoHAsync_v2(void* to, Address from, std::size_t bytes, void* stream) {
     LOCKED;
-    on(stream);
-    inside(from, bytes, "copy to the host");
+    inside(from, bytes, "copy to the host", on(stream));
     counted(card().to_host, bytes);
     if (card().computes) {
         std::memcpy(to, reinterpret_cast<void*>(from), bytes);
@@ -303,9 +355,9 @@ int cuMemcpyDtoHAsync_v2(void* to, Address from, std::size_t bytes, void* stream
 
 int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
     LOCKED;
-    on(stream);
-    inside(from, bytes, "copy on the card, from");
-    inside(to, bytes, "copy on the card, to");
+    Device& device = on(stream);
+    inside(from, bytes, "copy on the card, from", device);
+    inside(to, bytes, "copy on the card, to", device);
     counted(card().on_card, bytes);
     if (card().computes) std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
     return SUCCESS;
@@ -317,21 +369,20 @@ int cuMemcpyPeerAsync(Address, void*, Address, void*, std::size_t, void*) {
 
 int cuMemsetD8Async(Address at, unsigned char value, std::size_t bytes, void* stream) {
     LOCKED;
-    on(stream);
-    inside(at, bytes, "setting bytes");
+    inside(at, bytes, "setting bytes", on(stream));
     counted(card().set, bytes);
     if (card().computes) std::memset(reinterpret_cast<void*>(at), value, bytes);
     return SUCCESS;
 }
 
-int cuDeviceGetDefaultMemPool(void** pool, int) {
-    *pool = &card();
+int cuDeviceGetDefaultMemPool(void** pool, int device) {
+    *pool = &card().devices[device];
     return SUCCESS;
 }
 
-int cuMemPoolGetAttribute(void*, int attribute, Address* value) {
+int cuMemPoolGetAttribute(void* pool, int attribute, Address* value) {
     LOCKED;
-    Card& c = card();
+    Device& c = *static_cast<Device*>(pool);
     switch (attribute) {
         case RELEASE_THRESHOLD: *value = c.keep; return SUCCESS;
         // What a pool holds beyond what is in use is up to the card's allocator: nothing, here.
@@ -343,9 +394,9 @@ int cuMemPoolGetAttribute(void*, int attribute, Address* value) {
     }
 }
 
-int cuMemPoolSetAttribute(void*, int attribute, Address* value) {
+int cuMemPoolSetAttribute(void* pool, int attribute, Address* value) {
     LOCKED;
-    Card& c = card();
+    Device& c = *static_cast<Device*>(pool);
     switch (attribute) {
         case RELEASE_THRESHOLD: c.keep = *value; return SUCCESS;
         case RESERVED_HIGH:
@@ -383,13 +434,20 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
 
 int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** arguments, void**) {
     LOCKED;
-    on(stream);
+    Device& device = on(stream);
     auto* kernel = static_cast<Kernel*>(function);
     running = kernel->name.c_str();
     if (!gx || !gy || !gz || !bx || !by || !bz) return invalid("an empty grid");
     if (gx > 0x7fffffff || gy > 65535 || gz > 65535) return invalid("too large a grid");
     if (bx > 1024 || by > 1024 || bz > 64 || std::size_t(bx) * by * bz > 1024) return invalid("too large a block");
     if (kernel->shared + shared > 48 * 1024) return invalid("more than 48 KiB of shared memory");
+    // Whatever looks like an address must be one of this card.
+    for (std::size_t i = 0; i < kernel->parameters.size(); ++i) {
+        if (kernel->parameters[i] != sizeof(Address)) continue;
+        Address value;
+        std::memcpy(&value, arguments[i], sizeof(value));
+        if (auto* found = around(value)) belongs(found->second, device, "an argument");
+    }
     ++kernel->launched;
     if (card().computes) {
         if (!kernel->entry) refuse("a kernel that has no form for the CPU");

@@ -14,12 +14,21 @@ using Address = unsigned long long;
 
 // Codes of the driver's interface.
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500 };
+enum { MAX_CARDS = 8 };
 enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MEMORY_POOLS = 115 };
 enum { RELEASE_THRESHOLD = 4, RESERVED_NOW = 5, RESERVED_HIGH = 6, USED_NOW = 7, USED_HIGH = 8 };
 
 struct Span {
     std::size_t bytes, mapped;
     unsigned char* start;
+    int card;
+};
+
+// One card of the machine.
+struct Device {
+    int number = 0;
+    void* stream = nullptr;
+    Address used = 0, used_high = 0, reserved_high = 0, most = 0, keep = 0;
 };
 
 // What a module's text says of a kernel, and its form for the CPU: two modules may have a kernel of one name, but not with the
@@ -38,14 +47,17 @@ struct Copies {
     Address count = 0, bytes = 0;
 };
 
+// All cards of the machine, under one lock.
 struct Card {
     std::recursive_mutex lock;
     bool computes = true;
     std::map<Address, Span> memory;
-    Address used = 0, used_high = 0, reserved_high = 0, most = 0, keep = 0, total = 139ull << 30, next = 0x100000000000ull;
+    Device devices[MAX_CARDS];
+    std::map<void*, int> streams;
+    int count = 1;
+    Address total = 139ull << 30, next = 0x100000000000ull;
     std::list<Module> modules;
-    Address products = 0, streams = 0, waits = 0, allocations = 0;
-    void* stream = nullptr;
+    Address products = 0, waits = 0, allocations = 0, sums = 0;
     Copies to_card, to_host, on_card, set;
     const char* report = nullptr;
 };

@@ -71,12 +71,15 @@ pub(super) fn without_kernels<R>(check: impl FnOnce() -> R) -> R {
 
 /// Runs `work` where kernels for cards run, if that was asked for; [`device`] is there.
 pub(crate) fn with_kernels_here<R>(work: impl FnOnce() -> R) -> Option<R> {
-    with_kernels(|card| {
-        let before = DEVICE.replace(card.clone());
-        let result = work();
-        DEVICE.set(before);
-        result
-    })
+    with_kernels(|card| on_device(card, work))
+}
+
+/// Runs `work`; [`device`] is `there`.
+pub(crate) fn on_device<R>(there: &Device, work: impl FnOnce() -> R) -> R {
+    let before = DEVICE.replace(there.clone());
+    let result = work();
+    DEVICE.set(before);
+    result
 }
 
 /// The same, told the device.

@@ -5,6 +5,8 @@ use crate::config::train::Schedule;
 use crate::dist;
 use crate::nn::ParamStore;
 use crate::ops::{BackwardObserver, LinearBackward};
+#[cfg(feature = "nccl")]
+use crate::train::StepModel;
 use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::{Hook, HookResult, MicroView, StepView};
 use crate::train::trainer::StagePlan;
@@ -213,4 +215,55 @@ fn gradients_that_no_member_has_stay_missing() {
     // One that a single member has is everyone's.
     let dir = tempfile::tempdir().unwrap();
     train(&plan, (2, 2), dir.path(), &mut [], |member, toy| toy.forgets_projector = member == 1).unwrap();
+}
+
+/// Needs two cards, or `COVFT_EMULATED_CARDS=2` and the emulated ones.
+#[cfg(feature = "nccl")]
+#[test]
+#[ignore = "needs two cards: scripts/gpu-check.sh"]
+fn two_cards_train_as_one_does() {
+    use super::scenes::{COVFT, build, dataset, source};
+    use crate::nn::MapSource;
+    use crate::ops::read_numbers;
+    use crate::ops::testing::on_device;
+    use candle_core::DType;
+
+    let cards: Vec<Device> = (0..2).map(|card| crate::kernels::cuda::open(card).unwrap()).collect();
+    let dataset = dataset();
+    let run = |cards: &[Device], compute: DType| {
+        let mut stage = stage(Schedule::Constant, 1);
+        stage.learning_rate = 2e-3;
+        if compute == DType::BF16 {
+            stage.moments = crate::config::train::MomentType::Bf16;
+        }
+        let plan = plan(stage, 6);
+        let tuning = format!("checkpointing = 'all'\n{COVFT}");
+        let model =
+            |card: &Device| on_device(card, || build(&dataset, &tuning, &MapSource::default()).0).computing_in(compute);
+        let mut models: Vec<_> = cards.iter().map(model).collect();
+        let first = models.remove(0);
+        let (mut source, mut log, dir) = (source(&dataset, 3), Log::default(), tempfile::tempdir().unwrap());
+        // At its end every card's parameters are compared.
+        let mut saver = CheckpointDir::open(dir.path()).unwrap();
+        let mut trainer = Trainer::new(&plan, &first, &mut source).unwrap();
+        trainer = trainer.with_hook(&mut log).with_saver(&mut saver);
+        if cards.len() > 1 {
+            trainer = trainer.with_team(Team::start(models, &plan.stage, dist::join(cards).unwrap()).unwrap());
+        }
+        trainer.run().unwrap();
+        let mut all = Vec::new();
+        for param in first.params().trainable() {
+            read_numbers(param.weight.tensor(), |v| all.extend_from_slice(v)).unwrap();
+        }
+        (log, all)
+    };
+    for (compute, close) in [(DType::F32, 1e-5), (DType::BF16, 2e-2)] {
+        let ((one, values), (two, theirs)) = (run(&cards[..1], compute), run(&cards, compute));
+        assert!(one.losses[5] < one.losses[0], "{:?}", one.losses);
+        assert!(apart(&two.losses, &one.losses) < close, "{:?} {:?}", two.losses, one.losses);
+        assert!(apart(&two.norms, &one.norms) < 10.0 * close, "{:?} {:?}", two.norms, one.norms);
+        let off = values.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 0.1, "{off}");
+        assert_eq!(run(&cards, compute).1, theirs, "the same bytes again");
+    }
 }

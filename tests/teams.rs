@@ -1,0 +1,136 @@
+//! Whole runs on several devices at once, here copies of the model on the CPU: the run that one device makes.
+
+use crate::support::{assert_same_run, fail, last_checkpoint, program, rows, succeed, toy, train_toy};
+use covft_analyses::store::{
+    GradientRow, LayerRow, Manifest, PairRow, Record, RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow,
+};
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Stdio;
+
+/// Three micro-batches a step in both stages, all probes, the encoder frozen in the first stage and measured all the same.
+const SETS: [&str; 8] = [
+    "stage.base.accumulation=3",
+    "stage.base.batch_size=2",
+    "stage.base.tuning.vision={ type = \"freeze\" }",
+    "stage.instruct.accumulation=3",
+    "probe.samples_every=1",
+    "probe.exact_steps=[2]",
+    "probe.virtual_frozen=true",
+    "probe.sketch_spaces=['shared', 'trainable']",
+];
+
+fn train(run: &Path, device: &str, more: &[&str]) {
+    let device = format!("device=\"{device}\"");
+    let sets = SETS.iter().copied().chain([device.as_str()]).flat_map(|set| ["--set", set]);
+    train_toy(run, &sets.chain(more.iter().copied()).collect::<Vec<_>>());
+}
+
+/// Rows of both runs side by side.
+fn both<R: Record + Debug>(a: &Path, b: &Path) -> Vec<(R, R)> {
+    let read = |path: &Path| rows::<R>(&RunDir::open(path.to_path_buf()).unwrap());
+    let (a, b) = (read(a), read(b));
+    assert_eq!(a.len(), b.len(), "numbers of {} differ", std::any::type_name::<R>());
+    a.into_iter().zip(b).collect()
+}
+
+fn close(a: f64, b: f64, to: f64, what: &dyn Debug) {
+    assert!((a - b).abs() <= to * a.abs().max(b.abs()), "{a} and {b}: {what:?}");
+}
+
+#[test]
+fn several_devices_record_what_one_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let [alone, together] = ["alone", "together"].map(|name| dir.path().join(name));
+    train(&alone, "cpu", &["--steps", "4"]);
+    train(&together, "cpu:2", &["--steps", "4"]);
+    for (a, b) in both::<StepRow>(&alone, &together) {
+        close(a.loss, b.loss, 1e-5, &b);
+        close(a.grad_norm, b.grad_norm, 1e-4, &b);
+        assert_eq!((a.step, a.labelled_tokens, a.sequence_tokens), (b.step, b.labelled_tokens, b.sequence_tokens));
+    }
+    for (a, b) in both::<SampleRow>(&alone, &together) {
+        assert_eq!((&a.sample, a.step, a.micro, a.tokens), (&b.sample, b.step, b.micro, b.tokens));
+        close(a.loss.unwrap(), b.loss.unwrap(), 1e-4, &b);
+    }
+    for (a, b) in both::<RoutingRow>(&alone, &together) {
+        assert_eq!((&a.sample, a.step, &a.layer), (&b.sample, b.step, &b.layer));
+        a.weights.iter().zip(&b.weights).for_each(|(x, y)| close(f64::from(*x), f64::from(*y), 1e-4, &b));
+    }
+    let mut virtually = 0;
+    for (a, b) in both::<GradientRow>(&alone, &together) {
+        assert_eq!((&a.layer, a.step, &a.space), (&b.layer, b.step, &b.space));
+        close(a.norm, b.norm, 1e-4, &(&b.stage, b.step, &b.layer, &b.space));
+        virtually += usize::from(a.stage == "base");
+    }
+    assert!(virtually > 0, "the frozen encoder's gradients were sketched");
+    // Gate and extractor have gradients of nothing but rounding until the experts differ.
+    let settled = |module: &str| !matches!(module, "gate" | "cve");
+    for (a, b) in both::<LayerRow>(&alone, &together) {
+        assert_eq!((&a.layer, &a.module, a.step), (&b.layer, &b.module, b.step));
+        if settled(&a.module) {
+            close(a.drift, b.drift, 1e-3, &b);
+        }
+    }
+    for (a, b) in both::<SampleGradientRow>(&alone, &together) {
+        assert_eq!((&a.sample, &a.layer, &a.module, a.step), (&b.sample, &b.layer, &b.module, b.step));
+        if settled(&a.module) {
+            close(a.norm.unwrap(), b.norm.unwrap(), 1e-3, &b);
+        }
+    }
+    let pairs = both::<PairRow>(&alone, &together);
+    assert!(pairs.iter().any(|(a, _)| a.mode == "exact"));
+    for (a, b) in pairs {
+        assert_eq!(
+            (&a.sample_a, &a.sample_b, &a.layer, &a.module, &a.mode),
+            (&b.sample_a, &b.sample_b, &b.layer, &b.module, &b.mode)
+        );
+        if let (Some(x), Some(y), true) = (a.cosine, b.cosine, settled(&a.module)) {
+            assert!((x - y).abs() < 1e-3, "{a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn several_devices_give_the_same_bytes_again_also_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, again, killed] = ["whole", "again", "killed"].map(|name| dir.path().join(name));
+    train(&whole, "cpu:3", &["--steps", "12"]);
+    train(&again, "cpu:3", &["--steps", "12"]);
+    assert_same_run(&whole, &again);
+    let sets = SETS.iter().copied().chain(["device=\"cpu:3\""]).flat_map(|set| ["--set", set]);
+    let mut child = program();
+    let child = child.args(toy(&killed)).args(sets).args(["--steps", "12"]);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while !killed.join("checkpoints/step-000017").exists() {
+        assert!(begun.elapsed() < std::time::Duration::from_mins(2), "no checkpoint came");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let manifest = Manifest::read(&RunDir::open(killed.clone()).unwrap()).unwrap();
+    if manifest.status != covft_analyses::store::Status::Done {
+        succeed(&["train", "--resume", killed.to_str().unwrap()]);
+    }
+    assert_same_run(&whole, &killed);
+    assert!(!last_checkpoint(&whole).is_empty());
+}
+
+#[test]
+fn devices_that_have_nothing_to_do_or_are_not_there_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let train = |device: &str| {
+        let set = format!("device={device:?}");
+        fail(&["train", "-c", "tests/fixtures/tiny.toml", "--out", out.to_str().unwrap(), "--set", &set], 1)
+    };
+    let error = train("cpu:2");
+    assert!(error.contains("stage base: accumulation = 1: 2 devices share the micro-batches of a step"), "{error}");
+    assert!(!error.contains("stage instruct"), "{error}");
+    for device in ["cpu:0", "cuda:0,0", "tpu"] {
+        let error = train(device);
+        assert!(error.contains("device:") && error.contains(device), "{error}");
+    }
+    assert!(!out.exists());
+}
