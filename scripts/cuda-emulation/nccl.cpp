@@ -1,6 +1,7 @@
-// Sums over emulated cards: the functions of NCCL (libnccl.so.2) that this project's programs call. Members are threads of one
-// process. A sum is done when the last member has queued it, in the order of the members, and every member gets the same bytes;
-// until then the others wait, which the real library does on the card. Members whose sums do not match end the program.
+// What goes between emulated cards: the functions of NCCL (libnccl.so.2) that this project's programs call. Members are threads
+// of one process. A sum is done when the last member has queued it, in the order of the members, and every member gets the same
+// bytes; until then the others wait, which the real library does on the card. Members whose calls do not match end the program.
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -14,9 +15,12 @@ namespace {
 
 enum { SUCCESS = 0, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, FLOAT32 = 7, SUM = 0 };
 
+constexpr int EVERYONE = -1;
+
 struct Part {
     float* at;
     std::size_t count;
+    int from;  // the member whose numbers all get, or everyone for the sum
 };
 
 // What members of one team wait at.
@@ -40,9 +44,16 @@ struct Communicator {
 
 void add(const std::vector<Part>& parts) {
     for (const Part& part : parts) {
-        if (part.count != parts[0].count) refuse("members sum other numbers of elements");
+        if (part.count != parts[0].count) refuse("members have other numbers of elements");
+        if (part.from != parts[0].from) refuse("members want other things");
     }
     if (!covft_card_computes()) return;
+    if (parts[0].from != EVERYONE) {
+        const float* given = parts.at(parts[0].from).at;
+        std::vector<float> numbers(given, given + parts[0].count);
+        for (const Part& part : parts) std::copy(numbers.begin(), numbers.end(), part.at);
+        return;
+    }
     for (std::size_t i = 0; i < parts[0].count; ++i) {
         float sum = parts[0].at[i];
         for (std::size_t m = 1; m < parts.size(); ++m) sum += parts[m].at[i];
@@ -110,17 +121,26 @@ int ncclGroupEnd() {
     return SUCCESS;
 }
 
-int ncclAllReduce(const void* from, void* to, std::size_t count, int type, int operation, void* communicator, void* stream) {
-    if (type != FLOAT32 || operation != SUM || from != to) refuse("only sums of float32 in place are known here");
+static int call(void* at, std::size_t count, int from, void* communicator, void* stream) {
     auto* own = static_cast<Communicator*>(communicator);
-    covft_card_sum(stream, own->card, to, count * sizeof(float));
-    Call call{own, {static_cast<float*>(to), count}};
+    covft_card_sum(stream, own->card, at, count * sizeof(float));
+    Call call{own, {static_cast<float*>(at), count, from}};
     if (depth > 0) {
         group.push_back(call);
     } else {
         run(call);
     }
     return SUCCESS;
+}
+
+int ncclAllReduce(const void* from, void* to, std::size_t count, int type, int operation, void* communicator, void* stream) {
+    if (type != FLOAT32 || operation != SUM || from != to) refuse("only sums of float32 in place are known here");
+    return call(to, count, EVERYONE, communicator, stream);
+}
+
+int ncclBroadcast(const void* from, void* to, std::size_t count, int type, int member, void* communicator, void* stream) {
+    if (type != FLOAT32 || from != to) refuse("only float32 in place is known here");
+    return call(to, count, member, communicator, stream);
 }
 
 const char* ncclGetErrorString(int code) {

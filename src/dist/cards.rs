@@ -1,4 +1,4 @@
-//! Sums over cards: NCCL's.
+//! Members on cards, joined by NCCL.
 
 use super::Collective;
 use crate::kernels::cuda::{Communicator, communicators};
@@ -11,10 +11,18 @@ pub(super) fn join(devices: &[Device]) -> Result<Vec<Box<dyn Collective>>> {
 
 impl Collective for Communicator {
     fn sum_host(&self, _: &mut [f32]) -> Result<()> {
-        bail!("gradients on the host cannot be summed over cards")
+        bail!("numbers on the host cannot be summed over cards")
     }
 
     fn sum_there(&self, tensors: &[Tensor]) -> Result<()> {
         self.sum(tensors)
+    }
+
+    fn spread_host(&self, _: &mut [f32], _: usize) -> Result<()> {
+        bail!("numbers on the host do not go from card to card")
+    }
+
+    fn spread_there(&self, tensors: &[(Tensor, usize)]) -> Result<()> {
+        self.spread(tensors)
     }
 }

@@ -1,4 +1,4 @@
-//! Sums on the host: the first member adds in the order of the members, the others wait for what comes back.
+//! Members on the host: all pass through the first one, which adds in the order of the members.
 
 use super::Collective;
 use crate::kernels;
@@ -13,16 +13,17 @@ struct First(Vec<(Receiver<Vec<f32>>, Sender<Arc<[f32]>>)>);
 /// Another member's.
 #[derive(Debug)]
 struct Other {
+    member: usize,
     to_first: Sender<Vec<f32>>,
     from_first: Receiver<Arc<[f32]>>,
 }
 
 pub(super) fn join(members: usize) -> Vec<Box<dyn Collective>> {
     let (mut first, mut others): (_, Vec<Box<dyn Collective>>) = (Vec::new(), Vec::new());
-    for _ in 1..members {
+    for member in 1..members {
         let ((to_first, from_other), (to_other, from_first)) = (channel(), channel());
         first.push((from_other, to_other));
-        others.push(Box::new(Other { to_first, from_first }));
+        others.push(Box::new(Other { member, to_first, from_first }));
     }
     others.insert(0, Box::new(First(first)));
     others
@@ -33,37 +34,81 @@ fn gone<E>(_: E) -> candle_core::Error {
     candle_core::Error::Msg("another member of the team is gone".into())
 }
 
-fn elsewhere(tensors: &[Tensor]) -> Result<()> {
-    if tensors.is_empty() { Ok(()) } else { bail!("gradients outside the host cannot be summed through memory") }
+fn elsewhere<T>(tensors: &[T]) -> Result<()> {
+    if tensors.is_empty() { Ok(()) } else { bail!("what lies outside the host does not go through memory") }
+}
+
+impl First {
+    /// What member `number + 1` gives for `len` numbers.
+    fn of(&self, number: usize, len: usize) -> Result<Vec<f32>> {
+        let Some((from, _)) = self.0.get(number) else { bail!("there is no member {}", number + 1) };
+        let theirs = from.recv().map_err(gone)?;
+        if theirs.len() != len {
+            bail!("member {} has {} numbers where the first has {len}", number + 1, theirs.len());
+        }
+        Ok(theirs)
+    }
+
+    fn give(&self, numbers: &[f32]) -> Result<()> {
+        let numbers: Arc<[f32]> = Arc::from(numbers);
+        self.0.iter().try_for_each(|(_, to)| to.send(Arc::clone(&numbers)).map_err(gone))
+    }
 }
 
 impl Collective for First {
     fn sum_host(&self, numbers: &mut [f32]) -> Result<()> {
-        for (number, (from, _)) in self.0.iter().enumerate() {
-            let theirs = from.recv().map_err(gone)?;
-            if theirs.len() != numbers.len() {
-                bail!("member {} sums {} numbers, the first {}", number + 1, theirs.len(), numbers.len());
-            }
+        for number in 0..self.0.len() {
+            let theirs = self.of(number, numbers.len())?;
             kernels::accumulate(numbers, &theirs, true);
         }
-        let sum: Arc<[f32]> = Arc::from(&*numbers);
-        self.0.iter().try_for_each(|(_, to)| to.send(Arc::clone(&sum)).map_err(gone))
+        self.give(numbers)
     }
 
     fn sum_there(&self, tensors: &[Tensor]) -> Result<()> {
         elsewhere(tensors)
+    }
+
+    fn spread_host(&self, numbers: &mut [f32], from: usize) -> Result<()> {
+        if let Some(number) = from.checked_sub(1) {
+            numbers.copy_from_slice(&self.of(number, numbers.len())?);
+        }
+        self.give(numbers)
+    }
+
+    fn spread_there(&self, tensors: &[(Tensor, usize)]) -> Result<()> {
+        elsewhere(tensors)
+    }
+}
+
+impl Other {
+    fn take(&self, numbers: &mut [f32]) -> Result<()> {
+        let theirs = self.from_first.recv().map_err(gone)?;
+        if theirs.len() != numbers.len() {
+            bail!("the first member has {} numbers where member {} has {}", theirs.len(), self.member, numbers.len());
+        }
+        numbers.copy_from_slice(&theirs);
+        Ok(())
     }
 }
 
 impl Collective for Other {
     fn sum_host(&self, numbers: &mut [f32]) -> Result<()> {
         self.to_first.send(numbers.to_vec()).map_err(gone)?;
-        let sum = self.from_first.recv().map_err(gone)?;
-        numbers.copy_from_slice(&sum);
-        Ok(())
+        self.take(numbers)
     }
 
     fn sum_there(&self, tensors: &[Tensor]) -> Result<()> {
+        elsewhere(tensors)
+    }
+
+    fn spread_host(&self, numbers: &mut [f32], from: usize) -> Result<()> {
+        if from == self.member {
+            self.to_first.send(numbers.to_vec()).map_err(gone)?;
+        }
+        self.take(numbers)
+    }
+
+    fn spread_there(&self, tensors: &[(Tensor, usize)]) -> Result<()> {
         elsewhere(tensors)
     }
 }
@@ -93,6 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn every_member_gets_what_one_has() {
+        for from in 0..3 {
+            let members: Vec<_> = join(3)
+                .into_iter()
+                .zip([[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]])
+                .map(|(end, mut numbers)| {
+                    thread::spawn(move || {
+                        end.spread_host(&mut numbers, from).unwrap();
+                        numbers
+                    })
+                })
+                .collect();
+            let first = 2.0 * from as f32 + 1.0;
+            for member in members {
+                assert_eq!(member.join().unwrap(), [first, first + 1.0]);
+            }
+        }
+    }
+
+    #[test]
     fn a_member_that_is_gone_is_an_error_and_no_endless_wait() {
         let mut ends = join(3);
         drop(ends.remove(1));
@@ -104,7 +169,7 @@ mod tests {
         let other = ends.remove(1);
         let sums = thread::spawn(move || other.sum_host(&mut [1.0, 2.0]).is_err());
         let error = ends[0].sum_host(&mut [1.0]).unwrap_err().to_string();
-        assert!(error.contains("member 1 sums 2 numbers, the first 1"), "{error}");
+        assert!(error.contains("member 1 has 2 numbers where the first has 1"), "{error}");
         drop(ends);
         assert!(sums.join().unwrap());
     }

@@ -1,7 +1,8 @@
-//! Members that train one model side by side, each with a copy of it on a device of its own, and the sums over them.
+//! Members that train one model side by side, each with a copy of it on a device of its own, and what goes between them: sums
+//! over all, and numbers that one gives to all.
 //!
-//! All members live in one process, a thread each. On cards the sums are NCCL's (`--features nccl`), on the CPU they go
-//! through memory.
+//! All members live in one process, a thread each. Cards are joined by NCCL (`--features nccl`), members on the CPU through
+//! memory.
 
 #[cfg(feature = "nccl")]
 mod cards;
@@ -25,6 +26,18 @@ pub trait Collective: Send + fmt::Debug {
     /// # Errors
     /// As [`sum_host`](Self::sum_host).
     fn sum_there(&self, tensors: &[Tensor]) -> Result<()>;
+
+    /// Replaces numbers on the host by those of member `from`.
+    ///
+    /// # Errors
+    /// As [`sum_host`](Self::sum_host).
+    fn spread_host(&self, numbers: &mut [f32], from: usize) -> Result<()>;
+
+    /// The same for tensors as in [`sum_there`](Self::sum_there), each with the member whose numbers it takes.
+    ///
+    /// # Errors
+    /// As [`sum_host`](Self::sum_host).
+    fn spread_there(&self, tensors: &[(Tensor, usize)]) -> Result<()>;
 }
 
 /// Joins one member a device; the ends in the order of `devices`.

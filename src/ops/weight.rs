@@ -101,6 +101,11 @@ impl Weight {
         *self.lock_short() = Short { kept: None, unwanted: !keep };
     }
 
+    /// Forgets the bfloat16 copy: the value was changed in place by who does not write it.
+    pub(crate) fn drop_copy(&self) {
+        self.lock_short().kept = None;
+    }
+
     fn lock_short(&self) -> MutexGuard<'_, Short> {
         self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +132,7 @@ impl Weight {
             bail!("{} {:?} cannot take a value of shape {:?}", self.name, self.dims(), value.dims());
         }
         self.tensor.flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)?;
-        self.lock_short().kept = None;
+        self.drop_copy();
         Ok(())
     }
 

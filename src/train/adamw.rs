@@ -58,6 +58,8 @@ pub struct AdamW {
 struct Entry {
     weight: Weight,
     group: usize,
+    /// Whether it is moved here; another member of a team does it otherwise.
+    own: bool,
     moments: Option<MomentPair>,
     /// Where the parameter started, on its device, from the first step that is measured against it.
     start_there: Option<Tensor>,
@@ -94,7 +96,7 @@ impl AdamW {
         let entries = params.trainable().filter_map(|param| {
             let name = group_name(param.role.part, is_decayed(param));
             let group = groups.iter().position(|g| g.name == name)?;
-            let entry = Entry { weight: param.weight.clone(), group, moments: None, start_there: None };
+            let entry = Entry { weight: param.weight.clone(), group, own: true, moments: None, start_there: None };
             Some((Arc::from(param.weight.name()), entry))
         });
         let entries = entries.collect();
@@ -104,6 +106,12 @@ impl AdamW {
             entries,
             steps: 0,
         }
+    }
+
+    /// Leaves parameters to others: `own` says of each, in the store's order, whether it is moved here. Moments are kept of
+    /// those alone.
+    pub(super) fn keep_only(&mut self, own: impl Fn(usize) -> bool) {
+        self.entries.values_mut().enumerate().for_each(|(i, entry)| entry.own = own(i));
     }
 
     /// The groups, in the order of [`learning_rates`](Self::learning_rates).
@@ -151,6 +159,9 @@ impl AdamW {
         let Moments { betas: [beta1, beta2], kept_in, .. } = self.settings;
         for at in self.order() {
             let Some((name, entry)) = self.entries.get_index_mut(at) else { continue };
+            if !entry.own {
+                continue;
+            }
             let group = &self.groups[entry.group];
             let lr = group.learning_rate * share;
             let weight_decay = group.weight_decay;
@@ -207,16 +218,17 @@ impl AdamW {
         order
     }
 
-    /// Moments of all parameters that have some, in the store's order.
-    pub fn saved(&self) -> impl Iterator<Item = Result<SavedMoments<'_>>> {
-        self.entries.iter().filter_map(|(name, entry)| {
-            let moments = entry.moments.as_ref()?;
-            let dims = entry.weight.dims();
-            Some(moments.numbers().map(|[first, second]| SavedMoments { name, dims, first, second }))
-        })
+    /// Names and shapes of all parameters, in the store's order.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.entries.iter().map(|(name, entry)| (&**name, entry.weight.dims()))
     }
 
-    /// Takes back what [`saved`](Self::saved) gave after `steps` steps.
+    /// Both moments of `name`; `None` where there are none here.
+    pub(super) fn moments_of(&self, name: &str) -> Result<Option<[Cow<'_, [f32]>; 2]>> {
+        self.entries.get(name).and_then(|entry| entry.moments.as_ref()).map(MomentPair::numbers).transpose()
+    }
+
+    /// Takes back what [`saved`](SaveMoments::saved) gave after `steps` steps; those of parameters that others move are left.
     ///
     /// # Errors
     /// A parameter that does not train here, or moments of another length.
@@ -229,7 +241,7 @@ impl AdamW {
             if first.len() != elements || second.len() != elements {
                 bail!("the saved moments of {name} have {} elements, the parameter {elements}", first.len());
             }
-            entry.moments = Some(MomentPair::Host { first, second });
+            entry.moments = entry.own.then_some(MomentPair::Host { first, second });
         }
         self.steps = steps;
         Ok(())
@@ -265,6 +277,12 @@ impl Entry {
 fn unclipped(moved: Moved, factor: f64) -> Moved {
     let factor = factor.min(1.0);
     Moved { gradient: moved.gradient / (factor * factor), inner: moved.inner / factor, ..moved }
+}
+
+/// Whoever has an optimiser's state to be saved.
+pub trait SaveMoments: std::fmt::Debug {
+    /// Moments of all parameters that have some, in the store's order.
+    fn saved(&self) -> Box<dyn Iterator<Item = Result<SavedMoments<'_>>> + '_>;
 }
 
 impl FirstMoments for AdamW {

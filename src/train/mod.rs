@@ -20,7 +20,7 @@ mod step;
 mod team;
 mod trainer;
 
-pub use adamw::{AdamW, Group, Moments, OwnedMoments, SavedMoments};
+pub use adamw::{AdamW, Group, Moments, OwnedMoments, SaveMoments, SavedMoments};
 pub use error::{At, BoxError, SampleIds, TrainError};
 pub use gradients::{Fault, clip_factor, global_norm};
 pub use hooks::Hooks;

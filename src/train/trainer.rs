@@ -14,7 +14,7 @@ use super::hooks::Hooks;
 use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
 use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel, TrackedSource};
-use super::team::Team;
+use super::team::{Everyones, Team};
 use crate::config::train::{EvalAtEnd, GradClip, Stage};
 use crate::nn::ParamStore;
 use gather::Gathered;
@@ -154,6 +154,8 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// Shares the micro-batches of every step with other devices.
     #[must_use]
     pub fn with_team(mut self, team: Team<M::Batch>) -> Self {
+        // Each member keeps its own part of the optimiser.
+        self.optimizer.keep_only(|i| team.trainer_moves(i));
         self.team = Some(team);
         self
     }
@@ -195,6 +197,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// A hook's, or the first evaluation's.
     pub fn begin(&mut self) -> Result<()> {
         self.model.params().clear_gradients();
+        let at = self.at();
+        if let Some(team) = &mut self.team {
+            team.begin(&self.start, &at)?;
+        }
         let view = stage_view(self.plan, self.model, &self.progress, &self.start);
         self.hooks.stage_start(&view).map_err(|source| self.hook_failed(source))?;
         if self.plan.stage.eval_at_start && self.progress.step == 0 {
@@ -296,8 +302,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         if !self.hooks.wants_gradients(self.id()) {
             return Ok(());
         }
-        let view = GradientView { at: self.id(), params: self.model.params(), first_moments: &self.optimizer };
-        self.hooks.gradients(&view).map_err(|source| self.hook_failed(source))
+        let at = self.plan.id(self.progress.step);
+        let first_moments = &Everyones { own: &self.optimizer, team: self.team.as_ref(), at: self.at() };
+        let view = GradientView { at, params: self.model.params(), first_moments };
+        self.hooks.gradients(&view).map_err(|source| TrainError::Hook { at: self.at(), source })
     }
 
     fn update(&mut self, grad_norm: f64, times: &mut StepTimes) -> Result<Update> {
@@ -310,11 +318,17 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
             GradClip::Norm(largest) => clip_factor(grad_norm, largest),
         };
         let at = self.at();
-        if let Some(team) = &mut self.team {
-            team.update(share, factor, &at)?;
-        }
         let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
-        let moved = self.optimizer.step_measured(share, factor, watch).map_err(|source| self.tensor_failed(source))?;
+        if let Some(team) = &mut self.team {
+            team.update(share, factor, watch.is_some(), &at)?;
+        }
+        let stepped = self.optimizer.step_measured(share, factor, watch);
+        let mut moved = stepped.map_err(|source| TrainError::Tensor { stage: at.stage.clone(), source })?;
+        if let Some(team) = &mut self.team {
+            moved.append(&mut team.spread(self.model.params(), &at)?);
+            let place = |name: &str| self.optimizer.names().position(|(known, _)| known == name);
+            moved.sort_by_cached_key(|(name, _)| place(name));
+        }
         self.model.params().clear_gradients();
         times.optimizer += began.elapsed();
         if watch.is_some() {

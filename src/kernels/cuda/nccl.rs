@@ -1,4 +1,4 @@
-//! Sums over the cards of one process, by NCCL.
+//! Sums over the cards of one process, and numbers that one gives to all, by NCCL.
 
 use super::memory::change;
 use candle_core::cuda_backend::WrapErr;
@@ -94,37 +94,63 @@ fn let_peers_read(cards: &[CudaDevice]) -> Result<()> {
     Ok(())
 }
 
+/// What is done with a tensor.
+#[derive(Clone, Copy)]
+enum Kind {
+    Sum,
+    From(usize),
+}
+
+/// Queues what `work` asks for as one.
+fn group(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    result::group_start().map_err(|error| failed(&error))?;
+    let queued = work();
+    // Also after an error: a group that stays open would swallow whatever comes next.
+    let closed = result::group_end().map_err(|error| failed(&error));
+    queued.and(closed.map(drop))
+}
+
 impl Communicator {
     /// Replaces contiguous float32 tensors on this card by their sums over all cards, in place and queued.
     ///
     /// # Errors
     /// Tensors of another kind; NCCL's.
     pub fn sum(&self, tensors: &[Tensor]) -> Result<()> {
-        result::group_start().map_err(|error| failed(&error))?;
-        let queued = tensors.iter().try_for_each(|tensor| self.queue(tensor));
-        // Also after an error: a group that stays open would swallow whatever comes next.
-        let closed = result::group_end().map_err(|error| failed(&error));
-        queued.and(closed.map(drop))
+        group(|| tensors.iter().try_for_each(|tensor| self.queue(tensor, Kind::Sum)))
     }
 
-    fn queue(&self, tensor: &Tensor) -> Result<()> {
+    /// Replaces such tensors by those of a card, which the number beside each tensor counts in the order of the team.
+    ///
+    /// # Errors
+    /// As [`sum`](Self::sum).
+    pub fn spread(&self, tensors: &[(Tensor, usize)]) -> Result<()> {
+        group(|| tensors.iter().try_for_each(|(tensor, from)| self.queue(tensor, Kind::From(*from))))
+    }
+
+    fn queue(&self, tensor: &Tensor, kind: Kind) -> Result<()> {
         let stream = self.card.cuda_stream();
         change(&[tensor], &mut |spans| {
             let span = spans[0];
             if span.dtype != DType::F32 || !tensor.device().same_device(&Device::Cuda(self.card.clone())) {
-                bail!("{:?} on {:?} cannot be summed on cuda:{}", span.dtype, tensor.device(), ordinal(&self.card));
+                bail!(
+                    "{:?} on {:?} does not go between cuda:{} and others",
+                    span.dtype,
+                    tensor.device(),
+                    ordinal(&self.card)
+                );
             }
+            let (here, stream) = (span.address as *mut std::ffi::c_void, stream.cu_stream().cast());
+            let float = ncclDataType_t::ncclFloat32;
             // SAFETY: the span is lent for changing; all work on it is queued on the card's one stream, as this is.
             let code = unsafe {
-                result::all_reduce(
-                    span.address as *const _,
-                    span.address as *mut _,
-                    span.len,
-                    ncclDataType_t::ncclFloat32,
-                    ncclRedOp_t::ncclSum,
-                    self.handle,
-                    stream.cu_stream().cast(),
-                )
+                match kind {
+                    Kind::Sum => {
+                        result::all_reduce(here, here, span.len, float, ncclRedOp_t::ncclSum, self.handle, stream)
+                    }
+                    Kind::From(card) => {
+                        result::broadcast(here, here, span.len, float, card as i32, self.handle, stream)
+                    }
+                }
             };
             code.map(drop).map_err(|error| failed(&error))
         })

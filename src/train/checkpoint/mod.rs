@@ -22,7 +22,7 @@ pub use retention::{Kept, Policy, superfluous};
 pub use start::StartValues;
 pub use write::CheckpointDir;
 
-use super::adamw::AdamW;
+use super::adamw::SaveMoments;
 use super::spike::SpikeMonitor;
 use crate::nn::{MapSource, ParamStore};
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ pub struct Snapshot<'a> {
     /// Parameters.
     pub params: &'a ParamStore,
     /// Optimiser.
-    pub optimizer: &'a AdamW,
+    pub optimizer: &'a dyn SaveMoments,
     /// Vision parameters as the stage began.
     pub start: &'a StartValues,
     /// Which checkpoints stay.

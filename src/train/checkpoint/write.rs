@@ -6,7 +6,7 @@ use super::retention::{Kept, superfluous};
 use super::{RunState, Snapshot, StartValues};
 use crate::nn::ParamStore;
 use crate::ops::Weight;
-use crate::train::adamw::{AdamW, SavedMoments};
+use crate::train::adamw::{SaveMoments, SavedMoments};
 use crate::train::step::Saver;
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
@@ -183,7 +183,7 @@ fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a Te
     write_safetensors(path, views)
 }
 
-fn write_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
+fn write_optimizer(path: &Path, optimizer: &dyn SaveMoments) -> Result<()> {
     let mut views = Vec::new();
     for saved in optimizer.saved() {
         let failed = |e: candle_core::Error| CheckpointError::Tensor { reason: e.to_string(), path: path.to_owned() };

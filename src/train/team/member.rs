@@ -1,41 +1,54 @@
-//! A member's thread: a model, an optimiser, and orders.
+//! A member's thread: a model, its part of the optimiser, and orders.
 
-use super::sum;
+use super::exchange;
 use crate::config::train::Stage;
 use crate::dist::Collective;
 use crate::models::covft::LayerRouting;
+use crate::ops::Moved;
 use crate::train::adamw::{AdamW, OwnedMoments};
+use crate::train::checkpoint::StartValues;
 use crate::train::error::{At, TrainError};
-use crate::train::hook::StepTimes;
+use crate::train::hook::{FirstMoments, StepTimes};
 use crate::train::pass::{Job, Pass, Settled, Step};
 use crate::train::readout::Readout;
 use crate::train::step::StepModel;
-use candle_core::{Device, Result as TensorResult, Tensor};
+use candle_core::{Device, Error, Result as TensorResult, Tensor};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
-/// What a member is told to do. The orders of a step come as they stand here.
+/// What a member is told to do. The orders of a step come as they stand here, from `Run` on.
 pub(super) enum Order<B> {
+    /// The stage begins at these values, or began there. Not answered.
+    Begin(StartValues),
+    /// Take over a parameter's moments after so many steps; answered.
+    Restore(u64, OwnedMoments),
+    /// All there were are there; answered.
+    Restored(u64),
     /// Run these micro-batches; answered with which parameters have a gradient.
     Run { batches: Arc<Vec<B>>, jobs: Vec<Job>, labelled: usize, at: At },
     /// Make the gradients of these parameters ready to be summed; answered.
     Prepare(Arc<[bool]>),
     /// Sum them; answered with what the passes gave.
-    Sum(Arc<[bool]>),
-    /// The optimiser's step. Not answered: what goes wrong is told with the next answer.
-    Update { share: f64, factor: f64 },
-    /// Take over a parameter's moments after so many steps; answered.
-    Restore { steps: u64, moments: OwnedMoments },
-    /// Answered with the sums of squares of what trains.
+    Sum,
+    /// The optimiser's step over the member's own parameters; answered with what was measured.
+    Update { share: f64, factor: f64, watch: bool },
+    /// Give what moved and take what others moved. Not answered: what goes wrong is told with the next answer.
+    Spread,
+    /// Answered with the parameters' sums of squares.
     Measure,
+    /// Answered with this parameter's moments: the first, or both.
+    Moments { name: String, both: bool },
 }
 
 /// What a member answers.
 pub(super) enum Reply {
-    Ran(Vec<bool>),
     Ready,
+    Ran(Vec<bool>),
     Settled(Vec<Settled>),
+    Moved(Vec<(Arc<str>, Moved)>),
     Measured(Vec<(String, f64)>),
+    Moments(Option<Vec<Vec<f32>>>),
     /// A pass failed.
     Failed(Box<TrainError>),
     /// Anything else failed.
@@ -45,7 +58,10 @@ pub(super) enum Reply {
 pub(super) struct Member<M: StepModel> {
     model: M,
     optimizer: AdamW,
+    start: StartValues,
     end: Box<dyn Collective>,
+    movers: Arc<[usize]>,
+    filled: Arc<[bool]>,
     queued: Option<Queued<M::Batch>>,
     /// What went wrong where nobody waited for an answer.
     broken: Option<String>,
@@ -61,10 +77,13 @@ struct Queued<B> {
 }
 
 impl<M: StepModel> Member<M> {
-    pub(super) fn new(model: M, stage: &Stage, end: Box<dyn Collective>) -> Self {
+    /// Member `number` of a team, which moves the parameters that `movers` says.
+    pub(super) fn new(model: M, stage: &Stage, end: Box<dyn Collective>, number: usize, movers: Arc<[usize]>) -> Self {
         model.params().clear_gradients();
-        let optimizer = AdamW::new(model.params(), stage);
-        Self { model, optimizer, end, queued: None, broken: None }
+        let mut optimizer = AdamW::new(model.params(), stage);
+        optimizer.keep_only(|i| movers[i] == number);
+        let start = StartValues::default();
+        Self { model, optimizer, start, end, movers, filled: Arc::default(), queued: None, broken: None }
     }
 
     /// Until no more orders come, or one fails.
@@ -82,29 +101,39 @@ impl<M: StepModel> Member<M> {
         }
     }
 
+    /// The answer, where one is waited for.
     fn obey(&mut self, order: Order<M::Batch>) -> Option<Reply> {
-        let broken = |error: candle_core::Error| Reply::Broken(error.to_string());
-        let params = self.model.params();
-        match order {
+        let done = match order {
+            Order::Begin(start) => {
+                self.start = start;
+                return None;
+            }
+            Order::Spread => {
+                let spread = exchange::spread(self.model.params(), &self.filled, &self.movers, self.end.as_ref());
+                self.broken = spread.err().map(|error| error.to_string());
+                return None;
+            }
+            Order::Restore(steps, moments) => self.optimizer.restore(steps, vec![moments]).map(|()| Reply::Ready),
+            Order::Restored(steps) => self.optimizer.restore(steps, Vec::new()).map(|()| Reply::Ready),
             Order::Run { batches, jobs, labelled, at } => {
-                Some(self.run(batches, &jobs, labelled, at).unwrap_or_else(|error| Reply::Failed(Box::new(error))))
+                let ran = self.run(batches, &jobs, labelled, at);
+                Ok(ran.unwrap_or_else(|error| Reply::Failed(Box::new(error))))
             }
-            Order::Prepare(filled) => Some(sum::prepare(params, &filled).map_or_else(broken, |()| Reply::Ready)),
-            Order::Sum(filled) => Some(match sum::sum(params, &filled, self.end.as_ref()) {
-                Ok(()) => self.settle().unwrap_or_else(|error| Reply::Failed(Box::new(error))),
-                Err(error) => broken(error),
-            }),
-            Order::Update { share, factor } => {
-                let updated = self.optimizer.step(share, factor);
+            Order::Prepare(filled) => {
+                self.filled = filled;
+                exchange::prepare(self.model.params(), &self.filled).map(|()| Reply::Ready)
+            }
+            Order::Sum => exchange::sum(self.model.params(), &self.filled, self.end.as_ref())
+                .map(|()| self.settle().unwrap_or_else(|error| Reply::Failed(Box::new(error)))),
+            Order::Update { share, factor, watch } => {
+                let moved = self.optimizer.step_measured(share, factor, watch.then_some(&self.start));
                 self.model.params().clear_gradients();
-                self.broken = updated.err().map(|error| error.to_string());
-                None
+                moved.map(Reply::Moved)
             }
-            Order::Restore { steps, moments } => {
-                Some(self.optimizer.restore(steps, vec![moments]).map_or_else(broken, |()| Reply::Ready))
-            }
-            Order::Measure => Some(sum::measure(params).map_or_else(broken, Reply::Measured)),
-        }
+            Order::Measure => exchange::measure(self.model.params()).map(Reply::Measured),
+            Order::Moments { name, both } => self.moments(&name, both).map(Reply::Moments),
+        };
+        Some(done.unwrap_or_else(|error: Error| Reply::Broken(error.to_string())))
     }
 
     fn run(&mut self, batches: Arc<Vec<M::Batch>>, jobs: &[Job], labelled: usize, at: At) -> Result<Reply, TrainError> {
@@ -114,7 +143,7 @@ impl<M: StepModel> Member<M> {
             passes.push(Pass::run(&self.model, &step, job, &mut readout, &mut StepTimes::default())?);
         }
         self.queued = Some(Queued { batches, labelled, at, passes, readout });
-        Ok(Reply::Ran(sum::filled(self.model.params())))
+        Ok(Reply::Ran(exchange::filled(self.model.params())))
     }
 
     /// Reads what waits on the device: the one time in a step that this thread waits for it.
@@ -132,6 +161,14 @@ impl<M: StepModel> Member<M> {
             settled.push(pass);
         }
         Ok(Reply::Settled(settled))
+    }
+
+    fn moments(&self, name: &str, both: bool) -> TensorResult<Option<Vec<Vec<f32>>>> {
+        if both {
+            let moments = self.optimizer.moments_of(name)?;
+            return Ok(moments.map(|both| both.map(Cow::into_owned).into()));
+        }
+        Ok(self.optimizer.first_moment(name)?.map(|first| vec![first.into_owned()]))
     }
 }
 

@@ -1,46 +1,42 @@
-//! Several devices that make a step together. Each has a copy of the model and of the optimiser's state; micro-batch `i` of
-//! a step goes to member `i mod n`; gradients are summed over all members before the norm is taken, and every member then
-//! makes the same update with the same numbers. So a run on several devices is the run on one, but for the order in which
-//! gradients are added.
+//! Several devices that make a step together. Each has a copy of the model; micro-batch `i` of a step goes to member
+//! `i mod n`; gradients are summed over all members before the norm is taken. Then every parameter is moved by one member,
+//! which alone keeps the optimiser's state for it (ZeRO, stage 1), and given to the others. So a run on several devices is the
+//! run on one, but for the order in which gradients are added.
 //!
 //! The first member is the trainer itself, with its hooks, its data and its checkpoints; the others are threads that wait
 //! for orders and know nothing of a run.
 
+mod exchange;
 mod member;
-mod sum;
+mod moments;
+mod other;
+
+pub(super) use moments::Everyones;
 
 use super::adamw::OwnedMoments;
+use super::checkpoint::StartValues;
 use super::error::{At, TrainError};
 use super::pass::{Job, Settled};
 use super::step::StepModel;
 use crate::config::train::Stage;
 use crate::dist::Collective;
 use crate::nn::ParamStore;
+use crate::ops::Moved;
 use member::{Member, Order, Reply};
+use other::Other;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 type Result<T> = std::result::Result<T, TrainError>;
-
-/// candle walks the graph of a step recursively.
-const STACK: usize = 64 << 20;
 
 /// The other members, and the trainer's end of what joins them. Dropping it ends their threads.
 #[derive(Debug)]
 pub struct Team<B> {
     end: Box<dyn Collective>,
     others: Vec<Other<B>>,
-}
-
-/// A member's thread.
-#[derive(Debug)]
-struct Other<B> {
-    /// `cuda:1`, for messages.
-    device: String,
-    orders: Option<Sender<Order<B>>>,
-    replies: Receiver<Reply>,
-    thread: Option<JoinHandle<()>>,
+    /// Which member moves each trainable parameter, in the store's order.
+    movers: Arc<[usize]>,
+    /// Which of them have a gradient in this step.
+    filled: Arc<[bool]>,
 }
 
 impl<B: Send + Sync + 'static> Team<B> {
@@ -49,22 +45,28 @@ impl<B: Send + Sync + 'static> Team<B> {
     ///
     /// # Errors
     /// A thread that cannot be started.
+    ///
+    /// # Panics
+    /// If there are not as many ends as members, or is no other member.
     pub fn start<M>(models: Vec<M>, stage: &Stage, ends: Vec<Box<dyn Collective>>) -> std::io::Result<Self>
     where
         M: StepModel<Batch = B> + Send + 'static,
     {
-        assert_eq!(ends.len(), models.len() + 1, "an end for the trainer and one for every other member");
+        assert!(
+            !models.is_empty() && ends.len() == models.len() + 1,
+            "an end for the trainer and for every other member"
+        );
+        let movers: Arc<[usize]> = exchange::movers(models[0].params(), ends.len()).into();
         let mut ends = ends.into_iter();
         let end = ends.next().expect("counted above");
-        let start = |(model, end): (M, _)| {
-            let device = named(model.device());
-            let ((orders, inbox), (outbox, replies)) = (channel(), channel());
-            let stage = stage.clone();
-            let serve = move || Member::new(model, &stage, end).serve(&inbox, &outbox);
-            let thread = std::thread::Builder::new().name(device.clone()).stack_size(STACK).spawn(serve)?;
-            Ok(Other { device, orders: Some(orders), replies, thread: Some(thread) })
+        let start = |((i, model), end): ((usize, M), _)| {
+            let (device, stage, movers) = (other::named(model.device()), stage.clone(), Arc::clone(&movers));
+            Other::start(device, move |orders, replies| {
+                Member::new(model, &stage, end, i + 1, movers).serve(&orders, &replies);
+            })
         };
-        Ok(Self { end, others: models.into_iter().zip(ends).map(start).collect::<std::io::Result<_>>()? })
+        let others = models.into_iter().enumerate().zip(ends).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Self { end, others, movers, filled: Arc::default() })
     }
 }
 
@@ -73,6 +75,16 @@ impl<B> Team<B> {
     #[must_use]
     pub fn size(&self) -> usize {
         self.others.len() + 1
+    }
+
+    /// Whether the trainer moves trainable parameter `i` itself.
+    pub(super) fn trainer_moves(&self, i: usize) -> bool {
+        self.movers[i] == 0
+    }
+
+    /// Tells the others where the stage began: what they measure updates against.
+    pub(super) fn begin(&mut self, start: &StartValues, at: &At) -> Result<()> {
+        self.tell(at, || Order::Begin(start.clone()))
     }
 
     /// Gives every other member its micro-batches; the trainer's own come back.
@@ -91,20 +103,18 @@ impl<B> Team<B> {
     /// When the trainer's own passes are over: waits for those of the others, and sums all gradients. What one member has no
     /// gradient for counts as zero there; what none has stays without.
     pub(super) fn sum(&mut self, params: &ParamStore, at: &At) -> Result<()> {
-        let mut filled = sum::filled(params);
+        let mut filled = exchange::filled(params);
         for other in &self.others {
             let Reply::Ran(theirs) = other.reply(at)? else { return Err(other.confused(at)) };
             filled.iter_mut().zip(theirs).for_each(|(filled, theirs)| *filled |= theirs);
         }
-        let filled: Arc<[bool]> = filled.into();
-        self.tell(at, || Order::Prepare(Arc::clone(&filled)))?;
-        sum::prepare(params, &filled).map_err(|source| self.failed(at, source))?;
+        self.filled = filled.into();
+        self.tell(at, || Order::Prepare(Arc::clone(&self.filled)))?;
+        exchange::prepare(params, &self.filled).map_err(|source| failed(at, &source))?;
         // Everyone has what a sum takes: from here on nobody waits for one who gave up.
-        for other in &self.others {
-            let Reply::Ready = other.reply(at)? else { return Err(other.confused(at)) };
-        }
-        self.tell(at, || Order::Sum(Arc::clone(&filled)))?;
-        sum::sum(params, &filled, self.end.as_ref()).map_err(|source| self.failed(at, source))
+        self.ready(at)?;
+        self.tell(at, || Order::Sum)?;
+        exchange::sum(params, &self.filled, self.end.as_ref()).map_err(|source| failed(at, &source))
     }
 
     /// What the other members' passes gave.
@@ -117,35 +127,58 @@ impl<B> Team<B> {
         Ok(all)
     }
 
-    /// Has the others make the update that the trainer makes.
-    pub(super) fn update(&mut self, share: f64, factor: f64, at: &At) -> Result<()> {
-        self.tell(at, || Order::Update { share, factor })
+    /// Has the others move their parameters, and measure it if `watch` says so: [`spread`](Self::spread) comes next, when the
+    /// trainer has moved its own.
+    pub(super) fn update(&mut self, share: f64, factor: f64, watch: bool, at: &At) -> Result<()> {
+        self.tell(at, || Order::Update { share, factor, watch })
     }
 
-    /// Gives the others the optimiser's state of a checkpoint.
-    pub(super) fn restore(&mut self, steps: u64, moments: &[OwnedMoments], at: &At) -> Result<()> {
+    /// Gives every parameter that moved to all members; what the others measured.
+    pub(super) fn spread(&mut self, params: &ParamStore, at: &At) -> Result<Vec<(Arc<str>, Moved)>> {
+        let mut all = Vec::new();
         for other in &self.others {
-            // One parameter after the other: the members' copies need not lie in the host's memory together.
-            for one in moments {
-                other.order(Order::Restore { steps, moments: one.clone() }, at)?;
-                let Reply::Ready = other.reply(at)? else { return Err(other.confused(at)) };
+            let Reply::Moved(mut theirs) = other.reply(at)? else { return Err(other.confused(at)) };
+            all.append(&mut theirs);
+        }
+        self.tell(at, || Order::Spread)?;
+        exchange::spread(params, &self.filled, &self.movers, self.end.as_ref())
+            .map_err(|source| failed(at, &source))?;
+        Ok(all)
+    }
+
+    /// Gives the others their part of the optimiser's state of a checkpoint.
+    pub(super) fn restore(&mut self, steps: u64, params: &ParamStore, moments: &[OwnedMoments], at: &At) -> Result<()> {
+        for (param, mover) in params.trainable().zip(self.movers.iter()) {
+            let (Some(number), name) = (mover.checked_sub(1), param.weight.name()) else { continue };
+            // One after the other: what lies on a member's device by then is not also in this memory.
+            if let Some(one) = moments.iter().find(|one| one.0 == name) {
+                self.others[number].order(Order::Restore(steps, one.clone()), at)?;
+                let Reply::Ready = self.others[number].reply(at)? else { return Err(self.others[number].confused(at)) };
+            }
+        }
+        // Who has nothing to restore counts all the same.
+        self.tell(at, || Order::Restored(steps))?;
+        self.ready(at)
+    }
+
+    /// Whether every member's parameters have the same sums of squares as the trainer's, to the last bit.
+    pub(super) fn check(&mut self, params: &ParamStore, at: &At) -> Result<()> {
+        self.tell(at, || Order::Measure)?;
+        let own = exchange::measure(params).map_err(|source| failed(at, &source))?;
+        for other in &self.others {
+            let Reply::Measured(theirs) = other.reply(at)? else { return Err(other.confused(at)) };
+            let apart = own.iter().zip(theirs).find(|((_, own), (_, theirs))| own.to_bits() != theirs.to_bits());
+            if let Some(((name, _), _)) = apart {
+                let (parameter, device) = (name.clone(), other.device().to_owned());
+                return Err(TrainError::MembersApart { at: at.clone(), device, parameter });
             }
         }
         Ok(())
     }
 
-    /// Whether every member's trained parameters have the same sums of squares as the trainer's, to the last bit.
-    pub(super) fn check(&mut self, params: &ParamStore, at: &At) -> Result<()> {
-        self.tell(at, || Order::Measure)?;
-        let own = sum::measure(params).map_err(|source| self.failed(at, source))?;
+    fn ready(&self, at: &At) -> Result<()> {
         for other in &self.others {
-            let Reply::Measured(theirs) = other.reply(at)? else { return Err(other.confused(at)) };
-            if let Some((name, _)) =
-                own.iter().zip(theirs).find(|((_, own), theirs)| own.to_bits() != theirs.1.to_bits())
-            {
-                let (parameter, device) = (name.0.clone(), other.device.clone());
-                return Err(TrainError::MembersApart { at: at.clone(), device, parameter });
-            }
+            let Reply::Ready = other.reply(at)? else { return Err(other.confused(at)) };
         }
         Ok(())
     }
@@ -153,54 +186,8 @@ impl<B> Team<B> {
     fn tell(&self, at: &At, order: impl Fn() -> Order<B>) -> Result<()> {
         self.others.iter().try_for_each(|other| other.order(order(), at))
     }
-
-    fn failed(&self, at: &At, source: candle_core::Error) -> TrainError {
-        TrainError::Member { at: at.clone(), device: "the first device".into(), reason: source.to_string() }
-    }
 }
 
-impl<B> Other<B> {
-    fn order(&self, order: Order<B>, at: &At) -> Result<()> {
-        let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
-        // A thread that is gone may have left word why.
-        if sent { Ok(()) } else { Err(self.reply(at).err().unwrap_or_else(|| self.gone(at))) }
-    }
-
-    fn reply(&self, at: &At) -> Result<Reply> {
-        match self.replies.recv() {
-            Ok(Reply::Failed(error)) => Err(*error),
-            Ok(Reply::Broken(reason)) => {
-                Err(TrainError::Member { at: at.clone(), device: self.device.clone(), reason })
-            }
-            Ok(reply) => Ok(reply),
-            Err(_) => Err(self.gone(at)),
-        }
-    }
-
-    fn gone(&self, at: &At) -> TrainError {
-        let reason = "its thread died; what it said last stands above".to_owned();
-        TrainError::Member { at: at.clone(), device: self.device.clone(), reason }
-    }
-
-    fn confused(&self, at: &At) -> TrainError {
-        let reason = "it answered something else than it was asked".to_owned();
-        TrainError::Member { at: at.clone(), device: self.device.clone(), reason }
-    }
-}
-
-impl<B> Drop for Team<B> {
-    fn drop(&mut self) {
-        // A member that waits for an order sees that none will come.
-        self.others.iter_mut().for_each(|other| other.orders = None);
-        // A panic was told on its thread and noticed by whoever waited for it.
-        self.others.iter_mut().filter_map(|other| other.thread.take()).for_each(|thread| drop(thread.join()));
-    }
-}
-
-fn named(device: &candle_core::Device) -> String {
-    match device.location() {
-        candle_core::DeviceLocation::Cpu => "cpu".into(),
-        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
-    }
+fn failed(at: &At, source: &candle_core::Error) -> TrainError {
+    TrainError::Member { at: at.clone(), device: "the first device".into(), reason: source.to_string() }
 }

@@ -4,11 +4,11 @@ use super::toy::{Log, Toy, ToySource, plan, stage};
 use crate::config::train::Schedule;
 use crate::dist;
 use crate::nn::ParamStore;
-use crate::ops::{BackwardObserver, LinearBackward};
+use crate::ops::{BackwardObserver, LinearBackward, Moved};
 #[cfg(feature = "nccl")]
 use crate::train::StepModel;
 use crate::train::checkpoint::{CheckpointDir, Loaded};
-use crate::train::hook::{Hook, HookResult, MicroView, StepView};
+use crate::train::hook::{Hook, HookResult, MicroView, StepId, StepView, UpdateView};
 use crate::train::trainer::StagePlan;
 use crate::train::{Outcome, Team, TrainError, Trainer};
 use candle_core::Device;
@@ -68,26 +68,57 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max)
 }
 
+/// What the optimisers measured, by name, in the order told.
+#[derive(Default)]
+struct Updates(Vec<Vec<(String, [f64; 5])>>);
+
+impl Hook for Updates {
+    fn wants_update(&self, _: StepId<'_>) -> bool {
+        true
+    }
+
+    fn updated(&mut self, view: &UpdateView<'_>) -> HookResult {
+        let numbers =
+            |(name, m): &(Arc<str>, Moved)| (name.to_string(), [m.drift, m.update, m.gradient, m.moment, m.inner]);
+        self.0.push(view.moved.iter().map(numbers).collect());
+        Ok(())
+    }
+}
+
 #[test]
 fn several_devices_make_the_run_that_one_makes() {
     let plan = plan(stage(Schedule::Cosine, 1), 8);
     let run = |members, accumulation| {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::default();
-        let (toy, _) = train(&plan, (members, accumulation), dir.path(), &mut [&mut log], |_, _| ()).unwrap();
-        (values(&toy.params), log)
+        let (mut log, mut updates) = (Log::default(), Updates::default());
+        let hooks: &mut [&mut dyn Hook] = &mut [&mut log, &mut updates];
+        let (toy, _) = train(&plan, (members, accumulation), dir.path(), hooks, |_, _| ()).unwrap();
+        let moments = Loaded::open(&dir.path().join("step-000008")).unwrap().moments().unwrap();
+        (values(&toy.params), log, updates.0, moments)
     };
     for accumulation in [1, 4, 5] {
-        let (alone, log) = run(1, accumulation);
+        let (alone, log, updates, moments) = run(1, accumulation);
         // Some members have less to do than others, or nothing.
         for members in [2, 3] {
-            let (together, theirs) = run(members, accumulation);
+            let (together, theirs, their_updates, their_moments) = run(members, accumulation);
             assert!(apart(&theirs.losses, &log.losses) < 1e-6, "{:?} {:?}", theirs.losses, log.losses);
             assert!(apart(&theirs.objectives, &log.objectives) < 1e-6);
             assert!(apart(&theirs.norms, &log.norms) < 1e-5, "{:?} {:?}", theirs.norms, log.norms);
             let off = together.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 1e-5, "{members} devices, {accumulation} micro-batches: {off}");
-            assert_eq!(theirs.gradients.len(), 8);
+            assert_eq!(theirs.first_moments, log.first_moments);
+            for (one, other) in updates.iter().flatten().zip(their_updates.iter().flatten()) {
+                assert_eq!(one.0, other.0);
+                let far = one.1.iter().zip(other.1).any(|(a, b)| (a - b).abs() > 1e-3 * a.abs().max(1e-3));
+                assert!(!far, "{one:?} {other:?}");
+            }
+            assert_eq!(updates.len(), their_updates.len());
+            for (one, other) in moments.iter().zip(&their_moments) {
+                assert_eq!((&one.0, one.1.len()), (&other.0, other.1.len()));
+                let far = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-5);
+                assert!(!far(&one.1, &other.1) && !far(&one.2, &other.2), "{}", one.0);
+            }
+            assert_eq!(moments.len(), their_moments.len());
         }
     }
 }
@@ -194,11 +225,14 @@ fn what_goes_wrong_on_another_device_is_told_and_ends_the_run() {
     // Another value where all must have the same: nothing is saved.
     let (error, log, dir) = fails(|member, toy| {
         if member == 1 {
-            let weight = &toy.params.get("head.weight").unwrap().weight;
+            let weight = &toy.params.get("tower.frozen.weight").unwrap().weight;
             weight.update_host(|v| v[3] += 1e-3).unwrap();
         }
     });
-    assert!(matches!(&error, TrainError::MembersApart { parameter, .. } if parameter == "head.weight"), "{error}");
+    assert!(
+        matches!(&error, TrainError::MembersApart { parameter, .. } if parameter == "tower.frozen.weight"),
+        "{error}"
+    );
     assert_eq!(log.losses.len(), 3);
     assert!(!dir.path().join("step-000003").exists());
 }

@@ -4,6 +4,7 @@ use super::{Collaborator, Progress, Result, Trainer};
 use crate::train::checkpoint::{Loaded, Policy, RunState, SCHEMA, Snapshot, StartValues};
 use crate::train::error::TrainError;
 use crate::train::step::{BatchSource, StepModel};
+use crate::train::team::Everyones;
 
 impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     /// Whether a checkpoint is to be written after this step. The stage's last one is written by
@@ -37,7 +38,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         let snapshot = Snapshot {
             state: &state,
             params: self.model.params(),
-            optimizer: &self.optimizer,
+            optimizer: &Everyones { own: &self.optimizer, team: self.team.as_ref(), at },
             start: &self.start,
             policy: Policy { last: stage.keep_last, best: stage.keep_best, end: stage.keep_end },
         };
@@ -74,7 +75,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         let moments = loaded.moments().map_err(refused)?;
         let at = self.at();
         if let Some(team) = &mut self.team {
-            team.restore(state.step, &moments, &at)?;
+            team.restore(state.step, self.model.params(), &moments, &at)?;
         }
         self.optimizer.restore(state.step, moments).map_err(refused)?;
         self.source.seek(&state.position).map_err(|source| TrainError::Data { at: self.at(), source })?;
