@@ -283,7 +283,10 @@ impl VisionTracker {
                 group.add_shift(pair.shift, pair.elements, pair.start_norm2, 1.0);
             }
         }
-        let row = |layer: String, depth, module: &str, totals: &Totals| totals.row(stage, step, layer, depth, module);
+        let floor = total.direction.map(|d| [d.gradient, d.moment].map(|square| square * sums::ROUNDING.powi(2)));
+        let floor = floor.unwrap_or_default();
+        let row =
+            |layer: String, depth, module: &str, totals: &Totals| totals.row(stage, step, layer, depth, module, floor);
         let mut rows = Vec::with_capacity(modules.len() + whole.len() + 1);
         for (id, totals) in &whole {
             let depth = Some(depth(*id, blocks));
@@ -312,11 +315,21 @@ impl Totals {
         sum.inner += more.inner;
     }
 
-    fn row(&self, stage: &str, step: u64, layer: String, depth: Option<i32>, module: &str) -> LayerRow {
+    /// `floor`: squared norms of gradient and moment up to which they are nothing but rounding.
+    fn row(
+        &self,
+        stage: &str,
+        step: u64,
+        layer: String,
+        depth: Option<i32>,
+        module: &str,
+        floor: [f64; 2],
+    ) -> LayerRow {
         let drift = self.shift.drift.sqrt();
-        // A zero norm has no direction; one that is not finite gives a cosine that is not, and is shown.
+        // A zero norm has no direction, nor has rounding; one that is not finite gives a cosine that is not, and is shown.
         let cosine = |d: &Direction| {
-            (d.gradient != 0.0 && d.moment != 0.0).then(|| d.inner / (d.gradient.sqrt() * d.moment.sqrt()))
+            let silent = d.gradient <= floor[0] || d.moment <= floor[1];
+            (!silent).then(|| d.inner / (d.gradient.sqrt() * d.moment.sqrt()))
         };
         LayerRow {
             stage: stage.to_owned(),

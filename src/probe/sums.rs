@@ -3,6 +3,11 @@
 
 use rayon::prelude::*;
 
+/// A module's gradient that is less than this share of the whole encoder's is what float32 sums leave where zero should be
+/// (a gate before its experts differ): its norm is recorded, but it has no direction. Rounding errors are some 1e-8 of what is
+/// added up.
+pub(super) const ROUNDING: f64 = 1e-6;
+
 /// Elements a chunk.
 const CHUNK: usize = 1 << 15;
 /// Independent partial sums, so that the additions can be vectorised.

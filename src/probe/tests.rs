@@ -174,6 +174,10 @@ fn two_steps() {
     rig.see_gradients(2, &moments([-3.0, 0.0, 0.0, -4.0]));
     rig.set("b", &[4.0, 1.0, 1.0, 7.0]);
     rig.step(2).unwrap();
+    // A gradient of nothing but rounding beside one of norm 5.
+    rig.gradient("c", &[-2e-6, 0.0, 0.0]);
+    rig.see_gradients(3, &moments([-3.0, 0.0, 0.0, -4.0]));
+    rig.step(3).unwrap();
     let (_root, rows) = rig.read::<LayerRow>();
 
     // Nothing moved at step 0 (learning rate 0 in the warm-up); there was no moment yet, and c's gradient is zero.
@@ -198,6 +202,8 @@ fn two_steps() {
     assert_eq!((mlp.drift, mlp.update, mlp.momentum), (45_f64.sqrt(), 2.0, Some(-1.0)));
     assert_eq!(row(&rows, 2, "1", "gate").update, 0.0);
     assert_eq!(row(&rows, 2, "1", "gate").momentum, Some(-1.0));
+    let quiet = row(&rows, 3, "1", "gate");
+    assert!(quiet.momentum.is_none() && (quiet.grad_norm.unwrap() / 2e-6 - 1.0).abs() < 1e-6, "{quiet:?}");
 
     let frozen = row(&rows, 2, "0", "all");
     assert_eq!((frozen.drift, frozen.update, frozen.elements), (0.0, 0.0, 0));

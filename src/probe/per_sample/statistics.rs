@@ -11,6 +11,7 @@
 use super::student::t_quantile;
 use super::units::Unit;
 use crate::ops::LayerId;
+use crate::probe::sums::ROUNDING;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub(super) struct Estimate {
     pub(super) high: f64,
 }
 
-/// A pair of samples with its cosine; `None` where a gradient is zero.
+/// A pair of samples with its cosine; `None` where a gradient is zero or nothing but rounding.
 pub(super) type Cosine = (usize, usize, Option<Estimate>);
 
 /// Gradient noise.
@@ -53,6 +54,8 @@ pub(super) struct Cell<'u> {
     dots: Vec<f64>,
     /// Norms of the samples' gradients.
     norms: Vec<f64>,
+    /// Norms up to which they are nothing but rounding.
+    floors: Vec<f64>,
     sketched: Vec<Sketched<'u>>,
 }
 
@@ -68,7 +71,8 @@ fn norms(dots: &[f64], n: usize) -> impl Iterator<Item = f64> {
     (0..n).map(move |i| dots[i * n + i].sqrt())
 }
 
-/// Every layer and module of `units`, each layer whole, each module over all layers, and everything.
+/// Every layer and module of `units`, each layer whole, each module over all layers, and everything. What is less than
+/// [`ROUNDING`] of a sample's whole gradient has no direction.
 pub(super) fn cells(units: &[Unit], n: usize) -> BTreeMap<CellId, Cell<'_>> {
     let mut groups: BTreeMap<CellId, Vec<(&Unit, Arc<[f64]>)>> = BTreeMap::new();
     for unit in units {
@@ -79,7 +83,12 @@ pub(super) fn cells(units: &[Unit], n: usize) -> BTreeMap<CellId, Cell<'_>> {
             }
         }
     }
-    groups.into_iter().map(|(id, units)| (id, Cell::of(units, n))).collect()
+    let mut cells: BTreeMap<CellId, Cell<'_>> =
+        groups.into_iter().map(|(id, units)| (id, Cell::of(units, n))).collect();
+    let whole = cells.get(&CellId { layer: None, module: None });
+    let floors: Vec<f64> = whole.into_iter().flat_map(|cell| &cell.norms).map(|norm| norm * ROUNDING).collect();
+    cells.values_mut().for_each(|cell| cell.floors.clone_from(&floors));
+    cells
 }
 
 impl<'u> Cell<'u> {
@@ -96,7 +105,7 @@ impl<'u> Cell<'u> {
         }
         let sketched = |(unit, norms): (&'u Unit, _)| unit.half.as_deref().map(|half| Sketched { half, norms });
         let sketched = units.into_iter().filter_map(sketched).collect();
-        Self { n, norms: norms(&dots, n).collect(), dots, sketched }
+        Self { n, norms: norms(&dots, n).collect(), floors: vec![0.0; n], dots, sketched }
     }
 
     /// `<g_i, g_j>`.
@@ -127,7 +136,12 @@ impl<'u> Cell<'u> {
         (0..n).flat_map(move |i| (i + apart..n).map(move |j| (i, j)))
     }
 
-    /// Cosines of all pairs `i < j`; `None` where a gradient is zero.
+    /// Whether sample `i` has no gradient here, or none but rounding. One that is not finite is shown.
+    fn silent(&self, i: usize) -> bool {
+        self.norms[i] <= self.floors[i]
+    }
+
+    /// Cosines of all pairs `i < j`; `None` where a gradient is zero or nothing but rounding.
     pub(super) fn cosines(&self) -> Vec<Cosine> {
         let n = self.n;
         let inverse: Vec<f64> = self.norms.iter().map(|norm| norm.recip()).collect();
@@ -151,14 +165,14 @@ impl<'u> Cell<'u> {
             let variance = pooled(shifts.iter().copied());
             errors.iter_mut().zip(&shares).for_each(|(error, share)| error.add(variance * share * share));
         }
-        let zero = |i: usize, j: usize| self.norms[i] * self.norms[j] == 0.0;
+        let zero = |i: usize, j: usize| self.silent(i) || self.silent(j);
         let one = |((i, j), (error, cosine)): ((usize, usize), (&Variance, &f64))| {
             (i, j, (!zero(i, j)).then(|| error.around(*cosine)))
         };
         self.pairs(1).zip(errors.iter().zip(&cosines)).map(one).collect()
     }
 
-    /// Cosine of each sample's gradient with the sum of the others'; `None` where either is zero.
+    /// Cosine of each sample's gradient with the sum of the others'; `None` where either is zero or nothing but rounding.
     pub(super) fn alignments(&self) -> Vec<Option<Estimate>> {
         let n = self.n;
         // <g_i, rest>, |g_i|^2 and |rest|^2 of every sample.
@@ -178,11 +192,13 @@ impl<'u> Cell<'u> {
             let variance = pooled((0..n).map(|i| shift(whole[i], parts[i]) / share(i)));
             errors.iter_mut().enumerate().for_each(|(i, error)| error.add(variance * share(i).powi(2)));
         }
-        let one = |([along, own, rest], error): (&[f64; 3], &Variance)| {
+        let floors: f64 = self.floors.iter().sum();
+        let one = |(i, ([along, own, rest], error)): (usize, (&[f64; 3], &Variance))| {
             // The squared norm of a sum of nothing but rounding may come out below zero.
-            (*own != 0.0 && (*rest > 0.0 || rest.is_nan())).then(|| error.around(along / (own.sqrt() * rest.sqrt())))
+            let silent = *rest <= (floors - self.floors[i]).powi(2);
+            (!self.silent(i) && !silent).then(|| error.around(along / (own.sqrt() * rest.sqrt())))
         };
-        whole.iter().zip(&errors).map(one).collect()
+        whole.iter().zip(&errors).enumerate().map(one).collect()
     }
 
     /// Unbiased estimates of `|G|^2` and `tr(Sigma)`, with `n g_i` as the observations whose mean is `G`; `None` for fewer
@@ -193,7 +209,8 @@ impl<'u> Cell<'u> {
         let total: f64 = self.dots.iter().sum();
         let grad2 = n / (n - 1.0) * (total - own);
         let trace = n / (n - 1.0) * (n * own - total);
-        let scale = if grad2 > 0.0 { Some(trace / grad2) } else { None };
+        let silent = (0..self.n).all(|i| self.silent(i));
+        let scale = if grad2 > 0.0 && !silent { Some(trace / grad2) } else { None };
         (self.n > 1).then_some(Noise { grad2, trace, scale })
     }
 }

@@ -1,6 +1,6 @@
 //! Made gradients whose answers are known, through the recorder's own methods.
 
-use super::statistics::{Cell, cells};
+use super::statistics::{Cell, CellId, cells};
 use super::student::t_quantile;
 use super::units::Unit;
 use crate::config::probe::{ProbeConfig, SampleRows, SketchK, Space};
@@ -315,6 +315,31 @@ fn a_pair_is_undecided_while_its_interval_holds_zero() {
     assert!(agreed.high < 0.0, "five linears of -0.5 with errors of 0.2 each: {agreed:?}");
     let all = [certain, unsure, exact];
     assert_eq!(cells(&all, 2).len(), 8, "three modules and all, in the layer and over all");
+}
+
+#[test]
+fn what_is_nothing_but_rounding_has_no_direction() {
+    let loud = unit("experts", [4.0, 1.0, 1.0, 4.0], None);
+    let square = |share: f64| (2.0 * share).powi(2);
+    let quiet = |a: f64, b: f64| {
+        let both = 0.5 * (square(a) * square(b)).sqrt();
+        unit("gate", [square(a), both, both, square(b)], None)
+    };
+    let gate = |units: &[Unit; 2]| {
+        let cells = cells(units, 2);
+        let cell = &cells[&CellId { layer: None, module: Some("gate") }];
+        assert!(cells[&CellId { layer: None, module: None }].cosines()[0].2.is_some(), "the whole has one");
+        (cell.cosines()[0].2.is_some(), cell.alignments().iter().map(Option::is_some).collect::<Vec<_>>(), cell.norm(0))
+    };
+    // Both are loud enough, one is not, none is.
+    assert_eq!(gate(&[loud.clone(), quiet(1e-3, 1e-5)]), (true, vec![true, true], 2e-3));
+    assert_eq!(gate(&[loud.clone(), quiet(1e-8, 1e-5)]), (false, vec![false, false], 2e-8));
+    let (cosine, aligned, norm) = gate(&[loud, quiet(1e-8, 3e-8)]);
+    assert!(!cosine && aligned == [false, false] && norm > 0.0);
+    // A gradient that is not finite is shown.
+    let broken = [unit("experts", [4.0, 1.0, 1.0, 4.0], None), unit("gate", [f64::NAN; 4], None)];
+    let found = cells(&broken, 2)[&CellId { layer: None, module: Some("gate") }].cosines()[0].2;
+    assert!(found.is_some_and(|cosine| cosine.value.is_nan()));
 }
 
 /// A cosine of 1 with norms that are as wrong as the inner product is not wrong at all.
