@@ -7,6 +7,7 @@ use covft_analyses::store::{
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Three micro-batches a step in both stages, all probes, the encoder frozen in the first stage and measured all the same.
 const SETS: [&str; 8] = [
@@ -32,6 +33,14 @@ fn both<R: Record + Debug>(a: &Path, b: &Path) -> Vec<(R, R)> {
     let (a, b) = (read(a), read(b));
     assert_eq!(a.len(), b.len(), "numbers of {} differ", std::any::type_name::<R>());
     a.into_iter().zip(b).collect()
+}
+
+fn wait_for(checkpoint: &Path) {
+    let begun = Instant::now();
+    while !checkpoint.exists() {
+        assert!(begun.elapsed() < Duration::from_mins(2), "no checkpoint came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn close(a: f64, b: f64, to: f64, what: &dyn Debug) {
@@ -102,11 +111,7 @@ fn several_devices_give_the_same_bytes_again_also_after_a_kill() {
     let mut child = program();
     let child = child.args(toy(&killed)).args(sets).args(["--steps", "12"]);
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let begun = std::time::Instant::now();
-    while !killed.join("checkpoints/step-000017").exists() {
-        assert!(begun.elapsed() < std::time::Duration::from_mins(2), "no checkpoint came");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    wait_for(&killed.join("checkpoints/step-000017"));
     child.kill().unwrap();
     child.wait().unwrap();
     let manifest = Manifest::read(&RunDir::open(killed.clone()).unwrap()).unwrap();
@@ -115,6 +120,30 @@ fn several_devices_give_the_same_bytes_again_also_after_a_kill() {
     }
     assert_same_run(&whole, &killed);
     assert!(!last_checkpoint(&whole).is_empty());
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_devices() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, moved] = ["whole", "moved"].map(|name| dir.path().join(name));
+    train(&whole, "cpu", &["--steps", "20"]);
+    let mut child = program();
+    let sets = SETS.iter().copied().chain(["device=\"cpu:3\""]).flat_map(|set| ["--set", set]);
+    let child = child.args(toy(&moved)).args(sets).args(["--steps", "20"]);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&moved.join("checkpoints/step-000017"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A step has three micro-batches.
+    let refused = fail(&["train", "--resume", moved.to_str().unwrap(), "--device", "cpu:4"], 1);
+    assert!(refused.contains("4 devices share the micro-batches"), "{refused}");
+    succeed(&["train", "--resume", moved.to_str().unwrap(), "--device", "cpu:2"]);
+    let manifest = Manifest::read(&RunDir::open(moved.clone()).unwrap()).unwrap();
+    assert_eq!(manifest.device, "cpu:2");
+    assert!(std::fs::read_to_string(moved.join("config.toml")).unwrap().contains("device = \"cpu:2\""));
+    for (a, b) in both::<StepRow>(&whole, &moved) {
+        close(a.loss, b.loss, 1e-4, &b);
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ Examples:
   covft-probe train --set 'stage.instruct.tuning.vision={ type = \"full\" }' --out runs/scenes-full
   covft-probe train --steps 10                           no stage longer than 10 steps: a quick try
   covft-probe train --resume runs/scenes                 go on where a run was stopped or killed
+  covft-probe train -c mine.toml --device cuda:0,1,2,3   four cards
   covft-probe train -c mine.toml --show-config           print the resolved recipe and stop")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -29,8 +30,8 @@ pub(super) struct Args {
     /// Run directory; <out>/<name> if left out, with a number behind it where that is taken.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// cpu, cuda:0, or several cards that share the micro-batches of a step: cuda:0,1.
-    #[arg(long, conflicts_with = "resume")]
+    /// cpu, cuda:0, or several cards that share the micro-batches of a step: cuda:0,1. With --resume: go on there.
+    #[arg(long)]
     device: Option<String>,
     /// Seed of every random draw.
     #[arg(long, conflicts_with = "resume")]
@@ -52,7 +53,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let command: Vec<String> = std::env::args().collect();
     let mut session = if let Some(run) = &args.resume {
-        Session::resume(run.clone(), command)?
+        Session::resume(run.clone(), args.device.as_deref(), command)?
     } else {
         let recipe = resolve(args)?;
         if args.show_config {

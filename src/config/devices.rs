@@ -24,7 +24,7 @@ impl Devices {
                 _ => Err(wrong()),
             },
             ("cuda", numbers) => {
-                let cards = numbers.split(',').map(|n| n.trim().parse().map_err(|_| wrong()));
+                let cards = numbers.split(',').map(|n| n.trim().parse().ok().ok_or_else(wrong));
                 let cards: Vec<usize> = cards.collect::<Result<_, _>>()?;
                 let twice = cards.iter().enumerate().find(|(i, card)| cards[..*i].contains(card));
                 match twice {

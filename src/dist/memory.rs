@@ -4,24 +4,24 @@ use super::Collective;
 use crate::kernels;
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// The first member's end.
 #[derive(Debug)]
-struct First(Vec<(Receiver<Vec<f32>>, Sender<Arc<[f32]>>)>);
+struct First(Vec<(Receiver<Vec<f32>>, SyncSender<Arc<[f32]>>)>);
 
 /// Another member's.
 #[derive(Debug)]
 struct Other {
     member: usize,
-    to_first: Sender<Vec<f32>>,
+    to_first: SyncSender<Vec<f32>>,
     from_first: Receiver<Arc<[f32]>>,
 }
 
 pub(super) fn join(members: usize) -> Vec<Box<dyn Collective>> {
     let (mut first, mut others): (_, Vec<Box<dyn Collective>>) = (Vec::new(), Vec::new());
     for member in 1..members {
-        let ((to_first, from_other), (to_other, from_first)) = (channel(), channel());
+        let ((to_first, from_other), (to_other, from_first)) = (sync_channel(1), sync_channel(1));
         first.push((from_other, to_other));
         others.push(Box::new(Other { member, to_first, from_first }));
     }
@@ -118,42 +118,34 @@ mod tests {
     use super::*;
     use std::thread;
 
-    #[test]
-    fn every_member_gets_the_sum_in_the_members_order() {
-        // In another order the small numbers would survive.
-        let own = [vec![1e8_f32, 1.0], vec![1.0, 2.0], vec![-1e8, 3.0], vec![1.0, 4.0]];
-        let members: Vec<_> = join(own.len())
-            .into_iter()
-            .zip(own)
-            .map(|(end, mut numbers)| {
-                thread::spawn(move || {
-                    end.sum_host(&mut numbers).unwrap();
+    /// What each member has after `work` with its end and its numbers.
+    fn each<const N: usize>(own: [[f32; 2]; N], work: impl Fn(&dyn Collective, &mut [f32]) + Sync) -> Vec<[f32; 2]> {
+        let work = &work;
+        thread::scope(|scope| {
+            let start = |(end, mut numbers): (Box<dyn Collective>, [f32; 2])| {
+                scope.spawn(move || {
+                    work(end.as_ref(), &mut numbers);
                     numbers
                 })
-            })
-            .collect();
-        for member in members {
-            assert_eq!(member.join().unwrap(), [1.0, 10.0]);
-        }
+            };
+            let members: Vec<_> = join(N).into_iter().zip(own).map(start).collect();
+            members.into_iter().map(|member| member.join().unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn every_member_gets_the_sum_in_the_members_order() {
+        // In another order both ones would survive.
+        let own = [[1e8, 1.0], [1.0, 2.0], [-1e8, 3.0], [1.0, 4.0]];
+        let sums = each(own, |end, numbers| end.sum_host(numbers).unwrap());
+        assert_eq!(sums, [[1.0, 10.0]; 4]);
     }
 
     #[test]
     fn every_member_gets_what_one_has() {
+        let own = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
         for from in 0..3 {
-            let members: Vec<_> = join(3)
-                .into_iter()
-                .zip([[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]])
-                .map(|(end, mut numbers)| {
-                    thread::spawn(move || {
-                        end.spread_host(&mut numbers, from).unwrap();
-                        numbers
-                    })
-                })
-                .collect();
-            let first = 2.0 * from as f32 + 1.0;
-            for member in members {
-                assert_eq!(member.join().unwrap(), [first, first + 1.0]);
-            }
+            assert_eq!(each(own, |end, numbers| end.spread_host(numbers, from).unwrap()), [own[from]; 3]);
         }
     }
 
@@ -167,10 +159,12 @@ mod tests {
         assert!(ends[0].sum_host(&mut [1.0]).is_err());
         let mut ends = join(2);
         let other = ends.remove(1);
-        let sums = thread::spawn(move || other.sum_host(&mut [1.0, 2.0]).is_err());
-        let error = ends[0].sum_host(&mut [1.0]).unwrap_err().to_string();
-        assert!(error.contains("member 1 has 2 numbers where the first has 1"), "{error}");
-        drop(ends);
-        assert!(sums.join().unwrap());
+        thread::scope(|scope| {
+            let sums = scope.spawn(move || other.sum_host(&mut [1.0, 2.0]).is_err());
+            let error = ends[0].sum_host(&mut [1.0]).unwrap_err().to_string();
+            assert!(error.contains("member 1 has 2 numbers where the first has 1"), "{error}");
+            drop(ends);
+            assert!(sums.join().unwrap());
+        });
     }
 }

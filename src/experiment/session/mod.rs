@@ -66,15 +66,16 @@ impl Session {
         Ok(Self { recipe, stages, dir, from: None, command, stop: Arc::default(), stop_after: None })
     }
 
-    /// A run that was stopped or killed, going on from its latest checkpoint.
+    /// A run that was stopped or killed, going on from its latest checkpoint; on other devices where some are named, which its
+    /// recipe then names.
     ///
     /// # Errors
-    /// No run, a finished one, or none of its checkpoints is there yet.
-    pub fn resume(path: PathBuf, command: Vec<String>) -> Result<Self, SessionError> {
-        Self::resume_at(path, None, command)
+    /// No run, a finished one, none of its checkpoints is there yet, or devices that the recipe cannot be run on.
+    pub fn resume(path: PathBuf, device: Option<&str>, command: Vec<String>) -> Result<Self, SessionError> {
+        Self::resume_from(path, None, device, command)
     }
 
-    /// The same from the checkpoint after `step` steps of the run; later ones are deleted.
+    /// The same on its own devices from the checkpoint after `step` steps of the run; later ones are deleted.
     ///
     /// # Errors
     /// As [`resume`](Self::resume).
@@ -83,8 +84,17 @@ impl Session {
         step: Option<u64>,
         command: Vec<String>,
     ) -> Result<Self, SessionError> {
+        Self::resume_from(path, step, None, command)
+    }
+
+    fn resume_from(
+        path: PathBuf,
+        step: Option<u64>,
+        device: Option<&str>,
+        command: Vec<String>,
+    ) -> Result<Self, SessionError> {
         let dir = RunDir::open(path)?;
-        let recipe = records::read_recipe(&dir)?;
+        let recipe = records::read_recipe(&dir, device)?;
         if Manifest::read(&dir)?.status == Status::Done && step.is_none() {
             return Err(SessionError::AlreadyDone { path: dir.path().to_path_buf() });
         }
@@ -223,6 +233,10 @@ impl Session {
     fn announce(&self, work: &Work) -> Result<(), SessionError> {
         if self.from.is_some() {
             let mut manifest = Manifest::read(&self.dir)?;
+            if manifest.device != self.recipe.device {
+                records::write_recipe(&self.dir, &self.recipe)?;
+                manifest.device.clone_from(&self.recipe.device);
+            }
             manifest.finish(Status::Running);
             return Ok(manifest.write(&self.dir)?);
         }

@@ -19,9 +19,11 @@ pub(super) fn write_recipe(dir: &RunDir, recipe: &Recipe) -> Result<(), SessionE
     Ok(write_atomic(&dir.config(), |file| file.write_all(recipe.to_toml().as_bytes()))?)
 }
 
-pub(super) fn read_recipe(dir: &RunDir) -> Result<Recipe, SessionError> {
+/// The recipe of a run, with other devices where some are named.
+pub(super) fn read_recipe(dir: &RunDir, device: Option<&str>) -> Result<Recipe, SessionError> {
     let path = dir.config();
-    Recipe::read(&path, &[]).map_err(|error| SessionError::Io {
+    let overrides: Vec<String> = device.map(|device| format!("device={device:?}")).into_iter().collect();
+    Recipe::read(&path, &overrides).map_err(|error| SessionError::Io {
         what: "use the recipe of the run",
         source: std::io::Error::other(error),
         path,

@@ -34,7 +34,7 @@ pub(super) fn train_run(
     if is_done(&path) {
         return Ok(Ended::Done);
     }
-    let mut session = match Session::resume(path.clone(), command.clone()) {
+    let mut session = match Session::resume(path.clone(), None, command.clone()) {
         Ok(session) => session,
         // Killed before its first checkpoint, or never begun.
         Err(SessionError::NothingToResume { .. } | SessionError::Store(_)) => {

@@ -15,7 +15,7 @@ use crate::train::step::StepModel;
 use candle_core::{Device, Error, Result as TensorResult, Tensor};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, SyncSender};
 
 /// What a member is told to do. The orders of a step come as they stand here, from `Run` on.
 pub(super) enum Order<B> {
@@ -87,7 +87,7 @@ impl<M: StepModel> Member<M> {
     }
 
     /// Until no more orders come, or one fails.
-    pub(super) fn serve(mut self, orders: &Receiver<Order<M::Batch>>, replies: &Sender<Reply>) {
+    pub(super) fn serve(mut self, orders: &Receiver<Order<M::Batch>>, replies: &SyncSender<Reply>) {
         for order in orders {
             let reply = match self.broken.take() {
                 Some(reason) => Some(Reply::Broken(reason)),

@@ -3,7 +3,7 @@
 use super::member::{Order, Reply};
 use crate::train::error::{At, TrainError};
 use candle_core::{Device, DeviceLocation};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 type Result<T> = std::result::Result<T, TrainError>;
@@ -11,12 +11,15 @@ type Result<T> = std::result::Result<T, TrainError>;
 /// candle walks the graph of a step recursively.
 const STACK: usize = 64 << 20;
 
+/// Orders that may wait for a member, and answers for the trainer: more than it ever gives before it listens.
+const WAITING: usize = 4;
+
 /// A member's thread.
 #[derive(Debug)]
 pub(super) struct Other<B> {
     /// `cuda:1`, for messages.
     device: String,
-    orders: Option<Sender<Order<B>>>,
+    orders: Option<SyncSender<Order<B>>>,
     replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
 }
@@ -24,9 +27,9 @@ pub(super) struct Other<B> {
 impl<B: Send + Sync + 'static> Other<B> {
     pub(super) fn start(
         device: String,
-        serve: impl FnOnce(Receiver<Order<B>>, Sender<Reply>) + Send + 'static,
+        serve: impl FnOnce(Receiver<Order<B>>, SyncSender<Reply>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let ((orders, inbox), (outbox, replies)) = (channel(), channel());
+        let ((orders, inbox), (outbox, replies)) = (sync_channel(WAITING), sync_channel(WAITING));
         let thread = std::thread::Builder::new().name(device.clone()).stack_size(STACK);
         let thread = thread.spawn(move || serve(inbox, outbox))?;
         Ok(Self { device, orders: Some(orders), replies, thread: Some(thread) })

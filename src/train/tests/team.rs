@@ -10,7 +10,7 @@ use crate::train::StepModel;
 use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::{Hook, HookResult, MicroView, StepId, StepView, UpdateView};
 use crate::train::trainer::StagePlan;
-use crate::train::{Outcome, Team, TrainError, Trainer};
+use crate::train::{BatchSource, Outcome, StepBatch, Team, TrainError, Trainer};
 use candle_core::Device;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -189,41 +189,28 @@ fn members_take_turns_and_hooks_see_the_micro_batches_in_order() {
 #[test]
 fn what_goes_wrong_on_another_device_is_told_and_ends_the_run() {
     let plan = plan(stage(Schedule::Constant, 1), 3);
-    let fails = |change: fn(usize, &mut Toy)| {
+    let fails = |change: &dyn Fn(usize, &mut Toy)| {
         let (dir, mut log) = (tempfile::tempdir().unwrap(), Log::default());
         let error = train(&plan, (2, 2), dir.path(), &mut [&mut log], change).unwrap_err();
         (error, log, dir)
     };
     // A sample that only the second device sees.
-    let (mut source, mut seen) = (ToySource::new(3, 2), Vec::new());
-    for batch in crate::train::BatchSource::next_step(&mut source).unwrap() {
-        seen.push(crate::train::StepBatch::sample_ids(&batch));
-    }
-    let sample: &'static str = String::from(&*seen[1][0]).leak();
-    static POISON: Mutex<Option<&'static str>> = Mutex::new(None);
-    *POISON.lock().unwrap() = Some(sample);
-    let (error, log, _) = fails(|member, toy| {
-        if member == 1 {
-            toy.poison = *POISON.lock().unwrap();
-        }
-    });
+    let batches = BatchSource::next_step(&mut ToySource::new(3, 2)).unwrap();
+    let sample: &'static str = String::from(&*batches[1].sample_ids()[0]).leak();
+    let (error, log, _) = fails(&|member, toy| toy.poison = (member == 1).then_some(sample));
     assert!(matches!(&error, TrainError::LossNotFinite { samples, .. } if &*samples.0[0] == sample), "{error}");
     assert!(log.losses.is_empty(), "the step was not made");
 
     // A device whose model fails: its words, not those of a broken pipe.
-    let (error, ..) = fails(|member, toy| {
-        if member == 1 {
-            toy.fails = true;
-        }
-    });
+    let (error, ..) = fails(&|member, toy| toy.fails = member == 1);
     assert!(matches!(&error, TrainError::Model { .. }) && error.to_string().contains("out of toys"), "{error}");
 
     // A thread that dies.
-    let (error, ..) = fails(|member, toy| toy.panics = member == 1);
+    let (error, ..) = fails(&|member, toy| toy.panics = member == 1);
     assert!(error.to_string().contains("cpu: its thread died"), "{error}");
 
     // Another value where all must have the same: nothing is saved.
-    let (error, log, dir) = fails(|member, toy| {
+    let (error, log, dir) = fails(&|member, toy| {
         if member == 1 {
             let weight = &toy.params.get("tower.frozen.weight").unwrap().weight;
             weight.update_host(|v| v[3] += 1e-3).unwrap();

@@ -8,6 +8,7 @@ use crate::train::hook::{MicroBatch, MicroView, StepTimes};
 use crate::train::pass::{Job, Pass, Settled, Step};
 use crate::train::readout::Readout;
 use crate::train::step::{BatchSource, StepBatch, StepModel};
+use crate::train::team::Team;
 use std::sync::Arc;
 
 /// What the forward passes of a step gave.
@@ -98,7 +99,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
 
     /// What travels with the forward pass of each micro-batch.
     fn jobs(&mut self, batches: &[M::Batch]) -> Vec<Job> {
-        let (at, members) = (self.plan.id(self.progress.step), self.team.as_ref().map_or(1, |team| team.size()));
+        let (at, members) = (self.plan.id(self.progress.step), self.team.as_ref().map_or(1, Team::size));
         let mut jobs = Vec::with_capacity(batches.len());
         for (micro, batch) in batches.iter().enumerate() {
             let samples = batch.samples();
