@@ -163,6 +163,9 @@ impl Recipe {
         if devices.on_cpu() && self.dtype == super::Compute::Bf16 {
             found.push("dtype: the CPU computes in float32; leave dtype out or set device = \"cuda:0\"".into());
         }
+        if !self.bf16_copies && self.dtype != super::Compute::Bf16 {
+            found.push("bf16_copies: with dtype = \"f32\" there are none; leave it out".into());
+        }
         if devices.on_cpu() && self.stages.iter().any(|s| s.moments == super::train::MomentType::Bf16) {
             found.push(
                 "stage.moments: the CPU keeps moments in float32; leave moments out or set device = \"cuda:0\"".into(),

@@ -1,16 +1,16 @@
 //! One training step on a device, timed and weighed: the twin of `scripts/torch_step.py --device cuda`.
 
+use super::bench_input::DrawnBatch;
 use super::step_bench::Preset;
 use crate::config::model::{
     Checkpointing, LanguageMethod, LanguageSizes, ModelConfig, TextMethod, TextSizes, Tuning, VisionMethod,
 };
 use crate::config::train::{MomentType, Stage, StageConfig, check_stages};
-use crate::models::mllm::{IMAGE_TOKEN, Mllm, MllmInput};
-use crate::nn::{MapSource, Stream};
-use crate::ops::{Ctx, IGNORE_INDEX};
+use crate::models::mllm::{Mllm, MllmInput};
+use crate::nn::MapSource;
+use crate::ops::Ctx;
 use crate::train::{AdamW, clip_factor, global_norm};
-use candle_core::{DType, Device, Result, Tensor};
-use rand::Rng;
+use candle_core::{DType, Device, Result};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -159,28 +159,8 @@ impl CardBench {
     }
 
     fn input(&self, config: &ModelConfig, device: &Device) -> Result<MllmInput> {
-        let side = config.vision.image_size.unwrap_or(224);
-        let mut stream = Stream::new(0, "card-bench");
-        let pixels = stream.normal(self.batch * 3 * side * side, 1.0);
-        let pixels = Tensor::from_vec(pixels, (self.batch, 3, side, side), device)?;
-        let vocabulary = |v: Option<usize>| v.unwrap_or(2) as u32;
-        let words = vocabulary(config.language.sizes.as_ref().and_then(|s| s.vocabulary));
-        let questions = vocabulary(config.text.sizes.as_ref().and_then(|s| s.vocabulary));
-        let rng = stream.rng();
-        let mut draw = |n: usize, below: u32| (0..n).map(|_| rng.random_range(0..below)).collect::<Vec<u32>>();
-        let text: Vec<Vec<u32>> = (0..self.batch).map(|_| draw(self.text_len, words)).collect();
-        let context_ids = (0..self.batch).map(|_| draw(self.question_len, questions)).collect();
-        let behind = |mark: i64| {
-            let row = |text: &Vec<u32>| std::iter::once(mark).chain(text.iter().map(|t| i64::from(*t))).collect();
-            text.iter().map(row).collect()
-        };
-        Ok(MllmInput {
-            pixels,
-            input_ids: behind(IMAGE_TOKEN),
-            labels: behind(IGNORE_INDEX),
-            context_ids,
-            task_ids: None,
-        })
+        let (samples, text_len, question_len) = (self.batch, self.text_len, self.question_len);
+        DrawnBatch { name: "card-bench", samples, text_len, question_len }.draw(config, device)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole runs and what compares them.
 
+mod bench_input;
 pub mod beside_torch;
 pub mod card_bench;
 pub mod checkpoint_drift;

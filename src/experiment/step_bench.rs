@@ -1,17 +1,17 @@
 //! One training step of fixed sizes on random tokens, timed phase by phase: the twin of `scripts/torch_step.py`.
 
+use super::bench_input::DrawnBatch;
 use crate::config::model::{
     Checkpointing, LanguageConfig, LanguageMethod, LanguageSizes, ModelConfig, Pool, ProjectorKind, Router, TextConfig,
     TextMethod, TextSizes, TowerKind, Tuning, VisionConfig, VisionMethod,
 };
 use crate::config::train::{StageConfig, check_stages};
-use crate::models::mllm::{IMAGE_TOKEN, Mllm, MllmInput};
-use crate::nn::{MapSource, ParamStore, Stream};
+use crate::models::mllm::{Mllm, MllmInput};
+use crate::nn::{MapSource, ParamStore};
 use crate::ops::Ctx;
 use crate::ops::profile::{self, Direction, Spent};
 use crate::train::{AdamW, clip_factor, global_norm};
-use candle_core::{Device, Result, Tensor};
-use rand::Rng;
+use candle_core::{Device, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -218,27 +218,8 @@ impl StepBench {
     }
 
     fn input(&self, config: &ModelConfig, device: &Device) -> Result<MllmInput> {
-        let side = config.vision.image_size.unwrap_or(224);
-        let mut stream = Stream::new(0, "step-bench");
-        let pixels = stream.normal(self.batch * 3 * side * side, 1.0);
-        let pixels = Tensor::from_vec(pixels, (self.batch, 3, side, side), device)?;
-        let vocabulary = |v: Option<usize>| v.unwrap_or(2) as u32;
-        let words = vocabulary(config.language.sizes.as_ref().and_then(|s| s.vocabulary));
-        let questions = vocabulary(config.text.sizes.as_ref().and_then(|s| s.vocabulary));
-        let rng = stream.rng();
-        let text: Vec<Vec<i64>> = (0..self.batch)
-            .map(|_| (0..self.text_len).map(|_| i64::from(rng.random_range(0..words))).collect())
-            .collect();
-        let context_ids =
-            (0..self.batch).map(|_| (0..self.question_len).map(|_| rng.random_range(0..questions)).collect()).collect();
-        let with_image = |mark: i64, text: &[i64]| [&[mark], text].concat();
-        Ok(MllmInput {
-            pixels,
-            input_ids: text.iter().map(|t| with_image(IMAGE_TOKEN, t)).collect(),
-            labels: text.iter().map(|t| with_image(crate::ops::IGNORE_INDEX, t)).collect(),
-            context_ids,
-            task_ids: None,
-        })
+        let (samples, text_len, question_len) = (self.batch, self.text_len, self.question_len);
+        DrawnBatch { name: "step-bench", samples, text_len, question_len }.draw(config, device)
     }
 }
 

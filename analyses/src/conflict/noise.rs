@@ -24,6 +24,13 @@ pub struct NoisePoint {
     pub scale: Option<f64>,
 }
 
+impl From<NoiseRow> for NoisePoint {
+    fn from(row: NoiseRow) -> Self {
+        let NoiseRow { step, layer, depth, module, samples, grad2, trace, scale, .. } = row;
+        Self { step, layer, depth, module, samples, grad2, trace, scale }
+    }
+}
+
 /// The noise of the selected steps, layers and modules, in the order they were written.
 ///
 /// # Errors
@@ -33,17 +40,7 @@ pub fn noise_series(dir: &RunDir, selection: &Selection) -> Result<Vec<NoisePoin
     let counts = |row: &NoiseRow| selection.has(&row.space, &row.mode, row.step, &row.layer, &row.module);
     let last = rows.iter().rev().find(|row| counts(row)).map(|row| row.stage.clone());
     let Some(stage) = selection.stage.clone().or(last) else { return Ok(Vec::new()) };
-    let point = |row: NoiseRow| NoisePoint {
-        step: row.step,
-        layer: row.layer,
-        depth: row.depth,
-        module: row.module,
-        samples: row.samples,
-        grad2: row.grad2,
-        trace: row.trace,
-        scale: row.scale,
-    };
-    Ok(rows.into_iter().filter(|row| row.stage == stage && counts(row)).map(point).collect())
+    Ok(rows.into_iter().filter(|row| row.stage == stage && counts(row)).map(NoisePoint::from).collect())
 }
 
 /// Noise scale over several points of one layer and module: the ratio of the means, which is far less noisy than the mean of

@@ -1,6 +1,6 @@
 //! Counts and the mean cosine of a group of pairs.
 
-use crate::store::ConflictRow;
+use crate::store::{ConflictRow, Judged};
 
 /// What is known of a group of pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Tally {
     pub conflict: u64,
     /// Of those, the ones whose interval holds 0.
     pub undecided: u64,
-    /// Pairs without a cosine: a gradient is zero.
+    /// Pairs without a cosine: a gradient is zero or nothing but rounding.
     pub undefined: u64,
     /// Pairs whose numbers are not finite; in none of the rest.
     pub not_finite: u64,
@@ -30,7 +30,7 @@ pub struct Tally {
 /// One pair as a tally sees it: columns of the stream `pairs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pair {
-    /// Cosine; `None` where a gradient is zero.
+    /// Cosine; `None` where a gradient is zero or nothing but rounding.
     pub cosine: Option<f32>,
     /// Its standard error.
     pub error: Option<f32>,
@@ -43,26 +43,19 @@ pub struct Pair {
 impl Tally {
     /// Counts a pair. `step` tells steps apart; all pairs of one come together.
     pub fn add(&mut self, step: u64, pair: Pair) {
-        let Some(cosine) = pair.cosine.map(f64::from) else {
-            self.undefined += 1;
-            return;
-        };
-        let error = f64::from(pair.error.unwrap_or(0.0));
-        if !cosine.is_finite() || !error.is_finite() {
-            self.not_finite += 1;
-            return;
+        match Judged::of([pair.cosine, pair.error, pair.low, pair.high]) {
+            Judged::Undefined => self.undefined += 1,
+            Judged::NotFinite => self.not_finite += 1,
+            Judged::Cosine { cosine, error, conflict, undecided } => {
+                self.pairs += 1;
+                self.sum += cosine;
+                self.squares += cosine * cosine;
+                self.sketched += error * error;
+                self.conflict += u64::from(conflict);
+                self.undecided += u64::from(undecided);
+                self.observe(step, 1.0, cosine);
+            }
         }
-        self.pairs += 1;
-        self.sum += cosine;
-        self.squares += cosine * cosine;
-        self.sketched += error * error;
-        let (low, high) = (pair.low.map_or(cosine, f64::from), pair.high.map_or(cosine, f64::from));
-        if high < 0.0 {
-            self.conflict += 1;
-        } else if low <= 0.0 {
-            self.undecided += 1;
-        }
-        self.observe(step, 1.0, cosine);
     }
 
     /// Counts the pairs of a row. All rows of one step come together.

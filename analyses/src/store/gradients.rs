@@ -69,7 +69,7 @@ record! {
         task_b: Option<Name>,
         /// Inner product; each gradient is of the sample's share of the step's loss.
         dot: f64,
-        /// Cosine; null where a norm is zero or its estimate not positive. A sketched one may lie outside -1..1.
+        /// Cosine; null where a norm is zero, nothing but rounding, or its estimate not positive. A sketched one may lie outside -1..1.
         cosine: Option<f32>,
         /// Standard error of the cosine; 0 in mode `exact`.
         error: Option<f32>,
@@ -108,7 +108,7 @@ record! {
         conflict: u64,
         /// Of those, the ones that are undecided: the interval holds 0.
         undecided: u64,
-        /// Pairs without a cosine: a norm is zero, or its estimate not positive.
+        /// Pairs without a cosine: a norm is zero, nothing but rounding, or its estimate not positive.
         undefined: u64,
         /// Pairs whose numbers are not finite; in none of the rest.
         not_finite: u64,
@@ -153,22 +153,53 @@ impl ConflictRow {
 
     /// Counts a pair.
     pub fn count(&mut self, pair: &PairRow) {
-        let Some(cosine) = pair.cosine.map(f64::from) else {
-            self.undefined += 1;
-            return;
-        };
-        let error = f64::from(pair.error.unwrap_or(0.0));
-        if !cosine.is_finite() || !error.is_finite() {
-            self.not_finite += 1;
-            return;
+        match Judged::of([pair.cosine, pair.error, pair.low, pair.high]) {
+            Judged::Undefined => self.undefined += 1,
+            Judged::NotFinite => self.not_finite += 1,
+            Judged::Cosine { cosine, error, conflict, undecided } => {
+                self.pairs += 1;
+                self.conflict += u64::from(conflict);
+                self.undecided += u64::from(undecided);
+                self.cosines += cosine;
+                self.squares += cosine * cosine;
+                self.errors += error * error;
+            }
         }
-        let (low, high) = (pair.low.map_or(cosine, f64::from), pair.high.map_or(cosine, f64::from));
-        self.pairs += 1;
-        self.conflict += u64::from(high < 0.0);
-        self.undecided += u64::from(high >= 0.0 && low <= 0.0);
-        self.cosines += cosine;
-        self.squares += cosine * cosine;
-        self.errors += error * error;
+    }
+}
+
+/// What a pair of samples counts as, wherever pairs are counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Judged {
+    /// It has no cosine.
+    Undefined,
+    /// Its numbers are not finite.
+    NotFinite,
+    /// A cosine with its standard error.
+    Cosine {
+        /// The cosine.
+        cosine: f64,
+        /// Its standard error.
+        error: f64,
+        /// Whether its 95 % interval lies below 0.
+        conflict: bool,
+        /// Whether the interval holds 0.
+        undecided: bool,
+    },
+}
+
+impl Judged {
+    /// A pair by its cosine, standard error, and lower and upper end of its interval, as they stand in `pairs`; without an
+    /// interval the cosine itself decides.
+    #[must_use]
+    pub fn of([cosine, error, low, high]: [Option<f32>; 4]) -> Self {
+        let Some(cosine) = cosine.map(f64::from) else { return Self::Undefined };
+        let error = f64::from(error.unwrap_or(0.0));
+        if !cosine.is_finite() || !error.is_finite() {
+            return Self::NotFinite;
+        }
+        let [low, high] = [low, high].map(|end| end.map_or(cosine, f64::from));
+        Self::Cosine { cosine, error, conflict: high < 0.0, undecided: high >= 0.0 && low <= 0.0 }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) use dataset::{dataset_schema, visit_dataset_batches};
 pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{News, Poll, RunFollower, StreamFollower};
-pub use gradients::{ConflictRow, DistanceRow, GradientRow, NoiseRow, PairRow, SampleGradientRow};
+pub use gradients::{ConflictRow, DistanceRow, GradientRow, Judged, NoiseRow, PairRow, SampleGradientRow};
 pub use manifest::{DroppedSample, Manifest, ParameterEntry, SCHEMA, StageEntry, Status};
 pub use name::Name;
 pub(crate) use part::{encode, parquet_properties, write_table};

@@ -55,18 +55,8 @@ impl SampleGradients {
     }
 
     pub(super) fn take_noise(&mut self, stage: u16, row: NoiseRow) {
-        let place = ((row.depth, row.layer.clone()), row.module.clone(), row.space, row.mode);
-        let point = NoisePoint {
-            step: row.step,
-            layer: row.layer,
-            depth: row.depth,
-            module: row.module,
-            samples: row.samples,
-            grad2: row.grad2,
-            trace: row.trace,
-            scale: row.scale,
-        };
-        self.noise.entry(stage).or_default().entry(place).or_default().push(point);
+        let place = ((row.depth, row.layer.clone()), row.module.clone(), row.space.clone(), row.mode.clone());
+        self.noise.entry(stage).or_default().entry(place).or_default().push(row.into());
     }
 
     /// Mean alignment of every sample in a space (the sketched one where both are there), by number of the sample; NaN where
