@@ -151,13 +151,14 @@ fn estimate(
     let trained: usize = groups.iter().map(|g| g.trained).sum();
     let vision_trained: usize = numbers(Part::Vision).map(|g| g.trained).sum();
     let cost = Cost::new(stage, recipe, shapes, vision_trained > 0);
-    let bytes = NumberBytes::of(recipe, stage);
+    let (bytes, members) = (NumberBytes::of(recipe, stage), recipe.devices().members() as u64);
     Ok(StageEstimate {
         name: stage.name.clone(),
         method: method(&stage.tuning.vision),
         weights: bytes.value * all as u64,
         gradients: bytes.gradient * trained as u64,
-        moments: bytes.moments * trained as u64 + bytes.start * vision_trained as u64,
+        // Devices that train together share them.
+        moments: (bytes.moments * trained as u64 + bytes.start * vision_trained as u64).div_ceil(members),
         activations: cost.activations,
         flops: cost.flops,
         seconds: rate.map(|rate| cost.flops / rate),

@@ -33,7 +33,7 @@ pub(super) enum Order<B> {
     Sum,
     /// The optimiser's step over the member's own parameters; answered with what was measured.
     Update { share: f64, factor: f64, watch: bool },
-    /// Give what moved and take what others moved. Not answered: what goes wrong is told with the next answer.
+    /// Give what moved and take what others moved. Answered only where it fails.
     Spread,
     /// Answered with the parameters' sums of squares.
     Measure,
@@ -63,8 +63,6 @@ pub(super) struct Member<M: StepModel> {
     movers: Arc<[usize]>,
     filled: Arc<[bool]>,
     queued: Option<Queued<M::Batch>>,
-    /// What went wrong where nobody waited for an answer.
-    broken: Option<String>,
 }
 
 /// The passes of a step, whose numbers wait.
@@ -83,16 +81,13 @@ impl<M: StepModel> Member<M> {
         let mut optimizer = AdamW::new(model.params(), stage);
         optimizer.keep_only(|i| movers[i] == number);
         let start = StartValues::default();
-        Self { model, optimizer, start, end, movers, filled: Arc::default(), queued: None, broken: None }
+        Self { model, optimizer, start, end, movers, filled: Arc::default(), queued: None }
     }
 
-    /// Until no more orders come, or one fails.
+    /// Until no more orders come, or one fails: whoever waits for this member's numbers then sees that it is gone.
     pub(super) fn serve(mut self, orders: &Receiver<Order<M::Batch>>, replies: &SyncSender<Reply>) {
         for order in orders {
-            let reply = match self.broken.take() {
-                Some(reason) => Some(Reply::Broken(reason)),
-                None => self.obey(order),
-            };
+            let reply = self.obey(order);
             let ends = matches!(reply, Some(Reply::Failed(_) | Reply::Broken(_)));
             let heard = reply.is_none_or(|reply| replies.send(reply).is_ok());
             if ends || !heard {
@@ -110,8 +105,7 @@ impl<M: StepModel> Member<M> {
             }
             Order::Spread => {
                 let spread = exchange::spread(self.model.params(), &self.filled, &self.movers, self.end.as_ref());
-                self.broken = spread.err().map(|error| error.to_string());
-                return None;
+                return spread.err().map(|error| Reply::Broken(error.to_string()));
             }
             Order::Restore(steps, moments) => self.optimizer.restore(steps, vec![moments]).map(|()| Reply::Ready),
             Order::Restored(steps) => self.optimizer.restore(steps, Vec::new()).map(|()| Reply::Ready),

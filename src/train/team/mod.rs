@@ -114,7 +114,7 @@ impl<B> Team<B> {
         // Everyone has what a sum takes: from here on nobody waits for one who gave up.
         self.ready(at)?;
         self.tell(at, || Order::Sum)?;
-        exchange::sum(params, &self.filled, self.end.as_ref()).map_err(|source| failed(at, &source))
+        exchange::sum(params, &self.filled, self.end.as_ref()).map_err(|source| self.why(at, &source))
     }
 
     /// What the other members' passes gave.
@@ -141,8 +141,8 @@ impl<B> Team<B> {
             all.append(&mut theirs);
         }
         self.tell(at, || Order::Spread)?;
-        exchange::spread(params, &self.filled, &self.movers, self.end.as_ref())
-            .map_err(|source| failed(at, &source))?;
+        let spread = exchange::spread(params, &self.filled, &self.movers, self.end.as_ref());
+        spread.map_err(|source| self.why(at, &source))?;
         Ok(all)
     }
 
@@ -174,6 +174,11 @@ impl<B> Team<B> {
             }
         }
         Ok(())
+    }
+
+    /// Why an exchange failed: what a member says of it, if one does.
+    fn why(&self, at: &At, source: &candle_core::Error) -> TrainError {
+        self.others.iter().find_map(|other| other.complaint(at)).unwrap_or_else(|| failed(at, source))
     }
 
     fn ready(&self, at: &At) -> Result<()> {

@@ -56,6 +56,15 @@ impl<B> Other<B> {
         }
     }
 
+    /// What it said without being asked, if that is an error.
+    pub(super) fn complaint(&self, at: &At) -> Option<TrainError> {
+        match self.replies.try_recv().ok()? {
+            Reply::Failed(error) => Some(*error),
+            Reply::Broken(reason) => Some(self.says(at, reason)),
+            _ => None,
+        }
+    }
+
     /// It answered something else than it was asked.
     pub(super) fn confused(&self, at: &At) -> TrainError {
         self.says(at, "it answered something else than it was asked".to_owned())
