@@ -161,7 +161,8 @@ impl<B> Team<B> {
         self.ready(at)
     }
 
-    /// Whether every member's parameters have the same sums of squares as the trainer's, to the last bit.
+    /// Whether every member's parameters have the same sums of squares as the trainer's, to the last bit. All that was queued is
+    /// done by then: a team can be dropped.
     pub(super) fn check(&mut self, params: &ParamStore, at: &At) -> Result<()> {
         self.tell(at, || Order::Measure)?;
         let own = exchange::measure(params).map_err(|source| failed(at, &source))?;

@@ -25,12 +25,12 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     }
 
     pub(super) fn save_as(&mut self, stage_finished: bool) -> Result<()> {
-        if self.saver.is_none() {
-            return Ok(());
-        }
         let at = self.at();
         if let Some(team) = &mut self.team {
             team.check(self.model.params(), &at)?;
+        }
+        if self.saver.is_none() {
+            return Ok(());
         }
         self.hooks.before_checkpoint(self.id()).map_err(|source| self.hook_failed(source))?;
         let state = self.state(stage_finished);
