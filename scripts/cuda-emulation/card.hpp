@@ -72,6 +72,21 @@ extern const char* running;
 // An error that the driver would give back as well; what it is about is not in its code.
 int invalid(const char* what);
 
+// memory.cpp. The allocation that begins at or before an address, if it is long enough to hold it.
+std::pair<const Address, Span>* around(Address at);
+void belongs(const Span& span, const Device& device, const std::string& what);
+// The allocation of `device` that `bytes` at `at` lie in.
+Span* inside(Address at, std::size_t bytes, const char* what, const Device& device);
+int allocate(Address* out, std::size_t bytes, Device& device);
+int release(Address at, const Device& device);
+
+// The card that is current on this thread.
+extern thread_local Device* current;
+Device& here();
+
+// The card that a stream is of, which has no other.
+Device& on(void* stream);
+
 // Reads the kernels of a module's text (assembly.cpp).
 Module read_module(const std::string& text);
 

@@ -4,23 +4,23 @@ mod evaluate;
 mod gather;
 mod save;
 mod tracked;
+mod update;
 
 use super::adamw::AdamW;
 use super::checkpoint::{Loaded, StartValues};
 use super::error::{At, BoxError, TrainError};
-use super::gradients::clip_factor;
-use super::hook::{GradientView, Hook, StageView, StepId, StepTimes, StepView, UpdateView};
+use super::hook::{Hook, StageView, StepId, StepTimes, StepView};
 use super::hooks::Hooks;
-use super::schedule::learning_rate_share;
 use super::spike::SpikeMonitor;
 use super::step::{BatchSource, Evaluator, Saver, Scope, StepModel, TrackedSource};
-use super::team::{Everyones, Team};
-use crate::config::train::{EvalAtEnd, GradClip, Stage};
+use super::team::Team;
+use crate::config::train::{EvalAtEnd, Stage};
 use crate::nn::ParamStore;
 use gather::Gathered;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use update::Update;
 
 /// One stage of a run, with its place in it.
 #[derive(Clone, Debug)]
@@ -298,46 +298,6 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
         if batches.is_empty() { Err(TrainError::NoBatch { at: self.at() }) } else { Ok(batches) }
     }
 
-    fn show_gradients(&mut self) -> Result<()> {
-        if !self.hooks.wants_gradients(self.id()) {
-            return Ok(());
-        }
-        let at = self.plan.id(self.progress.step);
-        let first_moments = &Everyones { own: &self.optimizer, team: self.team.as_ref(), at: self.at() };
-        let view = GradientView { at, params: self.model.params(), first_moments };
-        self.hooks.gradients(&view).map_err(|source| TrainError::Hook { at: self.at(), source })
-    }
-
-    fn update(&mut self, grad_norm: f64, times: &mut StepTimes) -> Result<Update> {
-        let began = Instant::now();
-        let stage = &self.plan.stage;
-        let warmup = stage.warmup.steps(self.plan.steps);
-        let share = learning_rate_share(stage.schedule, self.progress.step, self.plan.steps, warmup);
-        let factor = match stage.clip {
-            GradClip::Off => 1.0,
-            GradClip::Norm(largest) => clip_factor(grad_norm, largest),
-        };
-        let at = self.at();
-        let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
-        if let Some(team) = &mut self.team {
-            team.update(share, factor, watch.is_some(), &at)?;
-        }
-        let stepped = self.optimizer.step_measured(share, factor, watch);
-        let mut moved = stepped.map_err(|source| TrainError::Tensor { stage: at.stage.clone(), source })?;
-        if let Some(team) = &mut self.team {
-            moved.append(&mut team.spread(self.model.params(), &at)?);
-            let place = |name: &str| self.optimizer.names().position(|(known, _)| known == name);
-            moved.sort_by_cached_key(|(name, _)| place(name));
-        }
-        self.model.params().clear_gradients();
-        times.optimizer += began.elapsed();
-        if watch.is_some() {
-            let view = UpdateView { at: self.id(), moved: &moved };
-            self.hooks.updated(&view).map_err(|source| self.hook_failed(source))?;
-        }
-        Ok(Update { grad_norm, clip_factor: factor, learning_rates: self.optimizer.learning_rates(share) })
-    }
-
     fn report(&mut self, gathered: &Gathered, update: &Update, times: StepTimes) -> Result<()> {
         let view = StepView {
             at: self.id(),
@@ -401,11 +361,4 @@ fn stage_view<'v>(
         params: model.params(),
         start_values: start,
     }
-}
-
-/// What an optimiser step did.
-struct Update {
-    grad_norm: f64,
-    clip_factor: f64,
-    learning_rates: Vec<(String, f64)>,
 }
