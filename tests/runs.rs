@@ -1,9 +1,9 @@
 //! Whole runs: same bytes after stopping, killing, and on any number of threads; probes change nothing.
 
-use crate::support::{assert_same_run, last_checkpoint, list, program, rows, succeed, toy, train_toy};
+use crate::support::{assert_same_run, last_checkpoint, list, program, rows, status, succeed, toy, train_toy};
 use covft_analyses::store::{
-    self, ContextRow, EvalRow, GradientRow, LayerRow, Manifest, PairRow, RoutingRow, RunDir, SampleGradientRow,
-    SampleRow, Status, StepRow,
+    self, ContextRow, EvalRow, GradientRow, LayerRow, PairRow, RoutingRow, RunDir, SampleGradientRow, SampleRow,
+    Status, StepRow,
 };
 use std::path::Path;
 use std::process::Stdio;
@@ -24,10 +24,6 @@ fn start_until(run: &Path, checkpoints: usize) -> std::process::Child {
         std::thread::sleep(Duration::from_millis(2));
     }
     child
-}
-
-fn status(run: &Path) -> Status {
-    Manifest::read(&RunDir::open(run.to_path_buf()).unwrap()).unwrap().status
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Running the program and looking at what it left.
 
 use covft_analyses::store::{
-    ContextRow, EvalRow, GradientRow, LayerRow, NoiseRow, PairRow, PredictionRow, Record, RoutingRow, RunDir,
-    SampleGradientRow, SampleRow, StepRow, read_records,
+    ContextRow, EvalRow, GradientRow, LayerRow, Manifest, NoiseRow, PairRow, PredictionRow, Record, RoutingRow, RunDir,
+    SampleGradientRow, SampleRow, Status, StepRow, read_records,
 };
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,11 @@ pub(crate) fn rows<R: Record + Debug>(run: &RunDir) -> Vec<R> {
     assert!(read.problems.is_empty(), "{:?}", read.problems);
     assert!(!read.rows.is_empty(), "no {} were recorded", std::any::type_name::<R>());
     read.rows
+}
+
+/// How a run ended, or that it did not.
+pub(crate) fn status(run: &Path) -> Status {
+    Manifest::read(&RunDir::open(run.to_path_buf()).unwrap()).unwrap().status
 }
 
 /// Two runs that must be one and the same.

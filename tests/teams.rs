@@ -1,8 +1,8 @@
 //! Whole runs on several devices at once, here copies of the model on the CPU: the run that one device makes.
 
-use crate::support::{assert_same_run, fail, last_checkpoint, program, rows, succeed, toy, train_toy};
+use crate::support::{assert_same_run, fail, last_checkpoint, program, rows, status, succeed, toy, train_toy};
 use covft_analyses::store::{
-    GradientRow, LayerRow, Manifest, PairRow, Record, RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow,
+    GradientRow, LayerRow, Manifest, PairRow, Record, RoutingRow, RunDir, SampleGradientRow, SampleRow, Status, StepRow,
 };
 use std::fmt::Debug;
 use std::path::Path;
@@ -21,10 +21,30 @@ const SETS: [&str; 8] = [
     "probe.sketch_spaces=['shared', 'trainable']",
 ];
 
-fn train(run: &Path, device: &str, more: &[&str]) {
+/// Arguments of a run of `steps` steps a stage on `device`.
+fn args(device: &str, steps: u64) -> Vec<String> {
     let device = format!("device=\"{device}\"");
     let sets = SETS.iter().copied().chain([device.as_str()]).flat_map(|set| ["--set", set]);
-    train_toy(run, &sets.chain(more.iter().copied()).collect::<Vec<_>>());
+    sets.map(str::to_owned).chain(["--steps".to_owned(), steps.to_string()]).collect()
+}
+
+fn train(run: &Path, device: &str, steps: u64) {
+    let args = args(device, steps);
+    train_toy(run, &args.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Starts such a run on three devices and kills it when the first checkpoint of the second stage is there.
+fn train_and_kill(run: &Path, steps: u64) {
+    let mut child = program();
+    let child = child.args(toy(run)).args(args("cpu:3", steps));
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !run.join("checkpoints/step-000017").exists() {
+        assert!(begun.elapsed() < Duration::from_mins(2), "no checkpoint came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Rows of both runs side by side.
@@ -35,14 +55,6 @@ fn both<R: Record + Debug>(a: &Path, b: &Path) -> Vec<(R, R)> {
     a.into_iter().zip(b).collect()
 }
 
-fn wait_for(checkpoint: &Path) {
-    let begun = Instant::now();
-    while !checkpoint.exists() {
-        assert!(begun.elapsed() < Duration::from_mins(2), "no checkpoint came");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn close(a: f64, b: f64, to: f64, what: &dyn Debug) {
     assert!((a - b).abs() <= to * a.abs().max(b.abs()), "{a} and {b}: {what:?}");
 }
@@ -51,8 +63,8 @@ fn close(a: f64, b: f64, to: f64, what: &dyn Debug) {
 fn several_devices_record_what_one_records() {
     let dir = tempfile::tempdir().unwrap();
     let [alone, together] = ["alone", "together"].map(|name| dir.path().join(name));
-    train(&alone, "cpu", &["--steps", "4"]);
-    train(&together, "cpu:2", &["--steps", "4"]);
+    train(&alone, "cpu", 4);
+    train(&together, "cpu:2", 4);
     for (a, b) in both::<StepRow>(&alone, &together) {
         close(a.loss, b.loss, 1e-5, &b);
         close(a.grad_norm, b.grad_norm, 1e-4, &b);
@@ -104,18 +116,11 @@ fn several_devices_record_what_one_records() {
 fn several_devices_give_the_same_bytes_again_also_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, again, killed] = ["whole", "again", "killed"].map(|name| dir.path().join(name));
-    train(&whole, "cpu:3", &["--steps", "12"]);
-    train(&again, "cpu:3", &["--steps", "12"]);
+    train(&whole, "cpu:3", 12);
+    train(&again, "cpu:3", 12);
     assert_same_run(&whole, &again);
-    let sets = SETS.iter().copied().chain(["device=\"cpu:3\""]).flat_map(|set| ["--set", set]);
-    let mut child = program();
-    let child = child.args(toy(&killed)).args(sets).args(["--steps", "12"]);
-    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for(&killed.join("checkpoints/step-000017"));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let manifest = Manifest::read(&RunDir::open(killed.clone()).unwrap()).unwrap();
-    if manifest.status != covft_analyses::store::Status::Done {
+    train_and_kill(&killed, 12);
+    if status(&killed) != Status::Done {
         succeed(&["train", "--resume", killed.to_str().unwrap()]);
     }
     assert_same_run(&whole, &killed);
@@ -126,14 +131,8 @@ fn several_devices_give_the_same_bytes_again_also_after_a_kill() {
 fn a_run_goes_on_with_another_number_of_devices() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, moved] = ["whole", "moved"].map(|name| dir.path().join(name));
-    train(&whole, "cpu", &["--steps", "20"]);
-    let mut child = program();
-    let sets = SETS.iter().copied().chain(["device=\"cpu:3\""]).flat_map(|set| ["--set", set]);
-    let child = child.args(toy(&moved)).args(sets).args(["--steps", "20"]);
-    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for(&moved.join("checkpoints/step-000017"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    train(&whole, "cpu", 20);
+    train_and_kill(&moved, 20);
     // A step has three micro-batches.
     let refused = fail(&["train", "--resume", moved.to_str().unwrap(), "--device", "cpu:4"], 1);
     assert!(refused.contains("4 devices share the micro-batches"), "{refused}");

@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
 }
 
 fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static) -> anyhow::Result<ExitCode> {
-    let thread = std::thread::Builder::new().name("trainer".into()).stack_size(64 << 20);
+    let thread = std::thread::Builder::new().name("trainer".into()).stack_size(crate::train::STACK);
     let thread = thread.spawn(|| {
         crate::kernels::compute_on_this_thread();
         work()

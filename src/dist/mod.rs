@@ -40,6 +40,9 @@ pub trait Collective: Send + fmt::Debug {
     fn spread_there(&self, tensors: &[(Tensor, usize)]) -> Result<()>;
 }
 
+/// Whether this program can join cards.
+pub const JOINS_CARDS: bool = cfg!(feature = "nccl");
+
 /// Joins one member a device; the ends in the order of `devices`.
 ///
 /// # Errors

@@ -223,6 +223,11 @@ impl AdamW {
         self.entries.iter().map(|(name, entry)| (&**name, entry.weight.dims()))
     }
 
+    /// Place of `name` among [`names`](Self::names).
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.entries.get_index_of(name)
+    }
+
     /// Both moments of `name`; `None` where there are none here.
     pub(super) fn moments_of(&self, name: &str) -> Result<Option<[Cow<'_, [f32]>; 2]>> {
         self.entries.get(name).and_then(|entry| entry.moments.as_ref()).map(MomentPair::numbers).transpose()

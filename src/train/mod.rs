@@ -1,7 +1,7 @@
 //! Training: the loop, what it needs ([`StepModel`], [`BatchSource`], [`Evaluator`], [`Saver`]) and what it tells
 //! ([`hook`]). The loop knows no probe, no progress bar and no file.
 //!
-//! Run it on a thread with a large stack (64 MiB): candle walks the graph of a step recursively.
+//! Run it on a thread with a stack of [`STACK`] bytes.
 
 mod adamw;
 pub mod checkpoint;
@@ -33,6 +33,9 @@ pub use step::{
 };
 pub use team::Team;
 pub use trainer::{Outcome, StagePlan, Trainer};
+
+/// What the loop's thread needs: candle walks the graph of a step recursively.
+pub const STACK: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests;

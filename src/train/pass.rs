@@ -16,6 +16,8 @@ type Result<T> = std::result::Result<T, TrainError>;
 pub(super) struct Job {
     /// Number within the step.
     pub(super) micro: usize,
+    /// Which member of a team runs it.
+    pub(super) member: usize,
     pub(super) draw: Draw,
     pub(super) observer: Option<Arc<dyn BackwardObserver>>,
 }

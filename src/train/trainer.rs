@@ -197,9 +197,8 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// A hook's, or the first evaluation's.
     pub fn begin(&mut self) -> Result<()> {
         self.model.params().clear_gradients();
-        let at = self.at();
-        if let Some(team) = &mut self.team {
-            team.begin(&self.start, &at)?;
+        if let Some(team) = &self.team {
+            team.begin(&self.start, &self.at())?;
         }
         let view = stage_view(self.plan, self.model, &self.progress, &self.start);
         self.hooks.stage_start(&view).map_err(|source| self.hook_failed(source))?;

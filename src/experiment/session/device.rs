@@ -2,11 +2,18 @@
 
 use super::error::SessionError;
 use crate::config::{Compute, Devices, Recipe};
+use crate::dist;
 use candle_core::{DType, Device};
 
 /// The devices of a recipe; the first one leads.
 pub(super) fn open(recipe: &Recipe) -> Result<Vec<Device>, SessionError> {
-    all(&recipe.device)
+    let devices = all(&recipe.device)?;
+    // Now, and not when data and models have been read.
+    if devices.len() > 1 && devices.iter().all(Device::is_cuda) && !dist::JOINS_CARDS {
+        let reason = "several cards need NCCL, which this program was built without: build it with --features nccl";
+        return Err(refused(&recipe.device, reason));
+    }
+    Ok(devices)
 }
 
 /// The device of a name: `cpu` or `cuda:N`.

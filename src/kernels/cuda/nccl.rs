@@ -2,9 +2,10 @@
 
 use super::memory::change;
 use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::result::device::get_default_mem_pool;
 use candle_core::cuda_backend::cudarc::driver::sys as driver;
 use candle_core::cuda_backend::cudarc::nccl::result::{self, NcclError};
-use candle_core::cuda_backend::cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclResult_t};
+use candle_core::cuda_backend::cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclGetErrorString, ncclRedOp_t};
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use std::ffi::CStr;
 use std::fmt;
@@ -29,13 +30,9 @@ fn ordinal(card: &CudaDevice) -> usize {
 }
 
 fn failed(error: &NcclError) -> Error {
-    Error::Msg(format!("NCCL: {}", described(error.0)))
-}
-
-fn described(code: ncclResult_t) -> String {
     // SAFETY: gives a string that lives as long as the library, for every code.
-    let text = unsafe { CStr::from_ptr(candle_core::cuda_backend::cudarc::nccl::sys::ncclGetErrorString(code)) };
-    format!("{}; set NCCL_DEBUG=WARN to hear more", text.to_string_lossy())
+    let text = unsafe { CStr::from_ptr(ncclGetErrorString(error.0)) };
+    Error::Msg(format!("NCCL: {}; set NCCL_DEBUG=WARN to hear more", text.to_string_lossy()))
 }
 
 /// Joins the cards; the ends in their order.
@@ -87,7 +84,7 @@ fn let_peers_read(cards: &[CudaDevice]) -> Result<()> {
         }
         // SAFETY: the pool is the open device's; as many descriptions as are announced.
         unsafe {
-            let pool = candle_core::cuda_backend::cudarc::driver::result::device::get_default_mem_pool(own).w()?;
+            let pool = get_default_mem_pool(own).w()?;
             driver::cuMemPoolSetAccess(pool, open.as_ptr(), open.len()).result().w()?;
         }
     }

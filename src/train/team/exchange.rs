@@ -53,8 +53,14 @@ pub(super) fn sum(params: &ParamStore, filled: &[bool], end: &dyn Collective) ->
     end.sum_there(&there)
 }
 
-/// Gives every parameter of `filled` from its mover to all members.
-pub(super) fn spread(params: &ParamStore, filled: &[bool], movers: &[usize], end: &dyn Collective) -> Result<()> {
+/// Gives every parameter of `filled` from its mover to all members, of which this is number `own`.
+pub(super) fn spread(
+    params: &ParamStore,
+    filled: &[bool],
+    movers: &[usize],
+    own: usize,
+    end: &dyn Collective,
+) -> Result<()> {
     let mut there: Vec<(Tensor, usize)> = Vec::new();
     for ((param, mover), _) in params.trainable().zip(movers).zip(filled).filter(|(_, filled)| **filled) {
         let weight = &param.weight;
@@ -64,7 +70,10 @@ pub(super) fn spread(params: &ParamStore, filled: &[bool], movers: &[usize], end
             given?;
         } else {
             there.push((weight.tensor().clone(), *mover));
-            weight.drop_copy();
+            // Whoever moved it has written its copy, too.
+            if *mover != own {
+                weight.drop_copy();
+            }
         }
     }
     end.spread_there(&there)

@@ -60,6 +60,7 @@ pub(super) struct Member<M: StepModel> {
     optimizer: AdamW,
     start: StartValues,
     end: Box<dyn Collective>,
+    number: usize,
     movers: Arc<[usize]>,
     filled: Arc<[bool]>,
     queued: Option<Queued<M::Batch>>,
@@ -81,7 +82,7 @@ impl<M: StepModel> Member<M> {
         let mut optimizer = AdamW::new(model.params(), stage);
         optimizer.keep_only(|i| movers[i] == number);
         let start = StartValues::default();
-        Self { model, optimizer, start, end, movers, filled: Arc::default(), queued: None }
+        Self { model, optimizer, start, end, number, movers, filled: Arc::default(), queued: None }
     }
 
     /// Until no more orders come, or one fails: whoever waits for this member's numbers then sees that it is gone.
@@ -104,7 +105,8 @@ impl<M: StepModel> Member<M> {
                 return None;
             }
             Order::Spread => {
-                let spread = exchange::spread(self.model.params(), &self.filled, &self.movers, self.end.as_ref());
+                let (params, end) = (self.model.params(), self.end.as_ref());
+                let spread = exchange::spread(params, &self.filled, &self.movers, self.number, end);
                 return spread.err().map(|error| Reply::Broken(error.to_string()));
             }
             Order::Restore(steps, moments) => self.optimizer.restore(steps, vec![moments]).map(|()| Reply::Ready),

@@ -83,15 +83,14 @@ impl<B> Team<B> {
     }
 
     /// Tells the others where the stage began: what they measure updates against.
-    pub(super) fn begin(&mut self, start: &StartValues, at: &At) -> Result<()> {
+    pub(super) fn begin(&self, start: &StartValues, at: &At) -> Result<()> {
         self.tell(at, || Order::Begin(start.clone()))
     }
 
     /// Gives every other member its micro-batches; the trainer's own come back.
-    pub(super) fn deal(&mut self, batches: &Arc<Vec<B>>, jobs: Vec<Job>, labelled: usize, at: &At) -> Result<Vec<Job>> {
-        let size = self.size();
-        let mut hands: Vec<Vec<Job>> = (0..size).map(|_| Vec::new()).collect();
-        jobs.into_iter().for_each(|job| hands[job.micro % size].push(job));
+    pub(super) fn deal(&self, batches: &Arc<Vec<B>>, jobs: Vec<Job>, labelled: usize, at: &At) -> Result<Vec<Job>> {
+        let mut hands: Vec<Vec<Job>> = (0..self.size()).map(|_| Vec::new()).collect();
+        jobs.into_iter().for_each(|job| hands[job.member].push(job));
         let mut hands = hands.into_iter();
         let own = hands.next().unwrap_or_default();
         for (other, jobs) in self.others.iter().zip(hands) {
@@ -118,7 +117,7 @@ impl<B> Team<B> {
     }
 
     /// What the other members' passes gave.
-    pub(super) fn settle(&mut self, at: &At) -> Result<Vec<Settled>> {
+    pub(super) fn settle(&self, at: &At) -> Result<Vec<Settled>> {
         let mut all = Vec::new();
         for other in &self.others {
             let Reply::Settled(mut theirs) = other.reply(at)? else { return Err(other.confused(at)) };
@@ -129,25 +128,25 @@ impl<B> Team<B> {
 
     /// Has the others move their parameters, and measure it if `watch` says so: [`spread`](Self::spread) comes next, when the
     /// trainer has moved its own.
-    pub(super) fn update(&mut self, share: f64, factor: f64, watch: bool, at: &At) -> Result<()> {
+    pub(super) fn update(&self, share: f64, factor: f64, watch: bool, at: &At) -> Result<()> {
         self.tell(at, || Order::Update { share, factor, watch })
     }
 
     /// Gives every parameter that moved to all members; what the others measured.
-    pub(super) fn spread(&mut self, params: &ParamStore, at: &At) -> Result<Vec<(Arc<str>, Moved)>> {
+    pub(super) fn spread(&self, params: &ParamStore, at: &At) -> Result<Vec<(Arc<str>, Moved)>> {
         let mut all = Vec::new();
         for other in &self.others {
             let Reply::Moved(mut theirs) = other.reply(at)? else { return Err(other.confused(at)) };
             all.append(&mut theirs);
         }
         self.tell(at, || Order::Spread)?;
-        let spread = exchange::spread(params, &self.filled, &self.movers, self.end.as_ref());
+        let spread = exchange::spread(params, &self.filled, &self.movers, 0, self.end.as_ref());
         spread.map_err(|source| self.why(at, &source))?;
         Ok(all)
     }
 
     /// Gives the others their part of the optimiser's state of a checkpoint.
-    pub(super) fn restore(&mut self, steps: u64, params: &ParamStore, moments: &[OwnedMoments], at: &At) -> Result<()> {
+    pub(super) fn restore(&self, steps: u64, params: &ParamStore, moments: &[OwnedMoments], at: &At) -> Result<()> {
         for (param, mover) in params.trainable().zip(self.movers.iter()) {
             let (Some(number), name) = (mover.checked_sub(1), param.weight.name()) else { continue };
             // One after the other: what lies on a member's device by then is not also in this memory.
@@ -163,7 +162,7 @@ impl<B> Team<B> {
 
     /// Whether every member's parameters have the same sums of squares as the trainer's, to the last bit. All that was queued is
     /// done by then: a team can be dropped.
-    pub(super) fn check(&mut self, params: &ParamStore, at: &At) -> Result<()> {
+    pub(super) fn check(&self, params: &ParamStore, at: &At) -> Result<()> {
         self.tell(at, || Order::Measure)?;
         let own = exchange::measure(params).map_err(|source| failed(at, &source))?;
         for other in &self.others {

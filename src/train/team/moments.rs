@@ -42,8 +42,8 @@ impl<B> Everyones<'_, B> {
 
 impl<B> FirstMoments for Everyones<'_, B> {
     fn first_moment(&self, name: &str) -> Result<Option<Cow<'_, [f32]>>> {
-        let at = self.own.names().position(|(known, _)| known == name);
-        let Some((team, number)) = at.and_then(|at| self.elsewhere(at)) else { return self.own.first_moment(name) };
+        let elsewhere = self.own.place_of(name).and_then(|i| self.elsewhere(i));
+        let Some((team, number)) = elsewhere else { return self.own.first_moment(name) };
         let moments = self.ask(team, number, name, false)?;
         Ok(moments.and_then(|moments| moments.into_iter().next()).map(Cow::Owned))
     }

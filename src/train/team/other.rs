@@ -1,15 +1,13 @@
 //! The trainer's view of another member: a thread that takes orders.
 
 use super::member::{Order, Reply};
+use crate::train::STACK;
 use crate::train::error::{At, TrainError};
 use candle_core::{Device, DeviceLocation};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 type Result<T> = std::result::Result<T, TrainError>;
-
-/// candle walks the graph of a step recursively.
-const STACK: usize = 64 << 20;
 
 /// Orders that may wait for a member, and answers for the trainer: more than it ever gives before it listens.
 const WAITING: usize = 4;

@@ -40,7 +40,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         let labelled = self.count_labels(batches)?;
         let mut jobs = self.jobs(batches);
         let at = self.at();
-        if let Some(team) = &mut self.team {
+        if let Some(team) = &self.team {
             jobs = team.deal(batches, jobs, labelled, &at)?;
         }
         let mut queued = Queued { labelled_tokens: labelled, ..Queued::default() };
@@ -56,15 +56,14 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
 
     /// Reads what the passes left on their device, losses and the gradients' norm together: the one time in a step that
     /// the host waits for a card.
-    pub(super) fn settle(&mut self, batches: &[M::Batch], queued: Queued) -> Result<Gathered> {
+    pub(super) fn settle(&self, batches: &[M::Batch], queued: Queued) -> Result<Gathered> {
         let Queued { labelled_tokens, passes, mut readout } = queued;
-        let model = self.model;
-        let norm = Norm::ask(model.params(), &mut readout).map_err(|fault| self.gradient_fault(batches, fault))?;
+        let norm = Norm::ask(self.model.params(), &mut readout).map_err(|fault| self.gradient_fault(batches, fault))?;
         readout.read().map_err(|source| self.tensor_failed(source))?;
         let at = self.at();
         let step = Step { batches, labelled: labelled_tokens, at: &at };
         let mut settled = passes.into_iter().map(|pass| pass.settle(&step, &readout)).collect::<Result<Vec<_>>>()?;
-        if let Some(team) = &mut self.team {
+        if let Some(team) = &self.team {
             settled.append(&mut team.settle(&at)?);
             settled.sort_by_key(|pass| pass.micro);
         }
@@ -107,7 +106,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             let member = micro % members;
             let view = MicroView { at, micro: number, micro_batches: batches.len(), member, samples: &samples };
             let draw = Draw { seed: self.plan.seed, step: at.global_step, micro: number };
-            jobs.push(Job { micro, draw, observer: self.hooks.observer(&view) });
+            jobs.push(Job { micro, member, draw, observer: self.hooks.observer(&view) });
         }
         jobs
     }

@@ -26,7 +26,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
 
     pub(super) fn save_as(&mut self, stage_finished: bool) -> Result<()> {
         let at = self.at();
-        if let Some(team) = &mut self.team {
+        if let Some(team) = &self.team {
             team.check(self.model.params(), &at)?;
         }
         if self.saver.is_none() {
@@ -73,9 +73,8 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             |e: candle_core::Error| TrainError::Resume { stage: self.plan.stage.name.clone(), reason: e.to_string() };
         self.start = StartValues::from_file(self.model.params(), &loaded.start).map_err(refused)?;
         let moments = loaded.moments().map_err(refused)?;
-        let at = self.at();
-        if let Some(team) = &mut self.team {
-            team.restore(state.step, self.model.params(), &moments, &at)?;
+        if let Some(team) = &self.team {
+            team.restore(state.step, self.model.params(), &moments, &self.at())?;
         }
         self.optimizer.restore(state.step, moments).map_err(refused)?;
         self.source.seek(&state.position).map_err(|source| TrainError::Data { at: self.at(), source })?;

@@ -39,15 +39,14 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         };
         let at = self.at();
         let watch = self.hooks.wants_update(self.id()).then_some(&self.start);
-        if let Some(team) = &mut self.team {
+        if let Some(team) = &self.team {
             team.update(share, factor, watch.is_some(), &at)?;
         }
         let stepped = self.optimizer.step_measured(share, factor, watch);
-        let mut moved = stepped.map_err(|source| TrainError::Tensor { stage: at.stage.clone(), source })?;
-        if let Some(team) = &mut self.team {
+        let mut moved = stepped.map_err(|source| self.tensor_failed(source))?;
+        if let Some(team) = &self.team {
             moved.append(&mut team.spread(self.model.params(), &at)?);
-            let place = |name: &str| self.optimizer.names().position(|(known, _)| known == name);
-            moved.sort_by_cached_key(|(name, _)| place(name));
+            moved.sort_by_key(|(name, _)| self.optimizer.place_of(name));
         }
         self.model.params().clear_gradients();
         times.optimizer += began.elapsed();
