@@ -5,7 +5,7 @@
 //! training logs them; and the other streams in the proportion that belongs to that.
 
 use covft_analyses::store::{
-    ALL, ContextRow, DatasetRow, EvalRow, GradientRow, LayerRow, Manifest, NoiseRow, PairRow, PredictionRow,
+    ALL, ContextRow, DatasetRow, EvalRow, GradientRow, LayerRow, Manifest, Name, NoiseRow, PairRow, PredictionRow,
     RecordWriter, RoutingRow, RunDir, SampleRow, StageEntry, Status, StepRow, WriterOptions, write_dataset,
 };
 use half::f16;
@@ -53,9 +53,12 @@ fn moe(step: u64, layer: u64, width: u64) -> (Vec<ContextRow>, Vec<RoutingRow>) 
         let sum: f32 = logits.iter().map(|l| l.exp()).sum();
         let weights: Vec<f32> = logits.iter().map(|l| l.exp() / sum).collect();
         let entropy = -weights.iter().map(|w| w * w.ln()).sum::<f32>();
+        let (index, split) = (Some(sample), Some(Name::from("train")));
         let (stage, sample, layer, depth) = (STAGE.to_owned(), id(sample), layer.to_string(), Some(layer as i32));
         let vector = (0..width).map(|j| f16::from_f32(value(j))).collect();
         let context = ContextRow {
+            index,
+            split: split.clone(),
             stage: stage.clone(),
             step,
             sample: sample.clone(),
@@ -64,7 +67,10 @@ fn moe(step: u64, layer: u64, width: u64) -> (Vec<ContextRow>, Vec<RoutingRow>) 
             tracked: false,
             vector,
         };
-        (context, RoutingRow { stage, step, sample, layer, depth, tracked: false, logits, weights, entropy })
+        (
+            context,
+            RoutingRow { index, split, stage, step, sample, layer, depth, tracked: false, logits, weights, entropy },
+        )
     };
     batch(step).map(one).unzip()
 }
@@ -74,6 +80,8 @@ fn gradients(writer: &mut RecordWriter, step: u64) -> Done {
     let (stage, space) = (STAGE.to_owned(), "trainable".to_owned());
     let layers = (0..LAYERS).map(|l| (l.to_string(), Some(l as i32)));
     let rows = layers.map(|(layer, depth)| GradientRow {
+        index: None,
+        split: None,
         stage: stage.clone(),
         step,
         sketch: (0..SKETCH).map(|j| f16::from_f32(noise(step, j) + 0.2 * noise(3, j))).collect(),
@@ -94,6 +102,9 @@ fn gradients(writer: &mut RecordWriter, step: u64) -> Done {
     let rows = pairs.map(|(a, b)| {
         let cosine = noise(samples[a] + step, samples[b]);
         PairRow {
+            index_a: Some(samples[a]),
+            index_b: Some(samples[b]),
+            split: Some("train".into()),
             stage: stage.as_str().into(),
             step,
             layer: ALL.into(),
@@ -156,6 +167,7 @@ fn progress(writer: &mut RecordWriter, step: u64) -> Done {
         peak_memory: Some(1 << 34),
     }])?;
     let rows = batch(step).map(|sample| SampleRow {
+        index: Some(sample),
         stage: STAGE.into(),
         step,
         sample: id(sample),
@@ -206,6 +218,7 @@ fn evaluation(writer: &mut RecordWriter, step: u64) -> Done {
     });
     writer.push(&rows.collect::<Vec<_>>())?;
     let rows = (0..1000).map(|sample| PredictionRow {
+        index: Some(sample),
         stage: stage.clone(),
         step,
         split: split.clone(),
@@ -227,10 +240,12 @@ fn main() -> Done {
     let mut manifest = Manifest::start(vec!["huge".into()], 0, "cpu", "none");
     manifest.stages.push(StageEntry { name: STAGE.into(), steps: 0, parameters: Vec::new() });
     manifest.write(&dir)?;
-    let data = (0..SAMPLES).map(|s| DatasetRow {
+    let places = (0..SAMPLES).map(|s| (s, "train")).chain((0..1000).map(|s| (s, "val")));
+    let data = places.map(|(s, split)| DatasetRow {
+        index: Some(s),
         sample: id(s),
-        split: if s < 1000 { "val" } else { "train" }.into(),
-        task: Some(task(s)),
+        split: split.into(),
+        task: Some(task(s).into()),
         image: None,
         width: None,
         height: None,

@@ -30,6 +30,9 @@ fn value(a: u64, b: u64) -> f32 {
 
 fn pair(step: u64, sample_a: String, sample_b: String, i: u64) -> PairRow {
     PairRow {
+        index_a: None,
+        index_b: None,
+        split: None,
         stage: "instruct".into(),
         step,
         layer: "all".into(),
@@ -59,6 +62,8 @@ fn make(at: &Path, tracked: bool) -> RunDir {
         let (stage, layer, depth) = (|| "instruct".to_owned(), || "4".to_owned(), Some(4));
         let sample = |i: u64| id(if tracked { i } else { step * BATCH + i });
         let context = |i: u64| ContextRow {
+            index: None,
+            split: None,
             stage: stage(),
             step,
             sample: sample(i),
@@ -73,6 +78,8 @@ fn make(at: &Path, tracked: bool) -> RunDir {
             let weights = vec![first, 1.0 - first];
             let logits = vec![0.0; 2];
             RoutingRow {
+                index: None,
+                split: None,
                 stage: stage(),
                 step,
                 sample: sample(i),
@@ -87,7 +94,17 @@ fn make(at: &Path, tracked: bool) -> RunDir {
         writer.push(&(0..BATCH).map(routing).collect::<Vec<_>>()).unwrap();
         let row = |i: u64| {
             let (task, loss) = (Some(format!("task {}", i % 5)), Some(f64::from(value(i, step)) + 1.0));
-            SampleRow { stage: stage(), step, sample: sample(i), micro: 0, task, has_image: false, loss, tokens: 3 }
+            SampleRow {
+                index: None,
+                stage: stage(),
+                step,
+                sample: sample(i),
+                micro: 0,
+                task,
+                has_image: false,
+                loss,
+                tokens: 3,
+            }
         };
         writer.push(&(0..BATCH).map(row).collect::<Vec<_>>()).unwrap();
         writer.push(&(0..BATCH).map(|i| pair(step, sample(i), sample(i + 1), i)).collect::<Vec<_>>()).unwrap();
@@ -97,9 +114,10 @@ fn make(at: &Path, tracked: bool) -> RunDir {
     }
     writer.finish().unwrap();
     let row = |n: u64| DatasetRow {
+        index: None,
         sample: id(n),
         split: "train".into(),
-        task: Some(format!("task {}", n % 5)),
+        task: Some(format!("task {}", n % 5).into()),
         image: None,
         width: None,
         height: None,

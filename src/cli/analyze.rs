@@ -215,7 +215,7 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
             cluster.task.clone(),
             format!("{:.0} %", 100.0 * cluster.task_share),
             given.unwrap_or(words),
-            cluster.nearest.first().map_or_else(String::new, |(i, _)| data.samples[*i].sample.clone()),
+            cluster.nearest.first().map_or_else(String::new, |(i, _)| data.samples[*i].title()),
         ]);
     }
     table.print();

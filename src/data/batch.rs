@@ -1,5 +1,6 @@
 //! What a training or evaluation step is fed.
 
+use super::dataset::Split;
 use super::encode::{Encoded, IGNORE_LABEL};
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ pub struct SampleMeta {
     pub id: Arc<str>,
     /// Task, where the data names one.
     pub task: Option<Arc<str>>,
-    /// Number of the entry in its file, from 0.
+    /// Number of the entry in its file, from 0: with the split it tells samples apart, whose ids may repeat.
     pub index: usize,
+    /// Which set's file.
+    pub split: Split,
     /// Whether the sample has an image.
     pub has_image: bool,
 }

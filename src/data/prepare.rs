@@ -36,11 +36,12 @@ impl Dataset {
         }
     }
 
-    fn meta(&self, i: usize, entry: &Entry) -> SampleMeta {
+    pub(super) fn meta(&self, i: usize, entry: &Entry) -> SampleMeta {
         SampleMeta {
             id: Arc::clone(&entry.id),
             task: entry.task.clone(),
             index: self.index(i),
+            split: self.split(),
             has_image: entry.image.is_some(),
         }
     }

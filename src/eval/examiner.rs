@@ -28,6 +28,8 @@ pub type Batches<'a, M> = Box<dyn Iterator<Item = Result<<M as StepModel>::Batch
 pub struct Answer {
     /// Sample id.
     pub sample: Arc<str>,
+    /// Number of its entry in its file.
+    pub index: u64,
     /// Task.
     pub task: Option<Arc<str>>,
     /// What the model said.
@@ -50,7 +52,7 @@ impl<M: StepModel, H: HeldOut<M>> Evaluator<M> for Examiner<H> {
             samples.iter().for_each(|sample| tally.add_loss(sample));
         }
         for answer in self.0.answers(model, scope)? {
-            tally.add_answer(&answer.sample, answer.task.as_deref(), &answer.text, &answer.references);
+            tally.add_answer(&answer);
         }
         let (rows, predictions) = tally.finish();
         let split = match scope {

@@ -1,6 +1,7 @@
 //! From losses and answers of samples to one row a task and one over all.
 
 use super::chance::Constants;
+use super::examiner::Answer;
 use super::scorer::Scorer;
 use crate::train::hook::{EvalRow, Prediction, SampleLoss};
 use std::collections::BTreeMap;
@@ -38,7 +39,9 @@ impl Tally {
     }
 
     /// Scores a generated answer, where its task has a scorer, and keeps it.
-    pub fn add_answer(&mut self, sample: &str, task: Option<&str>, text: &str, references: &[String]) {
+    pub fn add_answer(&mut self, answer: &Answer) {
+        let Answer { sample, index, task, text, references } = answer;
+        let task = task.as_deref();
         let correct = task.and_then(Scorer::for_task).map(|scorer| scorer.score(text, references));
         if let Some(score) = correct {
             let sums = self.task(task);
@@ -46,8 +49,8 @@ impl Tally {
             sums.scored += 1;
             sums.references.add(references);
         }
-        let (sample, task) = (sample.to_owned(), task.map(str::to_owned));
-        self.predictions.push(Prediction { sample, task, text: text.to_owned(), correct });
+        let (sample, task) = (sample.to_string(), task.map(str::to_owned));
+        self.predictions.push(Prediction { sample, index: *index, task, text: text.clone(), correct });
     }
 
     /// One row a task, by name, then `all`: its loss is over all labelled tokens, its score the mean over all scored
@@ -94,9 +97,16 @@ fn row(task: &str, sums: &Sums, scorer: Option<Scorer>, chance: f64) -> EvalRow 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Split;
 
     fn loss(id: &str, task: Option<&str>, loss_sum: f64, tokens: usize) -> SampleLoss {
-        SampleLoss { id: id.into(), task: task.map(Into::into), has_image: true, loss_sum, tokens }
+        let task = task.map(Into::into);
+        SampleLoss { id: id.into(), index: 0, split: Split::Val, task, has_image: true, loss_sum, tokens }
+    }
+
+    fn answer(sample: &str, task: &str, text: &str, reference: &str) -> Answer {
+        let (task, references) = (Some(task.into()), vec![reference.to_owned()]);
+        Answer { sample: sample.into(), index: 7, task, text: text.to_owned(), references }
     }
 
     #[test]
@@ -106,10 +116,10 @@ mod tests {
         tally.add_loss(&loss("b", Some("ocr"), 1.0, 2));
         tally.add_loss(&loss("c", Some("captioning"), 5.0, 1));
         tally.add_loss(&loss("d", None, 0.0, 1));
-        tally.add_answer("a", Some("ocr"), "Stop", &["STOP".into()]);
-        tally.add_answer("b", Some("ocr"), "go", &["STOP".into()]);
-        tally.add_answer("e", Some("counting"), "3", &["3".into()]);
-        tally.add_answer("c", Some("captioning"), "A dog.", &["A cat.".into()]);
+        tally.add_answer(&answer("a", "ocr", "Stop", "STOP"));
+        tally.add_answer(&answer("b", "ocr", "go", "STOP"));
+        tally.add_answer(&answer("e", "counting", "3", "3"));
+        tally.add_answer(&answer("c", "captioning", "A dog.", "A cat."));
         let (rows, predictions) = tally.finish();
         let names: Vec<_> = rows.iter().map(|r| r.task.as_str()).collect();
         assert_eq!(names, ["captioning", "counting", "none", "ocr", "all"]);
@@ -124,6 +134,7 @@ mod tests {
         assert!((all.score.unwrap() - 2.0 / 3.0).abs() < 1e-15);
         let correct: Vec<_> = predictions.iter().map(|p| p.correct).collect();
         assert_eq!(correct, [Some(1.0), Some(0.0), Some(1.0), None]);
+        assert!(predictions.iter().all(|p| p.index == 7));
     }
 
     #[test]

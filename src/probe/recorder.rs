@@ -211,6 +211,7 @@ impl Recorder {
                 stage: view.at.stage.to_owned(),
                 step: view.at.step,
                 sample: sample.id.to_string(),
+                index: Some(sample.index),
                 micro: number as u64,
                 task: sample.task.as_deref().map(str::to_owned),
                 has_image: sample.has_image,

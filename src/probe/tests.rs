@@ -2,6 +2,7 @@
 
 use super::{ProbeError, Recorder, RecorderSetup};
 use crate::config::probe::{ProbeConfig, Schedule};
+use crate::data::Split;
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};
@@ -83,8 +84,10 @@ fn log_grads() -> ProbeConfig {
 }
 
 fn batch() -> MicroBatch {
-    let sample =
-        |id: &str, has_image, loss_sum, tokens| SampleLoss { id: id.into(), task: None, has_image, loss_sum, tokens };
+    let sample = |id: &str, has_image, loss_sum, tokens| {
+        let (id, split) = (id.into(), Split::Train);
+        SampleLoss { id, index: 4, split, task: None, has_image, loss_sum, tokens }
+    };
     let tensor = |values: &[f32], width: usize| Tensor::from_slice(values, (3, width), &Device::Cpu).unwrap();
     let routing = |layer| LayerRouting {
         layer,
@@ -377,12 +380,14 @@ fn evaluations_and_checkpoints() {
         scored: 2,
         chance: score.map(|s: f64| s / 2.0),
     };
+    let (sample, text) = ("p".to_owned(), "two".to_owned());
+    let prediction = Prediction { sample, index: 7, task: None, text, correct: Some(1.0) };
     rig.recorder
         .evaluated(&EvalView {
             at: at(3),
             split: "val",
             rows: &[row("ocr", 0, None), row("all", 4, Some(0.25))],
-            predictions: &[Prediction { sample: "p".into(), task: None, text: "two".into(), correct: Some(1.0) }],
+            predictions: &[prediction],
         })
         .unwrap();
     rig.recorder.before_checkpoint(at(3)).unwrap();
@@ -392,5 +397,6 @@ fn evaluations_and_checkpoints() {
     let evals = store::read_records::<store::EvalRow>(&dir).unwrap().rows;
     assert_eq!((evals[0].loss, evals[1].loss, evals[1].score), (None, Some(0.5), Some(0.25)));
     assert_eq!((evals[0].chance, evals[1].chance), (None, Some(0.125)));
-    assert_eq!(store::read_records::<store::PredictionRow>(&dir).unwrap().rows[0].text, "two");
+    let said = &store::read_records::<store::PredictionRow>(&dir).unwrap().rows[0];
+    assert_eq!((said.text.as_str(), said.index), ("two", Some(7)));
 }

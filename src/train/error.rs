@@ -1,8 +1,8 @@
 //! What can go wrong in training. Each message says where (stage, step, samples, parameter) and what to do.
 
 use super::checkpoint::CheckpointError;
+use super::hook::SampleInfo;
 use std::fmt;
-use std::sync::Arc;
 
 /// An error of a collaborator (data source, hook, evaluator).
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,15 +22,15 @@ impl fmt::Display for At {
     }
 }
 
-/// Sample ids, printed up to a dozen.
+/// Samples by id and entry, printed up to a dozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SampleIds(pub Vec<Arc<str>>);
+pub struct SampleIds(pub Vec<SampleInfo>);
 
 impl fmt::Display for SampleIds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 12;
-        for (i, id) in self.0.iter().take(SHOWN).enumerate() {
-            write!(f, "{}{id}", if i == 0 { "" } else { ", " })?;
+        for (i, sample) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{sample}", if i == 0 { "" } else { ", " })?;
         }
         match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),

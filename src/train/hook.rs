@@ -1,5 +1,6 @@
 //! What the training loop tells the world. Probes, progress bars and checkpoints are hooks; the loop knows none of them.
 
+use crate::data::Split;
 use crate::models::covft::LayerRouting;
 use crate::nn::ParamStore;
 use crate::ops::{BackwardObserver, Moved};
@@ -16,6 +17,10 @@ pub type HookResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 pub struct SampleLoss {
     /// Sample id.
     pub id: Arc<str>,
+    /// Number of its entry in its file.
+    pub index: u64,
+    /// Which set's file.
+    pub split: Split,
     /// Task, where the data names one.
     pub task: Option<Arc<str>>,
     /// Whether the sample has an image.
@@ -29,12 +34,32 @@ pub struct SampleLoss {
 /// What is known of a sample before its forward pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleInfo {
-    /// Sample id.
+    /// Sample id; other samples may have the same.
     pub id: Arc<str>,
+    /// Number of its entry in its file.
+    pub index: u64,
+    /// Which set's file.
+    pub split: Split,
     /// Task, where the data names one.
     pub task: Option<Arc<str>>,
     /// Whether the sample has an image; one without has no gradient of the vision encoder.
     pub has_image: bool,
+}
+
+impl SampleInfo {
+    /// What tells it apart from every other sample of a run.
+    #[must_use]
+    pub fn place(&self) -> (Split, u64) {
+        (self.split, self.index)
+    }
+}
+
+/// In messages: many entries may have one id.
+impl std::fmt::Display for SampleInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let held_out = if self.split == Split::Val { "held-out " } else { "" };
+        write!(f, "{} ({held_out}entry {})", self.id, self.index)
+    }
 }
 
 /// A micro-batch before its forward pass.
@@ -220,6 +245,8 @@ pub struct EvalRow {
 pub struct Prediction {
     /// Sample id.
     pub sample: String,
+    /// Number of its entry in the held-out set's file.
+    pub index: u64,
     /// Task.
     pub task: Option<String>,
     /// Generated text.

@@ -63,6 +63,8 @@ impl StepBatch for Batch {
     fn samples(&self) -> Vec<SampleInfo> {
         let info = |sample: &crate::data::SampleMeta| SampleInfo {
             id: Arc::clone(&sample.id),
+            index: sample.index as u64,
+            split: sample.split,
             task: sample.task.clone(),
             has_image: sample.has_image,
         };

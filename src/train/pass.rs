@@ -117,7 +117,7 @@ impl<B: StepBatch> Step<'_, B> {
     fn check_labels(&self, batch: &B, output: &ForwardOutput) -> Result<()> {
         let (seen, announced) = (output.losses.tokens().iter().sum(), batch.labelled_tokens());
         if seen != announced {
-            let samples = SampleIds(batch.sample_ids());
+            let samples = SampleIds(batch.samples());
             return Err(TrainError::LabelCount { at: self.at.clone(), announced, seen, samples });
         }
         Ok(())
@@ -125,8 +125,8 @@ impl<B: StepBatch> Step<'_, B> {
 
     /// The samples' losses, if they are finite.
     fn finite(&self, batch: &B, sums: Vec<f64>) -> Result<Vec<f64>> {
-        let ids = batch.sample_ids();
-        let bad: Vec<_> = ids.into_iter().zip(&sums).filter(|(_, sum)| !sum.is_finite()).map(|(id, _)| id).collect();
+        let samples = batch.samples().into_iter().zip(&sums);
+        let bad: Vec<_> = samples.filter(|(_, sum)| !sum.is_finite()).map(|(sample, _)| sample).collect();
         if bad.is_empty() {
             Ok(sums)
         } else {
@@ -147,7 +147,7 @@ impl<B: StepBatch> Step<'_, B> {
     }
 
     fn model_failed(&self, batch: &B, source: candle_core::Error) -> TrainError {
-        TrainError::Model { at: self.at.clone(), samples: SampleIds(batch.sample_ids()), source }
+        TrainError::Model { at: self.at.clone(), samples: SampleIds(batch.samples()), source }
     }
 }
 

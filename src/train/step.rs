@@ -8,7 +8,6 @@ use crate::models::mllm::SampleLosses;
 use crate::nn::ParamStore;
 use crate::ops::Ctx;
 use candle_core::{Device, Result, Tensor};
-use std::sync::Arc;
 
 /// A model that can be trained: from a batch to a sum of losses.
 pub trait StepModel {
@@ -30,11 +29,6 @@ pub trait StepModel {
 
 /// A micro-batch, as far as the loop looks into it.
 pub trait StepBatch {
-    /// Ids of the samples, in batch order.
-    fn sample_ids(&self) -> Vec<Arc<str>> {
-        self.samples().into_iter().map(|sample| sample.id).collect()
-    }
-
     /// The samples, in batch order.
     fn samples(&self) -> Vec<SampleInfo>;
 
@@ -44,7 +38,7 @@ pub trait StepBatch {
     /// Samples that the objective `name` counts.
     fn objective_count(&self, name: &str) -> usize {
         let _ = name;
-        self.sample_ids().len()
+        self.samples().len()
     }
 }
 
@@ -68,12 +62,9 @@ impl ForwardOutput {
     #[must_use]
     pub fn by_sample(&self, samples: Vec<SampleInfo>, sums: Vec<f64>) -> Vec<SampleLoss> {
         let numbers = sums.into_iter().zip(self.losses.tokens());
-        let loss = |(SampleInfo { id, task, has_image }, (loss_sum, tokens)): (SampleInfo, (f64, usize))| SampleLoss {
-            id,
-            task,
-            has_image,
-            loss_sum,
-            tokens,
+        let loss = |(sample, (loss_sum, tokens)): (SampleInfo, (f64, usize))| {
+            let SampleInfo { id, index, split, task, has_image } = sample;
+            SampleLoss { id, index, split, task, has_image, loss_sum, tokens }
         };
         samples.into_iter().zip(numbers).map(loss).collect()
     }

@@ -37,9 +37,10 @@ fn synthetic(at: &Path, rows: u64, width: u64) -> Result<PathBuf, Box<dyn Error>
     let id = |sample: u64| format!("sample_{sample:06}");
     let samples = SAMPLES.min(rows);
     let data = (0..samples).map(|s| DatasetRow {
+        index: Some(s),
         sample: id(s),
         split: "train".into(),
-        task: Some(task(s)),
+        task: Some(task(s).into()),
         image: None,
         width: None,
         height: None,
@@ -57,6 +58,8 @@ fn synthetic(at: &Path, rows: u64, width: u64) -> Result<PathBuf, Box<dyn Error>
                 let blob = sample % 10;
                 let value = |j: u64| noise(blob, j + 7_000_000) * apart + noise(sample * 4096 + j, step) * 0.8;
                 ContextRow {
+                    index: Some(sample),
+                    split: Some("train".into()),
                     stage: "instruct".into(),
                     step,
                     sample: id(sample),
@@ -69,6 +72,7 @@ fn synthetic(at: &Path, rows: u64, width: u64) -> Result<PathBuf, Box<dyn Error>
             .collect();
         writer.push(&contexts)?;
         let row = |sample| SampleRow {
+            index: Some(sample),
             stage: "instruct".into(),
             step,
             sample: id(sample),

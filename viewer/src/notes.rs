@@ -40,8 +40,8 @@ pub(crate) struct Notes {
     pub color: ColorBy,
     /// Names of clusters.
     pub names: BTreeMap<u16, String>,
-    /// Sample ids by name of the selection.
-    pub selections: BTreeMap<String, Vec<String>>,
+    /// Kept selections by name.
+    pub selections: BTreeMap<String, NamedSelection>,
 }
 
 /// The explorer's own part of the file.
@@ -117,7 +117,7 @@ impl Notes {
             population: own.population,
             color: own.color,
             names: file.cluster_names.into_iter().filter_map(name).collect(),
-            selections: file.selections.into_iter().map(|n| (n.name, n.samples)).collect(),
+            selections: file.selections.into_iter().map(|n| (n.name.clone(), n)).collect(),
         };
         Ok(Some((notes, basis)))
     }
@@ -130,8 +130,6 @@ impl Notes {
         let path = path(run);
         let folder = run.join("analysis");
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder ({e}): {}", folder.display()))?;
-        let named =
-            |(name, samples): (&String, &Vec<String>)| NamedSelection { name: name.clone(), samples: samples.clone() };
         let file = ViewFile {
             schema: VIEW_SCHEMA,
             run: run.display().to_string(),
@@ -145,7 +143,7 @@ impl Notes {
             seed: self.seed,
             restarts: self.restarts,
             cluster_names: self.names.iter().map(|(c, name)| (usize::from(*c), name.clone())).collect(),
-            selections: self.selections.iter().map(named).collect(),
+            selections: self.selections.values().cloned().collect(),
         };
         let own = Own { axes: self.axes, population: self.population, color: self.color };
         let text = || {
@@ -172,7 +170,7 @@ mod tests {
             k: 4,
             color: ColorBy::Task,
             names: BTreeMap::from([(1, "text".to_owned())]),
-            selections: BTreeMap::from([("odd".to_owned(), vec!["a".to_owned()])]),
+            selections: BTreeMap::from([("odd".to_owned(), NamedSelection::new("odd", [(None, "a")]))]),
             ..Notes::default()
         };
         let basis = Basis { stage: "instruct".into(), steps: (3, 9), tracked: false };

@@ -95,6 +95,9 @@ impl Fields for Searched<'_> {
     }
 
     fn number(&self, column: &str) -> Option<f64> {
+        if column == "index" {
+            return self.data.samples.place(self.sample).map(|place| place.index() as f64);
+        }
         let sample = self.data.samples.look(self.sample)?;
         match column {
             "loss" => sample.loss.map(f64::from),

@@ -3,5 +3,6 @@
 mod analyses;
 mod panels;
 mod pictures;
+mod places;
 mod run;
 mod soft;

@@ -5,7 +5,8 @@ use super::overview::{ContextOverview, Definite};
 use crate::cluster::{Clusters, KMeansParams};
 use crate::stats::Stream;
 use crate::store::{
-    ContextRow, DatasetRow, RoutingWeights, RunDir, SampleTask, StoreError, visit_dataset, visit_records,
+    BySample, ContextRow, DatasetRow, Name, OfSample, Place, RoutingWeights, RunDir, SampleKey, SampleTask, StoreError,
+    visit_dataset, visit_records,
 };
 use half::f16;
 use linfa::DatasetBase;
@@ -52,6 +53,8 @@ pub struct Selection {
 pub struct ContextSample {
     /// Sample id.
     pub sample: String,
+    /// Its place in the data; `None` in older runs.
+    pub place: Option<Place>,
     /// Step of its vector.
     pub step: u64,
     /// Task, or [`NO_TASK`].
@@ -62,6 +65,15 @@ pub struct ContextSample {
     pub question: String,
     /// First answer.
     pub answer: String,
+}
+
+impl ContextSample {
+    /// What it is called in messages: its id and, where the run has places, its entry.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let id = &self.sample;
+        self.place.map_or_else(|| id.clone(), |place| format!("{id} ({} entry {})", place.split(), place.index()))
+    }
 }
 
 /// Context vectors of one layer with what is known of their samples.
@@ -77,7 +89,7 @@ pub struct ContextData {
     pub steps: (u64, u64),
     /// Whether the vectors are those of the tracked samples.
     pub tracked: bool,
-    /// Samples `[N]`, in order of id.
+    /// Samples `[N]`, in the order of the data set; of older runs in order of id.
     pub samples: Vec<ContextSample>,
     /// Context vectors `[N, C]`.
     pub vectors: Array2<f32>,
@@ -91,8 +103,15 @@ pub struct ContextData {
     pub problems: Vec<String>,
 }
 
-/// Vectors by sample, and their steps.
-type Found = BTreeMap<String, (u64, Vec<f16>)>;
+/// A sample at a step.
+struct At {
+    key: SampleKey,
+    id: String,
+    step: u64,
+}
+
+/// Vectors by sample, with the samples' ids and the steps.
+type Found = BTreeMap<SampleKey, (String, u64, Vec<f16>)>;
 
 /// Samples of a selection and their vectors, one a sample: its last.
 struct Chosen {
@@ -123,17 +142,18 @@ fn is_finite(row: &ContextRow) -> bool {
 /// where there turn out to be more, the records are read a second time for those that were drawn.
 fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chosen> {
     // Step and width of each sample's last vector.
-    let mut last: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+    let mut last: BTreeMap<SampleKey, (u64, usize)> = BTreeMap::new();
     let mut vectors = Some(Found::new());
     let mut not_finite = BTreeSet::new();
     visit_selected(run, what, |row| {
+        let key = row.key();
         if !is_finite(&row) {
-            not_finite.insert(row.sample);
+            not_finite.insert(key);
             return;
         }
-        last.insert(row.sample.clone(), (row.step, row.vector.len()));
+        last.insert(key.clone(), (row.step, row.vector.len()));
         if let Some(held) = &mut vectors {
-            held.insert(row.sample, (row.step, row.vector));
+            held.insert(key, (row.sample, row.step, row.vector));
         }
         vectors.take_if(|held| held.len() > most);
     })?;
@@ -153,8 +173,9 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
     } else {
         let mut again = Found::new();
         visit_selected(run, what, |row| {
-            if is_finite(&row) && last.get(&row.sample) == Some(&(row.step, row.vector.len())) {
-                again.insert(row.sample, (row.step, row.vector));
+            let key = row.key();
+            if is_finite(&row) && last.get(&key) == Some(&(row.step, row.vector.len())) {
+                again.insert(key, (row.sample, row.step, row.vector));
             }
         })?;
         again
@@ -184,12 +205,12 @@ impl ContextData {
         if of < 3 {
             return Err(AnalysisError::TooFew { found: of, needed: 3, path: run.path().to_owned() });
         }
-        let width = found.values().next().map_or(0, |v| v.1.len());
+        let width = found.values().next().map_or(0, |v| v.2.len());
         let mut rows = Vec::with_capacity(found.len() * width);
         let mut keys = Vec::with_capacity(found.len());
-        for (sample, (step, vector)) in found {
+        for (key, (id, step, vector)) in found {
             rows.extend(vector.iter().map(|v| v.to_f32()));
-            keys.push((sample, step));
+            keys.push(At { key, id, step });
         }
         let vectors = Array2::from_shape_vec((keys.len(), width), rows).expect("rows of one width");
         let mut problems = overview.problems().to_vec();
@@ -238,14 +259,16 @@ fn by_size(clusters: Clusters) -> Clusters {
 }
 
 /// Routing weights of the samples at their steps; `None` unless all are there.
-fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Option<Array2<f32>>, Vec<StoreError>)> {
-    let place: HashMap<(&str, u64), usize> =
-        keys.iter().enumerate().map(|(i, (sample, step))| ((sample.as_str(), *step), i)).collect();
+fn weights(run: &RunDir, what: &Definite, keys: &[At]) -> Result<(Option<Array2<f32>>, Vec<StoreError>)> {
+    let place: HashMap<(SampleKey, u64), usize> =
+        keys.iter().enumerate().map(|(i, at)| ((at.key.clone(), at.step), i)).collect();
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); keys.len()];
     let problems = visit_records(run, |row: RoutingWeights| {
         if row.stage == what.stage
             && row.layer == what.layer
-            && let Some(i) = place.get(&(row.sample.as_str(), row.step))
+            && let Some(i) = place.get(&(row.key(), row.step))
+            // Older records do not say which rows are of tracked samples.
+            && (row.tracked == what.tracked || found[*i].is_empty())
         {
             found[*i] = row.weights;
         }
@@ -257,30 +280,35 @@ fn weights(run: &RunDir, what: &Definite, keys: &[(String, u64)]) -> Result<(Opt
 }
 
 /// What the data set, or else the sample records, say of the samples.
-fn describe(run: &RunDir, keys: &[(String, u64)], problems: &mut Vec<String>) -> Result<Vec<ContextSample>> {
-    let wanted: BTreeSet<&str> = keys.iter().map(|k| k.0.as_str()).collect();
-    let mut known: HashMap<String, DatasetRow> = HashMap::new();
+fn describe(run: &RunDir, keys: &[At], problems: &mut Vec<String>) -> Result<Vec<ContextSample>> {
+    let mut wanted = BySample::default();
+    keys.iter().for_each(|at| wanted.insert(at.key.place(), &at.id, ()));
+    let (mut rows, mut known): (Vec<DatasetRow>, BySample<usize>) = (Vec::new(), BySample::default());
     let read = visit_dataset(run, |row: DatasetRow| {
-        if wanted.contains(row.sample.as_str()) {
-            known.insert(row.sample.clone(), row);
+        if wanted.of(&row).is_some() {
+            known.insert(row.place(), row.id(), rows.len());
+            rows.push(row);
         }
     });
     problems.extend(read.err().map(|problem| problem.to_string()));
-    let mut tasks: HashMap<String, String> = HashMap::new();
-    if known.len() < wanted.len() {
+    let row = |at: &At| known.get(at.key.place(), &at.id).map(|row| &rows[*row]);
+    let mut tasks: BySample<Name> = BySample::default();
+    if keys.iter().any(|at| row(at).is_none()) {
         let read = visit_records(run, |row: SampleTask| {
-            if let (Some(task), true) = (row.task, wanted.contains(row.sample.as_str())) {
-                tasks.insert(row.sample, task);
+            if let (Some(task), true) = (&row.task, wanted.of(&row).is_some()) {
+                tasks.insert(row.place(), row.id(), task.clone());
             }
         })?;
         problems.extend(read.iter().map(ToString::to_string));
     }
-    let one = |(sample, step): &(String, u64)| {
-        let row = known.remove(sample);
-        let task = row.as_ref().and_then(|r| r.task.clone()).or_else(|| tasks.get(sample).cloned());
-        let (image, question, answer) = row.map(|r| (r.image, r.question, r.answer)).unwrap_or_default();
-        let task = task.unwrap_or_else(|| NO_TASK.to_owned());
-        ContextSample { sample: sample.clone(), step: *step, task, image, question, answer }
+    let one = |at: &At| {
+        let place = at.key.place();
+        let row = row(at);
+        let task = row.and_then(|r| r.task.as_ref()).or_else(|| tasks.get(place, &at.id));
+        let task = task.map_or(NO_TASK, Name::as_str).to_owned();
+        let image = row.and_then(|r| r.image.clone());
+        let [question, answer] = row.map_or(["", ""], |r| [&r.question, &r.answer]).map(str::to_owned);
+        ContextSample { sample: at.id.clone(), place, step: at.step, task, image, question, answer }
     };
     Ok(keys.iter().map(one).collect())
 }

@@ -9,7 +9,7 @@ use super::routing_context::RoutingContext;
 use super::{Selection, ViewFile};
 use crate::export::table::Table;
 use crate::stats::Interval;
-use crate::store::{RunDir, StoreError, timestamp, write_atomic};
+use crate::store::{BySample, Place, RunDir, StoreError, timestamp, write_atomic};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -88,6 +88,12 @@ fn label(what: &Written<'_>, cluster: usize) -> String {
     given.unwrap_or_else(|| what.analysis.summaries[cluster].label.clone())
 }
 
+/// Where samples stand in the data.
+fn places(table: &mut Table, places: impl Iterator<Item = Option<Place>> + Clone) {
+    table.maybe_whole("index", places.clone().map(|place| place.map(Place::index)));
+    table.maybe_text("split", places.map(|place| place.map(|place| place.split().to_owned())));
+}
+
 fn contexts(what: &Written<'_>) -> Table {
     let (data, found) = (what.data, what.analysis);
     let labels = found.clusters.labels();
@@ -96,6 +102,7 @@ fn contexts(what: &Written<'_>) -> Table {
     table.text("layer", data.samples.iter().map(|_| data.layer.clone()));
     table.whole("step", data.samples.iter().map(|s| s.step));
     table.text("sample", data.samples.iter().map(|s| s.sample.clone()));
+    places(&mut table, data.samples.iter().map(|s| s.place));
     table.text("task", data.samples.iter().map(|s| s.task.clone()));
     table.whole("cluster", labels.iter().map(|l| *l as u64));
     table.text("cluster_label", labels.iter().map(|l| label(what, *l)));
@@ -104,8 +111,10 @@ fn contexts(what: &Written<'_>) -> Table {
         table.number(&format!("pc{}", c + 1), column.iter().copied());
     }
     for selection in what.view.into_iter().flat_map(|v| &v.selections) {
-        let chosen: std::collections::BTreeSet<&String> = selection.samples.iter().collect();
-        table.flag(&format!("in {}", selection.name), data.samples.iter().map(|s| chosen.contains(&s.sample)));
+        let mut chosen = BySample::default();
+        selection.each().for_each(|(place, id)| chosen.insert(place, id, ()));
+        let has = |s: &super::ContextSample| chosen.get(s.place, &s.sample).is_some();
+        table.flag(&format!("in {}", selection.name), data.samples.iter().map(has));
     }
     table
 }
@@ -146,6 +155,7 @@ fn cluster_samples(what: &Written<'_>) -> Table {
     table.whole("cluster", rows.iter().map(|r| r.0 as u64));
     table.whole("rank", rows.iter().map(|r| r.1 as u64));
     table.text("sample", rows.iter().map(|r| r.2.sample.clone()));
+    places(&mut table, rows.iter().map(|r| r.2.place));
     table.text("task", rows.iter().map(|r| r.2.task.clone()));
     table.number("distance", rows.iter().map(|r| r.3));
     table.maybe_text("image", rows.iter().map(|r| r.2.image.clone()));
@@ -192,10 +202,13 @@ fn routing_context(what: &Written<'_>) -> Table {
 fn pairs(what: &Written<'_>) -> Table {
     let all = what.analysis.routing.iter().flat_map(|r| &r.pairs);
     let sample = |i: usize| what.data.samples[i].sample.clone();
+    let index = |i: usize| what.data.samples[i].place.map(Place::index);
     let mut table = Table::new();
     table.text("layer", all.clone().map(|_| what.data.layer.clone()));
     table.text("sample_a", all.clone().map(|p| sample(p.a)));
+    table.maybe_whole("index_a", all.clone().map(|p| index(p.a)));
     table.text("sample_b", all.clone().map(|p| sample(p.b)));
+    table.maybe_whole("index_b", all.clone().map(|p| index(p.b)));
     table.number("context_cosine", all.clone().map(|p| p.context));
     table.number("routing_cosine", all.map(|p| p.routing));
     table
@@ -210,7 +223,8 @@ fn history(what: &Written<'_>) -> Table {
         .collect();
     let mut table = Table::new();
     table.whole("step", rows.iter().map(|r| r.0.step));
-    table.text("sample", rows.iter().map(|r| r.1.clone()));
+    table.text("sample", rows.iter().map(|r| r.1.1.clone()));
+    places(&mut table, rows.iter().map(|r| r.1.0.place()));
     table.whole("cluster", rows.iter().map(|r| r.2 as u64));
     table.maybe_number("ari_step_before", rows.iter().map(|r| r.0.ari_before));
     table.maybe_number("ari_last_step", rows.iter().map(|r| r.0.ari_last));

@@ -3,11 +3,11 @@
 use super::data::ContextData;
 use super::error::{AnalysisError, Result};
 use crate::cluster::{KMeansParams, adjusted_rand, matched};
-use crate::store::{ContextRow, RunDir, visit_records};
+use crate::store::{ContextRow, OfSample, RunDir, SampleKey, visit_records};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::Array2;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Clusters of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +28,8 @@ pub struct HistoryStep {
 /// Clusters over steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterHistory {
-    /// The tracked samples that occur at every step.
-    pub samples: Vec<String>,
+    /// The tracked samples that occur at every step: what tells each apart, and its id.
+    pub samples: Vec<(SampleKey, String)>,
     /// Steps in order.
     pub steps: Vec<HistoryStep>,
 }
@@ -61,8 +61,8 @@ pub fn cluster_history(
         if !progress("clusters over steps", steps.len(), all) {
             return Err(AnalysisError::Stopped);
         }
-        let width = samples.first().and_then(|s| rows.get(s)).map_or(0, Vec::len);
-        let flat: Vec<f32> = samples.iter().filter_map(|s| rows.get(s)).flatten().copied().collect();
+        let width = samples.first().and_then(|s| rows.get(&s.0)).map_or(0, |row| row.1.len());
+        let flat: Vec<f32> = samples.iter().filter_map(|s| rows.get(&s.0)).flat_map(|row| &row.1).copied().collect();
         let Ok(x) = Array2::from_shape_vec((samples.len(), width), flat) else { return Ok(()) };
         let found = params.fit(&DatasetBase::from(x))?;
         let labels = found.labels().to_vec();
@@ -79,29 +79,28 @@ pub fn cluster_history(
 }
 
 /// The samples that occur at every step with finite vectors, and the number of steps.
-fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<String>, usize)> {
-    let mut samples: Option<BTreeSet<String>> = None;
+fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<(SampleKey, String)>, usize)> {
+    let mut samples: Option<BTreeMap<SampleKey, String>> = None;
     let mut steps = 0;
     visit_steps(run, data, |_, rows| {
         steps += 1;
         match &mut samples {
-            Some(samples) => samples.retain(|s| rows.contains_key(s)),
-            None => samples = Some(rows.keys().cloned().collect()),
+            Some(samples) => samples.retain(|s, _| rows.contains_key(s)),
+            None => samples = Some(rows.iter().map(|(key, row)| (key.clone(), row.0.clone())).collect()),
         }
         Ok(())
     })?;
     Ok((samples.unwrap_or_default().into_iter().collect(), steps))
 }
 
+/// Ids and vectors of samples.
+type Rows = BTreeMap<SampleKey, (String, Vec<f32>)>;
+
 /// Hands over the finite vectors of the tracked samples step by step (those with any). The rows of a step lie together in the
 /// records.
-fn visit_steps(
-    run: &RunDir,
-    data: &ContextData,
-    mut see: impl FnMut(u64, &BTreeMap<String, Vec<f32>>) -> Result<()>,
-) -> Result<()> {
+fn visit_steps(run: &RunDir, data: &ContextData, mut see: impl FnMut(u64, &Rows) -> Result<()>) -> Result<()> {
     let mut now: Option<u64> = None;
-    let mut rows: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let mut rows = Rows::new();
     let mut ended = Ok(());
     visit_records(run, |row: ContextRow| {
         let wanted = row.tracked && row.stage == data.stage && row.layer == data.layer;
@@ -114,7 +113,8 @@ fn visit_steps(
         }
         now = Some(row.step);
         if row.vector.iter().all(|v| v.is_finite()) {
-            rows.insert(row.sample, row.vector.iter().map(|v| v.to_f32()).collect());
+            let vector = row.vector.iter().map(|v| v.to_f32()).collect();
+            rows.insert(row.key(), (row.sample, vector));
         }
     })?;
     ended?;

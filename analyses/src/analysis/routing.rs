@@ -3,7 +3,7 @@
 use super::data::NO_TASK;
 use super::error::{AnalysisError, Result};
 use super::tasks::sample_tasks;
-use crate::store::{Record, RoutingWeights, RunDir, StoreError, option_that_logs, visit_records};
+use crate::store::{Name, Record, RoutingWeights, RunDir, StoreError, option_that_logs, visit_records};
 use std::collections::BTreeMap;
 
 /// A step's routing in one layer.
@@ -180,7 +180,7 @@ fn by_task(run: &RunDir, last: &BTreeMap<String, u64>, problems: &mut Vec<StoreE
     visit_records(run, |row: RoutingWeights| {
         let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
         if late && row.weights.iter().all(|w| w.is_finite()) {
-            let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
+            let task = tasks.of(&row).map_or(NO_TASK, Name::as_str);
             sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
         }
     })?;

@@ -30,6 +30,8 @@ fn run(tracked: bool) -> (tempfile::TempDir, RunDir) {
             let first = 0.2 + 0.15 * (sample % 4) as f32;
             let weights = vec![first, 1.0 - first];
             let row = ContextRow {
+                index: None,
+                split: None,
                 stage: stage.clone(),
                 step,
                 sample: id.clone(),
@@ -40,6 +42,8 @@ fn run(tracked: bool) -> (tempfile::TempDir, RunDir) {
             };
             writer.push(&[row]).unwrap();
             let row = RoutingRow {
+                index: None,
+                split: None,
                 stage,
                 step,
                 sample: id,

@@ -29,9 +29,21 @@ fn small() -> (tempfile::TempDir, RunDir) {
         let raw: Vec<f32> = (0..3).map(|e| if e == task { 4.0 } else { 1.0 } + 0.2 * noise(i + 31 * e)).collect();
         let weights: Vec<f32> = raw.iter().map(|w| w / raw.iter().sum::<f32>()).collect();
         let (stage, layer) = ("instruct".to_owned(), "4".to_owned());
-        let context = ContextRow { stage, step, sample: id(i), layer, depth: Some(4), tracked: false, vector };
+        let context = ContextRow {
+            index: None,
+            split: None,
+            stage,
+            step,
+            sample: id(i),
+            layer,
+            depth: Some(4),
+            tracked: false,
+            vector,
+        };
         let (stage, layer) = (context.stage.clone(), context.layer.clone());
         let routing = RoutingRow {
+            index: None,
+            split: None,
             stage,
             step,
             sample: id(i),
@@ -47,10 +59,13 @@ fn small() -> (tempfile::TempDir, RunDir) {
     }
     let text = "secret words".to_owned();
     let (stage, split, sample) = ("instruct".to_owned(), "val".to_owned(), id(0));
-    writer.push(&[PredictionRow { stage, step: 9, split, sample, task: None, text, correct: None }]).unwrap();
+    writer
+        .push(&[PredictionRow { index: None, stage, step: 9, split, sample, task: None, text, correct: None }])
+        .unwrap();
     writer.finish().unwrap();
     let rows: Vec<DatasetRow> = (0..90)
         .map(|i| DatasetRow {
+            index: None,
             sample: id(i),
             split: "train".into(),
             task: Some(TASKS[i % 3].into()),

@@ -2,7 +2,7 @@
 
 use super::contexts::ContextParams;
 use super::data::{Selection, Steps};
-use crate::store::{StoreError, write_atomic};
+use crate::store::{Place, StoreError, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ pub const VIEW_SCHEMA: u64 = 1;
 ///   "schema": 1, "run": "runs/scenes", "stage": "instruct", "layer": "4", "steps": [150, 249],
 ///   "tracked": false, "fit": 5000, "clusters": 10, "seed": 0, "restarts": 10,
 ///   "cluster_names": {"0": "counting"},
-///   "selections": [{"name": "odd ones", "samples": ["train_00001_ocr"]}]
+///   "selections": [{"name": "odd ones", "samples": ["train_00001_ocr"], "places": [["train", 7]]}]
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,25 @@ pub struct NamedSelection {
     pub name: String,
     /// Sample ids.
     pub samples: Vec<String>,
+    /// The samples' places in the data, in the same order; without them every sample of these ids is meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+}
+
+impl NamedSelection {
+    /// A selection of these samples.
+    #[must_use]
+    pub fn new<'a>(name: &str, samples: impl IntoIterator<Item = (Option<Place>, &'a str)>) -> Self {
+        let (places, samples): (Vec<Option<Place>>, Vec<String>) =
+            samples.into_iter().map(|(place, id)| (place, id.to_owned())).unzip();
+        let places = places.into_iter().collect::<Option<Vec<Place>>>().unwrap_or_default();
+        Self { name: name.to_owned(), samples, places }
+    }
+
+    /// Its samples.
+    pub fn each(&self) -> impl Iterator<Item = (Option<Place>, &str)> {
+        self.samples.iter().enumerate().map(|(i, id)| (self.places.get(i).copied(), id.as_str()))
+    }
 }
 
 fn ten() -> usize {
@@ -133,7 +152,16 @@ impl ViewFile {
         if head.schema > VIEW_SCHEMA {
             return Err(StoreError::NewerSchema { found: head.schema, known: VIEW_SCHEMA, path: path.to_owned() });
         }
-        serde_json::from_slice(&text).map_err(json)
+        let file: Self = serde_json::from_slice(&text).map_err(json)?;
+        let uneven = |s: &&NamedSelection| !s.places.is_empty() && s.places.len() != s.samples.len();
+        match file.selections.iter().find(uneven) {
+            None => Ok(file),
+            Some(s) => {
+                let (samples, places) = (s.samples.len(), s.places.len());
+                let why = format!("selection {:?} has {samples} samples and {places} places", s.name);
+                Err(json(serde::de::Error::custom(why)))
+            }
+        }
     }
 
     /// Writes it, whole or not at all.
@@ -159,11 +187,20 @@ mod tests {
         view.clusters = Some(7);
         view.steps = Some((3, 9));
         view.cluster_names.insert(2, "counting".into());
-        view.selections.push(NamedSelection { name: "odd".into(), samples: vec!["x".into()] });
+        view.selections.push(NamedSelection::new("odd", [(Some(Place::new(Some("val"), 3)), "x")]));
         view.write(&path).unwrap();
         assert_eq!(ViewFile::read(&path).unwrap(), view);
         assert_eq!(view.selection().steps, Steps::Between(3, 9));
         assert_eq!(view.params().clusters, Some(7));
+        assert!(fs::read_to_string(&path).unwrap().replace(char::is_whitespace, "").contains(r#"[["val",3]]"#));
+        let selections = |inside: &str| {
+            fs::write(&path, format!(r#"{{"schema": 1, "run": "a", "selections": [{inside}]}}"#)).unwrap();
+            ViewFile::read(&path).map(|view| view.selections)
+        };
+        let old = selections(r#"{"name": "odd", "samples": ["x"]}"#).unwrap();
+        assert_eq!(old[0].each().collect::<Vec<_>>(), [(None, "x")], "older files have ids alone");
+        let error = selections(r#"{"name": "odd", "samples": ["x"], "places": [["train", 1], ["train", 2]]}"#);
+        assert!(error.unwrap_err().to_string().contains("\"odd\" has 1 samples and 2 places"));
         fs::write(&path, r#"{"schema": 1, "run": "runs/a"}"#).unwrap();
         assert_eq!(ViewFile::read(&path).unwrap(), ViewFile::new("runs/a"));
         fs::write(&path, r#"{"schema": 9, "run": 3}"#).unwrap();

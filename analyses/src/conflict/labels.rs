@@ -1,10 +1,10 @@
 //! What a sample is counted under.
 
 use super::matrix::SampleAt;
-use crate::store::{NoiseRow, Result, RoutingWeights, RunDir, read_records, visit_records};
+use crate::store::{NoiseRow, OfSample, Result, RoutingWeights, RunDir, SampleKey, read_records, visit_records};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Puts samples in groups. Closures and maps from sample ids to names do.
+/// Puts samples in groups. Closures and maps from samples to names do.
 pub trait Labels {
     /// The group of a sample; `None` for one that belongs to none.
     fn label(&self, at: &SampleAt<'_>) -> Option<String>;
@@ -16,8 +16,8 @@ impl<F: Fn(&SampleAt<'_>) -> Option<String>> Labels for F {
     }
 }
 
-/// By sample id alone (context clusters).
-impl Labels for BTreeMap<String, String> {
+/// By sample alone (context clusters).
+impl Labels for BTreeMap<SampleKey, String> {
     fn label(&self, at: &SampleAt<'_>) -> Option<String> {
         self.get(at.sample).cloned()
     }
@@ -28,14 +28,14 @@ impl Labels for BTreeMap<String, String> {
 struct Experts {
     layer: Option<String>,
     /// By stage, layer, step and sample.
-    largest: HashMap<(String, String), HashMap<(u64, String), usize>>,
+    largest: HashMap<(String, String), HashMap<(u64, SampleKey), usize>>,
 }
 
 impl Labels for Experts {
     fn label(&self, at: &SampleAt<'_>) -> Option<String> {
         let layer = self.layer.as_deref().unwrap_or(at.layer);
         let of = self.largest.get(&(at.stage.to_owned(), layer.to_owned()))?;
-        of.get(&(at.step, at.sample.to_owned())).map(|expert| format!("expert {expert}"))
+        of.get(&(at.step, at.sample.clone())).map(|expert| format!("expert {expert}"))
     }
 }
 
@@ -53,8 +53,8 @@ pub fn dominating_experts(dir: &RunDir, layer: Option<&str>) -> Result<impl Labe
             return;
         }
         if let Some((expert, _)) = row.weights.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }) {
-            let of = largest.entry((row.stage, row.layer)).or_default();
-            of.insert((row.step, row.sample), expert);
+            let at = (row.step, row.key());
+            largest.entry((row.stage, row.layer)).or_default().insert(at, expert);
         }
     })?;
     Ok(Experts { layer: layer.map(str::to_owned), largest })

@@ -2,7 +2,7 @@
 
 use super::tally::{Pair, Tally};
 use super::{Labels, Selection};
-use crate::store::{PairRow, Result, RunDir, StoreError, visit_records};
+use crate::store::{PairRow, Result, RunDir, SampleKey, StoreError, visit_records};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ pub struct SampleAt<'a> {
     pub step: u64,
     /// Layer, or `all`.
     pub layer: &'a str,
-    /// Sample id.
-    pub sample: &'a str,
+    /// What tells the sample apart.
+    pub sample: &'a SampleKey,
     /// Task, where the data names one.
     pub task: Option<&'a str>,
 }
@@ -142,11 +142,11 @@ impl<'a> Counting<'a> {
     }
 
     fn add(&mut self, row: &PairRow) {
-        let wanted = self.selection;
+        let (wanted, [a, b]) = (self.selection, row.keys());
         if wanted.stage.as_ref().is_some_and(|stage| *stage != row.stage)
             || wanted.tracked != row.tracked
             || !wanted.has(&row.space, &row.mode, row.step, &row.layer, &row.module)
-            || row.sample_a == row.sample_b
+            || a == b
         {
             return;
         }
@@ -155,10 +155,7 @@ impl<'a> Counting<'a> {
             *self = Self { stage: row.stage.to_string(), ..Self::new(self.selection, self.labels) };
         }
         let pair = Pair { cosine: row.cosine, error: row.error, low: row.low, high: row.high };
-        let groups = (
-            self.group(row, &row.sample_a, row.task_a.as_deref()),
-            self.group(row, &row.sample_b, row.task_b.as_deref()),
-        );
+        let groups = (self.group(row, &a, row.task_a.as_deref()), self.group(row, &b, row.task_b.as_deref()));
         let key = (
             row.depth.is_none(),
             row.depth.unwrap_or(0),
@@ -182,7 +179,7 @@ impl<'a> Counting<'a> {
         cell.pairs.entry((a.min(b), a.max(b))).or_default().add(row.step, pair);
     }
 
-    fn group(&mut self, row: &PairRow, sample: &str, task: Option<&str>) -> Option<usize> {
+    fn group(&mut self, row: &PairRow, sample: &SampleKey, task: Option<&str>) -> Option<usize> {
         let at = SampleAt { stage: &row.stage, step: row.step, layer: &row.layer, sample, task };
         let name = self.labels.label(&at)?;
         if let Some(known) = self.names.get(&name) {

@@ -1,11 +1,14 @@
 //! Made pairs with known answers.
 
 use super::*;
-use crate::store::{ConflictRow, NoiseRow, PairRow, RecordWriter, RoutingRow, RunDir, WriterOptions};
+use crate::store::{ConflictRow, NoiseRow, PairRow, RecordWriter, RoutingRow, RunDir, SampleKey, WriterOptions};
 use std::collections::BTreeMap;
 
 fn pair(step: u64, layer: &str, ids: [&str; 2], tasks: [&str; 2], cosine: Option<f32>, half: f32) -> PairRow {
     PairRow {
+        index_a: None,
+        index_b: None,
+        split: None,
         stage: "instruct".into(),
         step,
         layer: layer.into(),
@@ -151,6 +154,8 @@ fn other_labels_and_samples_without_one() {
     };
     let negative = NoiseRow { step: 3, grad2: -1.0, trace: 4.0, scale: None, ..noise.clone() };
     let routing = |sample: &str, step, weights: [f32; 2]| RoutingRow {
+        index: None,
+        split: None,
         stage: "instruct".into(),
         step,
         sample: sample.into(),
@@ -174,7 +179,7 @@ fn other_labels_and_samples_without_one() {
     assert_eq!(own.cell("3", "all").unwrap().all.pairs, 2);
     let fixed = conflict_by(&dir, &Selection::of("shared"), &dominating_experts(&dir, Some("3")).unwrap()).unwrap();
     assert_eq!(fixed.cell("all", "all").unwrap().across.pairs, 1);
-    let clusters: BTreeMap<String, String> = ["a", "b", "t"].map(|s| (s.into(), "c0".into())).into();
+    let clusters: BTreeMap<SampleKey, String> = ["a", "b", "t"].map(|s| (SampleKey::new(None, s), "c0".into())).into();
     let result = conflict_by(&dir, &Selection::of("shared"), &clusters).unwrap();
     assert_eq!(result.cell("3", "all").unwrap().within.pairs, 2);
 

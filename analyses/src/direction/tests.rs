@@ -170,6 +170,8 @@ fn a_run_is_read_and_its_last_stage_taken() {
         for (step, g) in g.iter().enumerate() {
             let (scale, sketch) = half_row(g);
             let row = |layer: &str, depth, kind: &str| GradientRow {
+                index: None,
+                split: None,
                 stage: stage.into(),
                 step: step as u64,
                 layer: layer.into(),

@@ -39,6 +39,10 @@ impl Table {
         self.push(name, false, Arc::new(UInt64Array::from_iter_values(cells)));
     }
 
+    pub(crate) fn maybe_whole(&mut self, name: &str, cells: impl IntoIterator<Item = Option<u64>>) {
+        self.push(name, true, Arc::new(cells.into_iter().collect::<UInt64Array>()));
+    }
+
     pub(crate) fn number(&mut self, name: &str, cells: impl IntoIterator<Item = f64>) {
         self.push(name, false, Arc::new(Float64Array::from_iter_values(cells)));
     }

@@ -5,8 +5,8 @@ use super::color::{GREY, INK, WHITE, cluster};
 use super::contexts::Contexts;
 use super::scene::{Across, Along, Canvas, Pixels, Point, Shape};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue};
-use crate::store::RunDir;
+use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
+use crate::store::{Place, RunDir};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ const LINES: usize = 3;
 #[derive(Debug, Serialize, Deserialize)]
 struct Sample {
     id: String,
+    /// Where it stands in the data; null in older runs and files.
+    #[serde(default)]
+    place: Option<Place>,
     task: String,
     /// From the cluster's centre, in the original space.
     distance: f64,
@@ -78,6 +81,7 @@ impl ClusterSamples {
             let s = &data.samples[i];
             Sample {
                 id: s.sample.clone(),
+                place: s.place,
                 task: s.task.clone(),
                 distance: distances[i],
                 question: s.question.clone(),
@@ -165,10 +169,12 @@ impl Figure for ClusterSamples {
             for (rank, s) in row.nearest.iter().enumerate() {
                 let (cluster, rank) = (row.cluster.to_string(), rank.to_string());
                 let (question, answer) = (s.question.clone(), s.answer.clone());
-                rows.push([cluster, rank, s.id.clone(), s.task.clone(), s.distance.to_string(), question, answer]);
+                let [index, split] = place_cells(s.place);
+                let (id, task, distance) = (s.id.clone(), s.task.clone(), s.distance.to_string());
+                rows.push([cluster, rank, id, index, split, task, distance, question, answer]);
             }
         }
-        Table::new(["cluster", "rank", "sample", "task", "distance", "question", "answer"], rows)
+        Table::new(["cluster", "rank", "sample", "index", "split", "task", "distance", "question", "answer"], rows)
     }
 
     fn notes(&self) -> Value {

@@ -7,8 +7,9 @@ use super::contexts::Contexts;
 use super::raster;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue};
+use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
 use crate::analysis::ContextSample;
+use crate::store::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub(super) struct ContextClusters {
     share: [f64; 2],
     tasks: Vec<String>,
     dots: Vec<Dot>,
+    /// Where the samples of the dots stand in the data; null in older runs, none in older files.
+    #[serde(default)]
+    places: Vec<Option<Place>>,
 }
 
 impl ContextClusters {
@@ -48,6 +52,7 @@ impl ContextClusters {
         };
         Ok(Self {
             dots: data.samples.iter().enumerate().map(dot).collect(),
+            places: data.samples.iter().map(|s| s.place).collect(),
             clusters: clusters.centroids().nrows(),
             inertia: clusters.inertia(),
             seed: options.seed,
@@ -173,10 +178,13 @@ impl Figure for ContextClusters {
     }
 
     fn table(&self) -> Table {
-        let line = |(sample, task, cluster, x, y): &Dot| {
-            [sample.clone(), self.tasks[*task].clone(), cluster.to_string(), x.to_string(), y.to_string()]
+        let line = |(i, (sample, task, cluster, x, y)): (usize, &Dot)| {
+            let [index, split] = place_cells(self.places.get(i).copied().flatten());
+            let task = self.tasks[*task].clone();
+            [sample.clone(), task, cluster.to_string(), x.to_string(), y.to_string(), index, split]
         };
-        Table::new(["sample", "task", "cluster", "pc1", "pc2"], self.dots.iter().map(line).collect())
+        let rows = self.dots.iter().enumerate().map(line).collect();
+        Table::new(["sample", "task", "cluster", "pc1", "pc2", "index", "split"], rows)
     }
 
     fn notes(&self) -> Value {

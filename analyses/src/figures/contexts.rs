@@ -5,11 +5,10 @@ use super::{FigureError, FigureId, Options, Result};
 use crate::analysis::{AnalysisError, ContextData, Selection, Steps, sample_tasks};
 use crate::cluster::Clusters;
 use crate::reduce::Pca;
-use crate::store::{Record, option_that_logs};
+use crate::store::{BySample, Name, Record, option_that_logs};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::Array2;
-use std::collections::HashMap;
 
 /// Samples that clusters are sought over at most, as in the paper.
 const SAMPLES: usize = 5000;
@@ -38,7 +37,7 @@ pub(super) fn last_step<R: Record>(
 }
 
 /// The task of each sample that has one.
-pub(super) fn tasks(source: &Source) -> Result<HashMap<String, String>> {
+pub(super) fn tasks(source: &Source) -> Result<BySample<Name>> {
     let (tasks, problems) = sample_tasks(&source.run)?;
     source.note(problems.iter().map(ToString::to_string));
     Ok(tasks)

@@ -59,6 +59,7 @@ pub use sidecar::Sidecar;
 pub use source::{Inputs, Source, StudySource};
 pub use theme::Venue;
 
+use crate::store::Place;
 use scene::{Canvas, Point};
 use serde_json::Value;
 use std::fmt;
@@ -82,6 +83,11 @@ impl Table {
 /// A cell of a table: empty for null.
 fn cell(value: Option<f64>) -> String {
     value.map_or_else(String::new, |v| v.to_string())
+}
+
+/// Cells for the number of a sample's entry and its split: empty where records have no places.
+fn place_cells(place: Option<Place>) -> [String; 2] {
+    place.map_or_else(Default::default, |place| [place.index().to_string(), place.split().to_owned()])
 }
 
 /// A figure whose numbers are at hand.

@@ -8,7 +8,7 @@ use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
 use crate::analysis::NO_TASK;
-use crate::store::{RoutingKey, RoutingWeights, option_that_logs};
+use crate::store::{Name, RoutingKey, RoutingWeights, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ impl RoutingByTask {
             if row.stage != stage || row.step < from_step {
                 return;
             }
-            let task = tasks.get(&row.sample).map_or(NO_TASK, String::as_str);
+            let task = tasks.of(&row).map_or(NO_TASK, Name::as_str);
             let of_layer = sums.entry((row.depth, row.layer)).or_default();
             if !of_layer.contains_key(task) {
                 of_layer.insert(task.to_owned(), (0, vec![0.0; row.weights.len()]));

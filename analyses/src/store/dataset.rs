@@ -3,6 +3,7 @@
 use super::atomic::write_atomic;
 use super::dir::RunDir;
 use super::error::Result;
+use super::name::Name;
 use super::part::{self, Range, encode};
 use super::records::{Record, record};
 use arrow::array::RecordBatch;
@@ -15,10 +16,12 @@ record! {
     DatasetRow in "dataset" {
         /// Sample id.
         sample: String,
+        /// Number of the sample's entry in its file, from 0: with the split it tells samples apart. Null in older runs.
+        index: Option<u64>,
         /// `train` or `val`.
-        split: String,
+        split: Name,
         /// Task, where the data names one.
-        task: Option<String>,
+        task: Option<Name>,
         /// Image, relative to the run directory or absolute; null for text alone.
         image: Option<String>,
         /// Width of the image in pixels, where known.
@@ -77,6 +80,13 @@ pub(crate) fn visit_dataset_batches(
         return Ok(());
     }
     part::visit(&path, Range::one(0), 0, 8192, columns, &mut |batch| visit(&path, batch))
+}
+
+/// Whether the samples of a run have places: not where an older program wrote its `dataset.parquet`. One that cannot be read
+/// says nothing of it; its readers tell.
+pub(super) fn has_places(dir: &RunDir) -> bool {
+    let columns = dataset_schema(dir).ok().flatten();
+    columns.is_none_or(|(schema, _)| schema.field_with_name("index").is_ok())
 }
 
 /// Columns and number of rows of `dataset.parquet`; `None` if the run has none.

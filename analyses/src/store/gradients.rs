@@ -25,6 +25,10 @@ record! {
         space: String,
         /// The sample of kind `sample`.
         sample: Option<String>,
+        /// Number of the sample's entry in its file; null in older records. So `split`.
+        index: Option<u64>,
+        /// Set that the sample is of: `train` or `val`.
+        split: Option<Name>,
         /// Whether the sample belongs to the tracked set, which is measured without training on it.
         tracked: bool,
         /// Elements that the gradient has.
@@ -61,8 +65,14 @@ record! {
         mode: Name,
         /// First sample.
         sample_a: Name,
+        /// Number of its entry in its file; null in older records. So `index_b` and `split`.
+        index_a: Option<u64>,
         /// Second sample.
         sample_b: Name,
+        /// Number of its entry.
+        index_b: Option<u64>,
+        /// Set that both are of: `train` or `val`.
+        split: Option<Name>,
         /// Task of the first.
         task_a: Option<Name>,
         /// Task of the second.
@@ -212,6 +222,10 @@ record! {
         step: u64,
         /// Sample id.
         sample: Name,
+        /// Number of the sample's entry in its file; null in older records. So `split`.
+        index: Option<u64>,
+        /// Set that the sample is of: `train` or `val`.
+        split: Option<Name>,
         /// Layer, or `all`.
         layer: Name,
         /// Sort key of the layer.

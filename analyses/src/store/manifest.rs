@@ -4,6 +4,7 @@ use super::atomic::write_atomic;
 use super::clock::timestamp;
 use super::dir::RunDir;
 use super::error::{Result, StoreError};
+use super::sample::Place;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -94,6 +95,9 @@ pub struct ParameterEntry {
 pub struct DroppedSample {
     /// Sample id.
     pub sample: String,
+    /// Where it stands in the data; missing in older manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Why.
     pub why: String,
 }

@@ -34,6 +34,7 @@ mod part;
 mod partial;
 mod reader;
 mod records;
+mod sample;
 mod study;
 #[cfg(test)]
 mod tests;
@@ -57,5 +58,6 @@ pub use reader::{Read, read_batches, read_records, read_where, stream_schemas, s
 pub use records::{
     ALL, ContextRow, EvalRow, LayerRow, PredictionRow, Record, RoutingRow, SampleRow, StepRow, option_that_logs,
 };
+pub use sample::{BySample, OfSample, Place, SampleKey};
 pub use study::{STUDY_SCHEMA, Study, StudyKind, StudyRun, StudyStatus};
 pub use writer::{RecordWriter, WriterOptions};

@@ -1,5 +1,6 @@
 //! Some columns of a stream, for passes that need no more: what is not named is not read.
 
+use super::name::Name;
 use super::records::record;
 use arrow::array::RecordBatch;
 use std::path::Path;
@@ -38,11 +39,17 @@ record! {
         /// Step in the stage.
         step: u64,
         /// Sample id.
-        sample: String,
+        sample: Name,
+        /// Number of the sample's entry in its file; null in older records. So `split`.
+        index: Option<u64>,
+        /// Set that the sample is of: `train` or `val`.
+        split: Option<Name>,
         /// Layer.
         layer: String,
         /// Sort key of the layer.
         depth: Option<i32>,
+        /// Whether the sample belongs to the tracked set; false in older files.
+        tracked: bool,
         /// Routing weights `[E]`, which sum to 1.
         weights: Vec<f32>,
     }
@@ -52,9 +59,11 @@ record! {
     /// Stream `samples`: the task of a sample.
     SampleTask in "samples" {
         /// Sample id.
-        sample: String,
+        sample: Name,
+        /// Number of its entry in the training set's file; null in older records.
+        index: Option<u64>,
         /// Task, where the data names one.
-        task: Option<String>,
+        task: Option<Name>,
     }
 }
 
@@ -62,8 +71,12 @@ record! {
     /// `dataset.parquet`: the same.
     DatasetTask in "dataset" {
         /// Sample id.
-        sample: String,
+        sample: Name,
+        /// Number of its entry in its file; null in older runs.
+        index: Option<u64>,
+        /// `train` or `val`.
+        split: Name,
         /// Task, where the data names one.
-        task: Option<String>,
+        task: Option<Name>,
     }
 }

@@ -6,6 +6,7 @@
 
 use super::cell::Cell;
 use super::error::{Result, StoreError};
+use super::name::Name;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use half::f16;
@@ -199,6 +200,8 @@ record! {
         step: u64,
         /// Sample id.
         sample: String,
+        /// Number of its entry in the training set's file; null in older records.
+        index: Option<u64>,
         /// Micro-batch within the step.
         micro: u64,
         /// Task, where the data names one.
@@ -221,6 +224,10 @@ record! {
         step: u64,
         /// Sample id.
         sample: String,
+        /// Number of the sample's entry in its file; null in older records. So `split`.
+        index: Option<u64>,
+        /// Set that the sample is of: `train` or `val`.
+        split: Option<Name>,
         /// Layer.
         layer: String,
         /// Sort key of the layer.
@@ -241,6 +248,10 @@ record! {
         step: u64,
         /// Sample id.
         sample: String,
+        /// Number of the sample's entry in its file; null in older records. So `split`.
+        index: Option<u64>,
+        /// Set that the sample is of: `train` or `val`.
+        split: Option<Name>,
         /// Layer.
         layer: String,
         /// Sort key of the layer.
@@ -297,6 +308,8 @@ record! {
         split: String,
         /// Sample id.
         sample: String,
+        /// Number of its entry in the held-out set's file; null in older records.
+        index: Option<u64>,
         /// Task.
         task: Option<String>,
         /// The text.

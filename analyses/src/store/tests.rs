@@ -18,6 +18,7 @@ fn run() -> (tempfile::TempDir, RunDir) {
 
 fn sample(step: u64) -> SampleRow {
     SampleRow {
+        index: None,
         stage: "instruct".into(),
         step,
         sample: format!("s{step}"),
@@ -31,6 +32,8 @@ fn sample(step: u64) -> SampleRow {
 
 fn routing(step: u64, experts: usize) -> RoutingRow {
     RoutingRow {
+        index: None,
+        split: None,
         stage: "instruct".into(),
         step,
         sample: format!("s{step}"),
@@ -84,7 +87,7 @@ proptest! {
                 drift: *number, drift_relative: *maybe, drift_per_element: Some(f64::NAN), update: f64::INFINITY,
                 grad_norm: None, momentum: *maybe,
             });
-            contexts.push(ContextRow {
+            contexts.push(ContextRow { index: None, split: None,
                 stage: "s".into(), step: i as u64, sample: text.clone(), layer: "3".into(), depth: Some(-1),
                 tracked: *close, vector: vec![f16::from_f32(*single); width],
             });
@@ -309,6 +312,7 @@ fn the_dataset_comes_back() {
     let (_root, dir) = run();
     assert!(read_dataset(&dir).unwrap().is_empty());
     let row = DatasetRow {
+        index: None,
         sample: "7".into(),
         split: "val".into(),
         task: None,
@@ -320,4 +324,50 @@ fn the_dataset_comes_back() {
     };
     write_dataset(&dir, std::slice::from_ref(&row)).unwrap();
     assert_eq!(read_dataset(&dir).unwrap(), [row]);
+}
+
+#[test]
+fn a_run_that_began_without_places_goes_on_without_them() {
+    for old in [false, true] {
+        let (_root, dir) = run();
+        let mut writer = RecordWriter::create(&dir, LAZY).unwrap();
+        let row = |step| SampleRow { index: Some(step), ..sample(step) };
+        writer.push(&[row(0)]).unwrap();
+        writer.cut(1).unwrap();
+        drop(writer);
+        let data = DatasetRow {
+            sample: "s0".into(),
+            index: Some(7),
+            split: "val".into(),
+            task: None,
+            image: None,
+            width: None,
+            height: None,
+            question: String::new(),
+            answer: String::new(),
+        };
+        let table = DatasetRow::batch(std::slice::from_ref(&data)).unwrap();
+        // As an older program wrote it.
+        let table = if old { table.project(&[0, 2, 3, 4, 5, 6, 7, 8]).unwrap() } else { table };
+        fs::write(dir.dataset(), encode(&[table], &[], &dir.dataset()).unwrap()).unwrap();
+        let key = read_dataset(&dir).unwrap()[0].key();
+        let place = SampleKey::Place(Place::new(Some("val"), 7));
+        assert_eq!(key, if old { SampleKey::Id("s0".into()) } else { place });
+
+        let mut writer = RecordWriter::resume(&dir, 1, LAZY).unwrap();
+        writer.push(&[row(1)]).unwrap();
+        writer.push(&[RoutingRow { index: Some(1), split: Some("val".into()), ..routing(1, 2) }]).unwrap();
+        let (stage, split, sample) = ("instruct".into(), "val".to_owned(), "s0".to_owned());
+        let text = "yes".to_owned();
+        writer
+            .push(&[PredictionRow { stage, step: 1, split, sample, index: Some(7), task: None, text, correct: None }])
+            .unwrap();
+        writer.finish().unwrap();
+        let rows = read_records::<SampleRow>(&dir).unwrap().rows;
+        assert_eq!(rows[1].index, (!old).then_some(1));
+        let row = &read_records::<RoutingRow>(&dir).unwrap().rows[0];
+        assert_eq!((row.index, row.split.is_some()), ((!old).then_some(1), !old));
+        let row = &read_records::<PredictionRow>(&dir).unwrap().rows[0];
+        assert_eq!((row.index, row.split.as_str()), ((!old).then_some(7), "val"));
+    }
 }

@@ -6,6 +6,7 @@ use super::dir::RunDir;
 use super::error::{Result, StoreError};
 use super::part::{self, Range};
 use super::records::Record;
+use super::sample::without_places;
 use arrow::array::{Array as _, RecordBatch};
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,6 +40,9 @@ impl Default for WriterOptions {
 pub struct RecordWriter {
     dir: RunDir,
     cuts: Cuts,
+    /// Whether the data set of the run names places. One that began without them goes on without: no part of a run tells
+    /// its samples apart otherwise than another.
+    places: bool,
     queue: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -86,7 +90,8 @@ impl RecordWriter {
             .name("records".into())
             .spawn(move || worker.run(&messages))
             .map_err(StoreError::io("start the thread for", &dir.records()))?;
-        Ok(Self { dir: dir.clone(), cuts, queue: Some(queue), thread: Some(thread) })
+        let places = super::dataset::has_places(dir);
+        Ok(Self { dir: dir.clone(), cuts, places, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Hands rows to the writing thread; they are on disk within the interval. Returns their size in memory, bytes.
@@ -98,6 +103,7 @@ impl RecordWriter {
             return Ok(0);
         }
         let batch = R::batch(rows)?;
+        let batch = if self.places { batch } else { without_places(&batch) };
         let sizes = batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0));
         let size = sizes.sum::<usize>() as u64;
         self.send(Message::Rows(R::STREAM, batch))?;

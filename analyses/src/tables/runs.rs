@@ -2,7 +2,10 @@
 
 use crate::direction::{Definition, directions};
 use crate::stats::{Summary, quantiles};
-use crate::store::{ALL, EvalRow, LayerRow, Manifest, PredictionRow, Result, RunDir, StageEntry, StepRow, read_where};
+use crate::store::{
+    ALL, BySample, EvalRow, LayerRow, Manifest, OfSample, PredictionRow, Result, RunDir, StageEntry, StepRow,
+    read_where,
+};
 use std::collections::BTreeMap;
 
 /// One run in one stage.
@@ -21,7 +24,7 @@ pub struct RunNumbers {
     /// The last evaluation by task, `all` included.
     pub tasks: BTreeMap<String, TaskNumbers>,
     /// Samples that it scored.
-    pub scored: Vec<String>,
+    pub scored: BySample<()>,
     /// Cosine of the gradients with their dominant direction.
     pub direction: Option<DirectionNumbers>,
     /// Cosine of the gradients with AdamW's first moment, over what the method trains.
@@ -132,11 +135,13 @@ fn task(row: EvalRow) -> (String, TaskNumbers) {
     (row.task, TaskNumbers { loss: row.loss, score: row.score, scored: row.scored })
 }
 
-fn scored_samples(run: &RunDir, stage: &str, end: &[EvalRow]) -> Result<Vec<String>> {
-    let Some(last) = end.first() else { return Ok(Vec::new()) };
+fn scored_samples(run: &RunDir, stage: &str, end: &[EvalRow]) -> Result<BySample<()>> {
+    let mut scored = BySample::default();
+    let Some(last) = end.first() else { return Ok(scored) };
     let here = |row: &PredictionRow| row.stage == stage && row.step == last.step && row.split == last.split;
     let rows = of_stage(run, |row: &PredictionRow| here(row) && row.correct.is_some())?;
-    Ok(rows.into_iter().map(|row| row.sample).collect())
+    rows.iter().for_each(|row| scored.insert(row.place(), row.id(), ()));
+    Ok(scored)
 }
 
 fn last_tenth(steps: &[StepRow]) -> Option<f64> {

@@ -97,6 +97,7 @@ impl HeldOut<MllmStep> for HeldOutSet {
             let generated = model.mllm().generate(&question, &options)?;
             answers.push(Answer {
                 sample: item.meta.id,
+                index: item.meta.index as u64,
                 task: item.meta.task,
                 text: tokenizer.decode(&generated.ids)?.trim().to_owned(),
                 references: item.answers,

@@ -17,12 +17,13 @@ pub(in crate::experiment) use work::{Parts, Work, check_samples};
 use crate::config::Recipe;
 use crate::config::model::VisionMethod;
 use crate::config::train::{Stage, check_stages};
+use crate::data::Split;
 use crate::nn::{MapSource, ParamStore};
 use crate::probe::{Recorder, RecorderSetup};
 use crate::train::Outcome;
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over, latest};
 use crate::train::hook::Hook;
-use covft_analyses::store::{DroppedSample, Manifest, RecordWriter, RunDir, Status, WriterOptions};
+use covft_analyses::store::{DroppedSample, Manifest, Place, RecordWriter, RunDir, Status, WriterOptions};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -246,9 +247,13 @@ impl Session {
             &self.recipe.device,
             crate::kernels::dispatch_level(),
         );
-        let dropped = work.setup.reports.iter().flat_map(|r| &r.findings.unlabelled);
-        let why = || "no token that the loss counts".to_owned();
-        manifest.dropped = dropped.map(|d| DroppedSample { sample: d.id.clone(), why: why() }).collect();
+        for (split, report) in [Split::Train, Split::Val].into_iter().zip(&work.setup.reports) {
+            manifest.dropped.extend(report.findings.unlabelled.iter().map(|d| DroppedSample {
+                sample: d.id.clone(),
+                place: Some(Place::new(Some(split.name()), d.index as u64)),
+                why: "no token that the loss counts".to_owned(),
+            }));
+        }
         manifest.dropped.extend(work.without_partner());
         records::write_recipe(&self.dir, &self.recipe)?;
         records::write_samples(&self.dir, &work.setup)?;

@@ -6,7 +6,7 @@ use crate::config::Recipe;
 use crate::config::data::is_builtin_scenes;
 use crate::data::{Dataset, scenes};
 use crate::train::{BoxError, TrainError};
-use covft_analyses::store::{DatasetRow, RunDir, write_atomic, write_dataset};
+use covft_analyses::store::{DatasetRow, Name, RunDir, write_atomic, write_dataset};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -61,8 +61,9 @@ fn row(set: &Dataset, i: usize) -> Result<DatasetRow, SessionError> {
     });
     Ok(DatasetRow {
         sample: info.meta.id.to_string(),
-        split: info.split.name().to_owned(),
-        task: info.meta.task.as_deref().map(str::to_owned),
+        index: Some(info.meta.index as u64),
+        split: info.split.name().into(),
+        task: info.meta.task.map(Name::from),
         image,
         width: info.dimensions.map(|(w, _)| u64::from(w)),
         height: info.dimensions.map(|(_, h)| u64::from(h)),

@@ -19,7 +19,7 @@ use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::Hook;
 use crate::train::{LoaderSource, MllmStep, StagePlan, StepModel, Team, Trainer};
 use candle_core::{Device, Tensor};
-use covft_analyses::store::DroppedSample;
+use covft_analyses::store::{DroppedSample, Place};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -169,7 +169,11 @@ impl Work {
     pub(super) fn without_partner(&self) -> impl Iterator<Item = DroppedSample> {
         let paired = self.datasets.iter().filter_map(|data| data.paired.as_ref());
         let why = "no partner of the same picture and object (paired_with)";
-        paired.flat_map(|p| &p.left_out).map(|id| DroppedSample { sample: id.to_string(), why: why.to_owned() })
+        paired.flat_map(|p| &p.left_out).map(|sample| DroppedSample {
+            sample: sample.id.to_string(),
+            place: Some(Place::new(Some(sample.split.name()), sample.index as u64)),
+            why: why.to_owned(),
+        })
     }
 }
 

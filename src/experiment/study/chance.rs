@@ -5,9 +5,9 @@
 //! answers of its task, and a box to the box that is most often right.
 
 use crate::eval::Scorer;
-use covft_analyses::store::{ALL, DatasetRow, Result, RunDir, read_dataset};
+use covft_analyses::store::{ALL, BySample, DatasetRow, Result, RunDir, read_dataset};
 use covft_analyses::tables::Chance;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Answers that are tried, the most frequent ones.
 const CANDIDATES: usize = 64;
@@ -18,7 +18,7 @@ const TRIALS: usize = 1024;
 ///
 /// # Errors
 /// The run's samples cannot be read.
-pub fn blind(run: &RunDir, scored: &[String]) -> Result<Chance> {
+pub fn blind(run: &RunDir, scored: &BySample<()>) -> Result<Chance> {
     let rows = read_dataset(run)?;
     let train: Vec<&DatasetRow> = rows.iter().filter(|row| row.split == "train").collect();
     let mut by_question: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
@@ -28,8 +28,7 @@ pub fn blind(run: &RunDir, scored: &[String]) -> Result<Chance> {
         by_question.entry((task, &row.question)).or_default().push(&row.answer);
         by_task.entry(task).or_default().push(&row.answer);
     }
-    let scored: BTreeSet<&str> = scored.iter().map(String::as_str).collect();
-    let held_out = rows.iter().filter(|row| row.split != "train" && scored.contains(row.sample.as_str()));
+    let held_out = rows.iter().filter(|row| row.split != "train" && scored.of(*row).is_some());
     let mut guesses: BTreeMap<(&str, Option<&str>), Option<String>> = BTreeMap::new();
     let mut sums: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
     for row in held_out {
@@ -78,6 +77,7 @@ mod tests {
 
     fn row(split: &str, n: usize, task: &str, question: &str, answer: &str) -> DatasetRow {
         DatasetRow {
+            index: None,
             sample: format!("{split}{n}"),
             split: split.into(),
             task: Some(task.into()),
@@ -110,7 +110,8 @@ mod tests {
         ];
         write_dataset(&run, &rows).unwrap();
         // The last one was not scored.
-        let scored: Vec<String> = (0..5).map(|n| format!("val{n}")).collect();
+        let mut scored = BySample::default();
+        (0..5).for_each(|n| scored.insert(None, &format!("val{n}"), ()));
         let chance = blind(&run, &scored).unwrap();
         assert!((chance["attribute"] - 2.0 / 3.0).abs() < 1e-12, "{chance:?}");
         assert_eq!(chance["grounding"], 1.0);

@@ -43,6 +43,8 @@ pub(super) fn rows(
 fn row(sketch: &Sketch, space: Space, at: StepId<'_>, layer: String, depth: i32) -> GradientRow {
     let (scale, numbers) = halves(sketch.sums());
     GradientRow {
+        index: None,
+        split: None,
         stage: at.stage.to_owned(),
         step: at.step,
         layer,

@@ -100,7 +100,10 @@ impl Common<'_> {
             tracked: self.tracked,
             mode: self.mode.clone(),
             sample_a: "".into(),
+            index_a: None,
             sample_b: "".into(),
+            index_b: None,
+            split: self.samples.first().map(|sample| sample.split.name().into()),
             task_a: None,
             task_b: None,
             dot: 0.0,
@@ -111,7 +114,7 @@ impl Common<'_> {
         };
         for &(i, j, cosine) in cosines {
             let (a, b) = (self.sample(i), self.sample(j));
-            if a.id == b.id {
+            if a.place() == b.place() {
                 continue;
             }
             let number = |of: fn(Estimate) -> f64| cosine.map(|c| of(c) as f32);
@@ -123,6 +126,7 @@ impl Common<'_> {
                 _ => 2,
             };
             (row.sample_a, row.sample_b) = (a.id.clone().into(), b.id.clone().into());
+            (row.index_a, row.index_b) = (Some(a.index), Some(b.index));
             (row.task_a, row.task_b) = (a.task.clone().map(Name::from), b.task.clone().map(Name::from));
             counts[relation].get_or_insert_with(|| ConflictRow::like(&row)).count(&row);
             if each {
@@ -149,6 +153,8 @@ impl Common<'_> {
                 kind: "sample".to_owned(),
                 space: self.space.to_string(),
                 sample: Some(self.sample(i).id.to_string()),
+                index: Some(self.sample(i).index),
+                split: Some(self.sample(i).split.name().into()),
                 tracked: self.tracked,
                 elements: of.elements,
                 norm: cell.norm(i),
@@ -169,6 +175,8 @@ impl Common<'_> {
                 stage: self.stage.clone(),
                 step: self.step,
                 sample: sample.id.clone().into(),
+                index: Some(sample.index),
+                split: Some(sample.split.name().into()),
                 layer: layer.clone(),
                 depth,
                 module: module.clone(),

@@ -4,6 +4,7 @@ use super::statistics::{Cell, CellId, cells};
 use super::student::t_quantile;
 use super::units::Unit;
 use crate::config::probe::{ProbeConfig, SampleRows, SketchK, Space};
+use crate::data::Split;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part};
 use crate::ops::{BackwardObserver, LayerId, LinearBackward, Place, VectorBackward};
 use crate::probe::{ProbeError, Recorder, RecorderSetup};
@@ -74,7 +75,14 @@ fn rig(config: ProbeConfig, trains: bool) -> Rig {
 }
 
 fn sample(id: &str, has_image: bool) -> SampleInfo {
-    SampleInfo { id: id.into(), task: Some(format!("task of {id}").into()), has_image }
+    // Samples of one letter are entries of their own.
+    SampleInfo {
+        id: id.into(),
+        index: u64::from(id.as_bytes()[0]),
+        split: Split::Train,
+        task: Some(format!("task of {id}").into()),
+        has_image,
+    }
 }
 
 fn exact() -> ProbeConfig {
@@ -359,4 +367,32 @@ fn longer_sketches_are_refused_unless_they_are_known() {
     assert_eq!(toml::from_str::<ProbeConfig>("sketch_k = 32").unwrap().sketch_k, SketchK::K32);
     let error = toml::from_str::<ProbeConfig>("sketch_k = 24").unwrap_err().to_string();
     assert!(error.contains("choose 16, 32 or 64"), "{error}");
+}
+
+#[test]
+fn entries_of_one_id_are_samples_of_their_own_and_an_entry_drawn_twice_is_one() {
+    let mut rig = rig(exact(), true);
+    let twin = |index| SampleInfo { index, ..sample("a", true) };
+    for (micro, samples) in [[twin(3), twin(9)], [twin(9), twin(3)]].into_iter().enumerate() {
+        let to = rig.observer(0, micro as u32, &samples).unwrap();
+        let (a, d) = ([1.0, 1.0, 0.0, 1.0, 0.0, 0.0], [3.0, 0.0, 2.0, 0.0]);
+        for (name, module) in [
+            ("mlp.experts.0.0.weight", "experts"),
+            ("mlp.experts.1.0.weight", "experts"),
+            ("frozen.weight", "attention"),
+        ] {
+            show(&*to, name, module, &a, &d);
+        }
+        show_bias(&*to, &[0.0, -3.0, 0.0, 1.0]);
+    }
+    rig.step(0).unwrap();
+    let (pairs, gradients, _) = rig.read();
+    let exact = find(&pairs, "trainable", "exact", "experts");
+    let places: Vec<_> = exact.iter().map(|r| (r.index_a, r.index_b)).collect();
+    assert_eq!(places, [(Some(3), Some(9)), (Some(3), Some(9)), (Some(9), Some(3)), (Some(9), Some(3))]);
+    assert!(pairs.iter().all(|r| r.sample_a == "a" && r.sample_b == "a" && r.split.as_deref() == Some("train")));
+    let mut entries: Vec<_> = gradients.iter().map(|r| r.index.unwrap()).collect();
+    entries.sort_unstable();
+    entries.dedup();
+    assert_eq!(entries, [3, 9]);
 }

@@ -90,7 +90,7 @@ impl StepWork {
         units.retain(|unit| self.plan.counts(unit.module));
         for unit in &units {
             if let Some(i) = (0..common.keep.len()).find(|i| !unit.dots[i * common.keep.len() + i].is_finite()) {
-                let sample = &common.samples[common.keep[i]].id;
+                let sample = &common.samples[common.keep[i]];
                 tracing::warn!(
                     "stage {}, step {}: the gradient of sample {sample} is not finite in layer {}, module {}",
                     common.stage,

@@ -56,6 +56,7 @@ pub(super) fn prediction_rows(view: &EvalView<'_>) -> Vec<PredictionRow> {
         step: view.at.step,
         split: view.split.to_owned(),
         sample: prediction.sample.clone(),
+        index: Some(prediction.index),
         task: prediction.task.clone(),
         text: prediction.text.clone(),
         correct: prediction.correct,

@@ -20,7 +20,7 @@ fn a_loss_that_is_not_finite_names_the_sample() {
     let mut toy = Toy::new();
     toy.poison = Some("s3");
     let error = fails(&toy, &mut ToySource::new(super::toy::SAMPLES, 1)).to_string();
-    assert!(error.starts_with("stage toy, step 0: the loss is not finite for s3;"), "{error}");
+    assert!(error.starts_with("stage toy, step 0: the loss is not finite for s3 (entry 3);"), "{error}");
 }
 
 #[test]

@@ -196,9 +196,9 @@ fn what_goes_wrong_on_another_device_is_told_and_ends_the_run() {
     };
     // A sample that only the second device sees.
     let batches = BatchSource::next_step(&mut ToySource::new(3, 2)).unwrap();
-    let sample: &'static str = String::from(&*batches[1].sample_ids()[0]).leak();
+    let sample: &'static str = String::from(&*batches[1].samples()[0].id).leak();
     let (error, log, _) = fails(&|member, toy| toy.poison = (member == 1).then_some(sample));
-    assert!(matches!(&error, TrainError::LossNotFinite { samples, .. } if &*samples.0[0] == sample), "{error}");
+    assert!(matches!(&error, TrainError::LossNotFinite { samples, .. } if &*samples.0[0].id == sample), "{error}");
     assert!(log.losses.is_empty(), "the step was not made");
 
     // A device whose model fails: its words, not those of a broken pipe.

@@ -2,6 +2,7 @@
 //! frozen parameter and one that no loss reaches.
 
 use crate::config::train::{GradClip, Length, PartRates, Schedule, SpikeConfig, Stage, Warmup};
+use crate::data::Split;
 use crate::models::mllm::SampleLosses;
 use crate::nn::{Init, LayerNorm, Linear, MapSource, ParamBuilder, ParamStore, Part, Stream, TensorSource};
 use crate::ops::{self, Ctx, LayerId, RowLosses, Weight};
@@ -99,7 +100,14 @@ pub(super) struct ToyBatch {
 
 impl StepBatch for ToyBatch {
     fn samples(&self) -> Vec<SampleInfo> {
-        self.samples.iter().map(|s| SampleInfo { id: s.id.clone(), task: None, has_image: true }).collect()
+        let info = |s: &ToySample| SampleInfo {
+            id: s.id.clone(),
+            index: s.id[1..].parse().unwrap(),
+            split: Split::Train,
+            task: None,
+            has_image: true,
+        };
+        self.samples.iter().map(info).collect()
     }
 
     fn labelled_tokens(&self) -> usize {

@@ -75,7 +75,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
     }
 
     fn gradient_fault(&self, batches: &[M::Batch], fault: Fault) -> TrainError {
-        let samples = || SampleIds(batches.iter().flat_map(StepBatch::sample_ids).collect());
+        let samples = || SampleIds(batches.iter().flat_map(StepBatch::samples).collect());
         match fault {
             Fault::Missing(parameter) => TrainError::GradientMissing { at: self.at(), parameter, samples: samples() },
             Fault::NotFinite(parameter) => {
@@ -89,7 +89,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         let mut total = 0;
         for batch in batches {
             match batch.labelled_tokens() {
-                0 => return Err(TrainError::NoLabels { at: self.at(), samples: SampleIds(batch.sample_ids()) }),
+                0 => return Err(TrainError::NoLabels { at: self.at(), samples: SampleIds(batch.samples()) }),
                 tokens => total += tokens,
             }
         }

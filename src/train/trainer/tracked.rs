@@ -24,8 +24,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             let view = MicroView { at, micro, micro_batches: batches.len(), member: 0, samples: &samples };
             let observer = self.hooks.tracked_observer(&view);
             let measured = look(model, batch, observer, labelled);
-            let failed =
-                |source| TrainError::Model { at: place.clone(), samples: SampleIds(batch.sample_ids()), source };
+            let failed = |source| TrainError::Model { at: place.clone(), samples: SampleIds(batch.samples()), source };
             let output = measured.map_err(failed)?;
             let sums = output.losses.read().map_err(failed)?;
             let samples = output.by_sample(samples, sums);

@@ -223,6 +223,7 @@ mod tests {
         let vectors: Vec<f16> = (0..n).flat_map(|i| (0..8).map(move |j| f16::from_f32(value(i, j)))).collect();
         let sample = |i: usize| ContextSample {
             sample: format!("s{i:03}"),
+            place: None,
             step: 0,
             task: ["a", "b", "c"][i % 3].into(),
             image: None,

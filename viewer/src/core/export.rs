@@ -11,6 +11,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Row {
     pub sample: String,
+    /// Number of its entry in the file of its split, where records have it.
+    pub index: Option<u64>,
     pub split: String,
     pub task: String,
     pub cluster: Option<u64>,
@@ -30,8 +32,9 @@ pub(crate) struct Row {
 }
 
 /// Titles of the columns, in order.
-pub(crate) const COLUMNS: [&str; 15] = [
+pub(crate) const COLUMNS: [&str; 16] = [
     "sample",
+    "index",
     "split",
     "task",
     "cluster",
@@ -53,7 +56,7 @@ pub(crate) const COLUMNS: [&str; 15] = [
 pub(crate) enum Format {
     Csv,
     Parquet,
-    /// One sample id a line.
+    /// One sample id a line, where there are places with split and entry after tabs.
     Ids,
 }
 
@@ -79,6 +82,7 @@ fn csv(rows: &[Row]) -> String {
         let number = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
         let cells = [
             row.sample.clone(),
+            row.index.map_or_else(String::new, |i| i.to_string()),
             row.split.clone(),
             row.task.clone(),
             row.cluster.map_or_else(String::new, |c| c.to_string()),
@@ -100,12 +104,20 @@ fn csv(rows: &[Row]) -> String {
     text
 }
 
+fn id_line(row: &Row) -> String {
+    match row.index {
+        Some(index) => format!("{}\t{}\t{index}\n", row.sample, row.split),
+        None => format!("{}\n", row.sample),
+    }
+}
+
 fn parquet(rows: &[Row]) -> Result<Vec<u8>, String> {
     let words = |of: fn(&Row) -> Option<&str>| Arc::new(rows.iter().map(of).collect::<StringArray>()) as ArrayRef;
     let counts = |of: fn(&Row) -> Option<u64>| Arc::new(rows.iter().map(of).collect::<UInt64Array>()) as ArrayRef;
     let numbers = |of: fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(of).collect::<Float64Array>()) as ArrayRef;
     let columns = [
         words(|r| Some(&r.sample)),
+        counts(|r| r.index),
         words(|r| Some(&r.split)),
         words(|r| Some(&r.task)),
         counts(|r| r.cluster),
@@ -138,7 +150,7 @@ pub(crate) fn write(rows: &[Row], format: Format, path: &Path) -> Result<(), Str
     let bytes = match format {
         Format::Csv => csv(rows).into_bytes(),
         Format::Parquet => parquet(rows).map_err(failed)?,
-        Format::Ids => rows.iter().flat_map(|r| [r.sample.as_str(), "\n"]).collect::<String>().into_bytes(),
+        Format::Ids => rows.iter().map(id_line).collect::<String>().into_bytes(),
     };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
@@ -157,15 +169,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rows = [
             Row { sample: "a".into(), question: "Who, \"you\"?\nyes".into(), loss: Some(0.5), ..Row::default() },
-            Row { sample: "b".into(), cluster: Some(3), seen: 2, ..Row::default() },
+            Row {
+                sample: "b".into(),
+                index: Some(7),
+                split: "val".into(),
+                cluster: Some(3),
+                seen: 2,
+                ..Row::default()
+            },
         ];
         let at = |name: &str| folder.path().join("deeper").join(name);
         write(&rows, Format::Ids, &at("ids.txt")).unwrap();
-        assert_eq!(std::fs::read_to_string(at("ids.txt")).unwrap(), "a\nb\n");
+        assert_eq!(std::fs::read_to_string(at("ids.txt")).unwrap(), "a\nb\tval\t7\n");
         write(&rows, Format::Csv, &at("rows.csv")).unwrap();
         let text = std::fs::read_to_string(at("rows.csv")).unwrap();
         assert!(
-            text.starts_with("sample,split,task,") && text.contains("a,,,,,0.5,0,0,\"Who, \"\"you\"\"?\nyes\",,,,,,\n"),
+            text.starts_with("sample,index,split,task,")
+                && text.contains("a,,,,,,0.5,0,0,\"Who, \"\"you\"\"?\nyes\",,,,,,\n"),
             "{text}"
         );
         write(&rows, Format::Parquet, &at("rows.parquet")).unwrap();

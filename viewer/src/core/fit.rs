@@ -1,7 +1,7 @@
 //! The rows that components and clusters are found from: as `covft-probe analyze` draws them from the files, here from memory.
 //!
 //! Of one layer and stage, between two steps, the steps' own samples or the tracked ones: the last finite vector of every
-//! sample, in order of id; of many samples an even draw.
+//! sample, in the order of the data set (of older records in order of id); of many samples an even draw.
 
 use super::scatter::Population;
 use crate::data::{Contexts, LayerKey, RunData};
@@ -28,7 +28,7 @@ pub(crate) fn basis(data: &RunData, contexts: &Contexts, tracked: bool, until: u
     Some(Basis { stage: data.stages.name(u32::from(stage)).to_owned(), steps: (from, last), tracked })
 }
 
-/// The last finite row of every sample between the basis' steps, in order of id.
+/// The last finite row of every sample between the basis' steps, in order of what tells samples apart.
 fn candidates(data: &RunData, contexts: &Contexts, basis: &Basis) -> Vec<(u32, usize)> {
     let Some(stage) = data.stages.find(&basis.stage) else { return Vec::new() };
     let rows = &contexts.rows;
@@ -45,7 +45,7 @@ fn candidates(data: &RunData, contexts: &Contexts, basis: &Basis) -> Vec<(u32, u
             found.push((sample, i));
         }
     }
-    found.sort_by(|a, b| data.samples.id(a.0).cmp(data.samples.id(b.0)));
+    found.sort_by_cached_key(|(sample, _)| data.samples.key(*sample));
     found
 }
 
@@ -54,7 +54,7 @@ fn task(data: &RunData, sample: u32) -> &str {
     data.samples.row(sample).and_then(|r| r.task.as_deref()).unwrap_or_else(|| data.samples.task(sample))
 }
 
-/// An even draw of about `most` of the samples of the basis at most, in order of id, with their rows.
+/// An even draw of about `most` of the samples of the basis at most, in the same order, with their rows.
 pub(crate) fn rows(data: &RunData, contexts: &Contexts, basis: &Basis, most: usize) -> Vec<(u32, usize)> {
     let all = candidates(data, contexts, basis);
     let tasks: Vec<&str> = all.iter().map(|(s, _)| task(data, *s)).collect();
@@ -77,6 +77,7 @@ pub(crate) fn describe(
         let known = data.samples.row(*s);
         ContextSample {
             sample: data.samples.id(*s).to_owned(),
+            place: data.samples.place(*s),
             step: u64::from(contexts.rows.step[*row]),
             task: task(data, *s).to_owned(),
             image: known.and_then(|r| r.image.clone()),

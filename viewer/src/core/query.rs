@@ -6,8 +6,8 @@ use std::borrow::Cow;
 /// Columns of words that a search may name.
 pub(crate) const WORDS: [&str; 8] = ["id", "task", "split", "question", "answer", "prediction", "image", "stage"];
 /// Columns of numbers that a search may name.
-pub(crate) const NUMBERS: [&str; 8] =
-    ["loss", "tokens", "seen", "correct", "cluster", "expert", "conflict", "alignment"];
+pub(crate) const NUMBERS: [&str; 9] =
+    ["index", "loss", "tokens", "seen", "correct", "cluster", "expert", "conflict", "alignment"];
 
 /// A sample, as the search sees it.
 pub(crate) trait Fields {

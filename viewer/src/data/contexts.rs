@@ -98,7 +98,8 @@ pub(super) fn take_contexts(
     let mut fresh: BTreeMap<LayerKey, Vec<f16>> = BTreeMap::new();
     let mut other = None;
     let mut numbers: Vec<u32> = Vec::with_capacity(table.rows());
-    numbers.extend((0..table.rows()).map(|i| keys.samples.number(samples.value(i))));
+    let place = table.places("index")?;
+    numbers.extend((0..table.rows()).map(|i| keys.samples.number(place(i), samples.value(i))));
     each_run(table, keys, |layer, stage, range| {
         let into = all.entry(layer.clone()).or_default();
         if into.width == 0 {
@@ -121,7 +122,8 @@ pub(super) fn take_contexts(
 pub(super) fn take_routing(all: &mut BTreeMap<LayerKey, Routing>, table: Table<'_>, keys: &mut Keys<'_>) -> Result<()> {
     let (samples, steps, entropy) = (table.words("sample")?, table.counts("step")?, table.singles("entropy")?);
     let (weights, experts) = table.vectors32("weights")?;
-    let numbers: Vec<u32> = (0..table.rows()).map(|i| keys.samples.number(samples.value(i))).collect();
+    let place = table.places("index")?;
+    let numbers: Vec<u32> = (0..table.rows()).map(|i| keys.samples.number(place(i), samples.value(i))).collect();
     let mut other = None;
     each_run(table, keys, |layer, stage, range| {
         let into = all.entry(layer.clone()).or_default();

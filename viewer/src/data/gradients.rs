@@ -37,7 +37,7 @@ impl SampleGradients {
             table.words("mode")?,
         ];
         let (sample, step, tracked) = (table.words("sample")?, table.counts("step")?, table.flags("tracked")?);
-        let value = table.some_singles("alignment")?;
+        let (place, value) = (table.places("index")?, table.some_singles("alignment")?);
         for (i, step) in step.iter().enumerate() {
             if layer.value(i) != ALL || module.value(i) != ALL || tracked.value(i) {
                 continue;
@@ -45,7 +45,7 @@ impl SampleGradients {
             let row = Alignment {
                 stage: keys.stages.number(stage.value(i)) as u16,
                 step: *step as u32,
-                sample: keys.samples.number(sample.value(i)),
+                sample: keys.samples.number(place(i), sample.value(i)),
                 value: value(i).unwrap_or(f32::NAN),
             };
             let key = (space.value(i).to_owned(), mode.value(i).to_owned());

@@ -6,6 +6,7 @@ mod gradients;
 mod layers;
 mod names;
 mod pairs;
+mod roll;
 mod samples;
 mod table;
 
@@ -21,6 +22,7 @@ use covft_analyses::store::{
     ALL, ContextRow, DistanceRow, EvalRow, LayerRow, Manifest, News, NoiseRow, PairRow, Poll, PredictionRow, Record,
     RoutingRow, RunDir, SampleGradientRow, SampleRow, StepRow, StoreError, read_dataset,
 };
+use roll::Roll;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use table::Table;
@@ -30,7 +32,7 @@ pub(crate) type LayerKey = (Option<i32>, String);
 
 /// Names that rows are about, as numbers.
 struct Keys<'a> {
-    samples: &'a mut Names,
+    samples: &'a mut Roll,
     tasks: &'a mut Names,
     stages: &'a mut Names,
 }
@@ -191,7 +193,7 @@ impl RunData {
     fn take(&mut self, stream: &str, table: Table<'_>) -> table::Result<()> {
         let words = |e: covft_analyses::store::StoreError| e.to_string();
         let samples = &mut self.samples;
-        let keys = &mut Keys { samples: &mut samples.names, tasks: &mut samples.tasks, stages: &mut self.stages };
+        let keys = &mut Keys { samples: &mut samples.roll, tasks: &mut samples.tasks, stages: &mut self.stages };
         match stream {
             ContextRow::STREAM => contexts::take_contexts(&mut self.contexts, table, keys)?,
             RoutingRow::STREAM => contexts::take_routing(&mut self.routing, table, keys)?,

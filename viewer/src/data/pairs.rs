@@ -65,6 +65,7 @@ impl Pairs {
             table.words("mode")?,
         ];
         let (a, b) = (table.words("sample_a")?, table.words("sample_b")?);
+        let (place_a, place_b) = (table.places("index_a")?, table.places("index_b")?);
         let (task_a, task_b) = (table.some_words("task_a")?, table.some_words("task_b")?);
         let (step, depth, tracked) = (table.counts("step")?, table.depths()?, table.flags("tracked")?);
         let (cosine, error) = (table.some_singles("cosine")?, table.some_singles("error")?);
@@ -74,7 +75,7 @@ impl Pairs {
                 stage: keys.stages.number(stage.value(i)) as u16,
                 step: *step as u32,
                 tasks: (keys.task(task_a(i)), keys.task(task_b(i))),
-                samples: (keys.samples.number(a.value(i)), keys.samples.number(b.value(i))),
+                samples: (keys.samples.number(place_a(i), a.value(i)), keys.samples.number(place_b(i), b.value(i))),
                 pair: Pair { cosine: cosine(i), error: error(i), low: low(i), high: high(i) },
             };
             let place = Place {

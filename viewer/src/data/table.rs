@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float16Type, Float32Type, Int32Type, UInt64Type};
+use covft_analyses::store::Place;
 use half::f16;
 use std::path::Path;
 
@@ -60,6 +61,17 @@ impl<'a> Table<'a> {
     pub(super) fn counts(&self, name: &str) -> Result<&'a [u64]> {
         self.typed(name, |c| {
             c.as_primitive_opt::<UInt64Type>().filter(|a| a.null_count() == 0).map(|a| a.values().as_ref())
+        })
+    }
+
+    /// The place of each row's sample, whose number stands in column `index`; none in older records.
+    pub(super) fn places(&self, index: &str) -> Result<impl Fn(usize) -> Option<Place> + use<'a>> {
+        let there = |name: &str| self.batch.column_by_name(name).is_some();
+        let index = if there(index) { Some(self.typed(index, |c| c.as_primitive_opt::<UInt64Type>())?) } else { None };
+        let split = if there("split") { Some(self.words("split")?) } else { None };
+        Ok(move |i| {
+            let index = index.filter(|column| column.is_valid(i))?.value(i);
+            Some(Place::new(split.filter(|column| column.is_valid(i)).map(|column| column.value(i)), index))
         })
     }
 

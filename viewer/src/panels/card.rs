@@ -19,7 +19,7 @@ fn picture_path(cx: &Cx<'_>, sample: u32) -> Option<PathBuf> {
 /// The picture, at most `side` points high and wide, with the boxes that question, answer and prediction name.
 fn picture(ui: &mut Ui, cx: &mut Cx<'_>, sample: u32, side: f32) {
     let Some(path) = picture_path(cx, sample) else { return };
-    let id = cx.data.samples.id(sample).to_owned();
+    let id = cx.data.samples.title(sample);
     match cx.tools.thumbs.get(&path) {
         Thumb::Waiting => {
             ui.allocate_space(Vec2::splat(side * 0.75));
@@ -93,7 +93,7 @@ fn facts(cx: &mut Cx<'_>, sample: u32) -> String {
     let cluster = cx.state.clusters(cx.data).get(sample as usize).copied().flatten();
     let one = cx.data.samples.get(sample);
     let mut facts = vec![cx.data.samples.task(sample).to_owned()];
-    facts.extend(cx.data.samples.row(sample).map(|r| r.split.clone()));
+    facts.extend(cx.data.samples.row(sample).map(|r| r.split.to_string()));
     facts.extend(cluster.map(|c| cluster_name(&cx.state.notes.names, c)));
     facts.extend(one.loss.map(|l| format!("loss {}", number(l))));
     if one.seen > 0 {
@@ -133,7 +133,7 @@ fn words(ui: &mut Ui, cx: &Cx<'_>, sample: u32, most: usize) {
 /// The card of the pointer.
 pub(crate) fn brief(ui: &mut Ui, cx: &mut Cx<'_>, sample: u32) {
     ui.set_max_width(240.0);
-    ui.strong(cx.data.samples.id(sample));
+    ui.strong(cx.data.samples.title(sample));
     ui.weak(facts(cx, sample));
     picture(ui, cx, sample, tokens::CARD_PICTURE);
     words(ui, cx, sample, 160);
@@ -146,7 +146,7 @@ pub(crate) fn full(ui: &mut Ui, cx: &mut Cx<'_>, sample: u32) -> bool {
     let mut clicked = false;
     egui::Frame::group(ui.style()).show(ui, |ui| {
         ui.set_width(ui.available_width());
-        clicked = ui.selectable_label(focused, cx.data.samples.id(sample)).clicked();
+        clicked = ui.selectable_label(focused, cx.data.samples.title(sample)).clicked();
         ui.weak(facts(cx, sample));
         picture(ui, cx, sample, tokens::CARD_PICTURE);
         words(ui, cx, sample, 400);

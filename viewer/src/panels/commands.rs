@@ -110,7 +110,8 @@ fn nearest(on: &mut Parts<'_>) {
     };
     let (chunks, width) = (contexts.chunks.clone(), contexts.width);
     let of: Vec<u32> = contexts.rows.sample.clone();
-    on.tools.say(format!("The {NEIGHBORS} nearest contexts to {}", on.data.samples.id(of[shown.rows[point] as usize])));
+    on.tools
+        .say(format!("The {NEIGHBORS} nearest contexts to {}", on.data.samples.title(of[shown.rows[point] as usize])));
     on.state.local.scatter.neighbors.start(&on.tools.spawner, move |progress| {
         let mut among = vec![false; of.len()];
         shown.rows.iter().for_each(|r| among[*r as usize] = true);

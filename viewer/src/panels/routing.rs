@@ -153,7 +153,7 @@ fn way(ui: &mut Ui, cx: &mut Cx<'_>) {
     };
     let (data, until) = (cx.data, cx.state.until());
     let way = cx.state.local.routing.way.get((data.version, until, sample), || card::path(data, sample, until));
-    ui.label(format!("The way of {} through the layers", data.samples.id(sample)));
+    ui.label(format!("The way of {} through the layers", data.samples.title(sample)));
     if way.is_empty() {
         ui.label("It was not routed up to this step.");
         return;

@@ -18,6 +18,7 @@ pub(crate) enum Column {
     #[default]
     Loss,
     Sample,
+    Entry,
     Task,
     Cluster,
     Seen,
@@ -28,8 +29,9 @@ pub(crate) enum Column {
     Answer,
 }
 
-const COLUMNS: [(Column, &str, f32); 10] = [
+const COLUMNS: [(Column, &str, f32); 11] = [
     (Column::Sample, "sample", 190.0),
+    (Column::Entry, "entry", 85.0),
     (Column::Task, "task", 110.0),
     (Column::Cluster, "cluster", 100.0),
     (Column::Loss, "loss", 85.0),
@@ -45,6 +47,7 @@ const COLUMNS: [(Column, &str, f32); 10] = [
 fn columns(data: &RunData) -> impl Iterator<Item = (Column, &'static str, f32)> {
     let (pairs, alignments) = (data.pairs.usual().is_some(), data.gradients.has_alignments());
     COLUMNS.into_iter().filter(move |(column, ..)| match column {
+        Column::Entry => data.samples.roll.has_places(),
         Column::Conflict => pairs,
         Column::Alignment => alignments,
         _ => true,
@@ -80,6 +83,9 @@ fn sorted(
 ) -> Vec<u32> {
     let samples = &data.samples;
     let value = |s: u32| -> Option<f64> {
+        if column == Column::Entry {
+            return samples.place(s).map(|place| place.index() as f64);
+        }
         let one = samples.look(s)?;
         match column {
             // Highest first.
@@ -141,7 +147,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let label = ui.label("Search");
         let field = TextEdit::singleline(&mut cx.state.search).id(search_field()).desired_width(230.0);
         let hint = "Words; \"several words\"; /regular expression/; column:value; loss:>2; -not\n\
-            Columns: id, task, split, question, answer, prediction, image, loss, tokens, seen, correct, cluster, expert, conflict, alignment";
+            Columns: id, index (the entry), task, split, question, answer, prediction, image, loss, tokens, seen, correct, cluster, expert, conflict, alignment";
         ui.add(field.hint_text("words, /regex/, task:ocr, loss:>2")).labelled_by(label.id).on_hover_text(hint);
         button(ui, cx.tools, Action::SelectFound, "Select found");
         ui.checkbox(&mut cx.state.local.samples.only_selected, "Only the selection");
@@ -198,6 +204,7 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     let none = || "\u{2013}".to_owned();
     let cell = |column: Column| match column {
         Column::Sample => cx.data.samples.id(sample).to_owned(),
+        Column::Entry => cx.data.samples.place(sample).map_or_else(none, |place| place.index().to_string()),
         Column::Task => cx.data.samples.task(sample).to_owned(),
         Column::Cluster => clusters.get(sample as usize).copied().flatten().map_or_else(none, |c| c.to_string()),
         Column::Loss => one.loss.map_or_else(none, number),
@@ -211,7 +218,7 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     let selected = cx.state.selection.now().has(sample);
     let width: f32 = columns(cx.data).map(|c| c.2 + ui.spacing().item_spacing.x).sum();
     let (rect, response) = ui.allocate_exact_size(egui::vec2(width, tokens::ROW_HEIGHT), Sense::click());
-    let name = cx.data.samples.id(sample);
+    let name = cx.data.samples.title(sample);
     response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Row, true, selected, format!("Row {name}")));
     if selected {
         ui.painter().rect_filled(rect, 0.0, ui.visuals().selection.bg_fill);

@@ -7,7 +7,8 @@ use crate::core::bits::Bits;
 use crate::core::export::{Format, Row};
 use crate::core::scatter::cluster_name;
 use crate::core::selection::Combine;
-use covft_analyses::analysis::stratified;
+use covft_analyses::analysis::{NamedSelection, stratified};
+use covft_analyses::store::Place;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
 use std::collections::BTreeMap;
 
@@ -68,18 +69,20 @@ fn kept(ui: &mut Ui, cx: &mut Cx<'_>) {
         ui.add(TextEdit::singleline(name).desired_width(110.0)).labelled_by(label.id);
         let can = !cx.state.selection.now().is_empty() && !name.trim().is_empty();
         if ui.add_enabled(can, egui::Button::new("Keep")).clicked() {
-            let ids = cx.state.selection.now().iter().map(|s| cx.data.samples.id(s).to_owned()).collect();
-            cx.state.notes.selections.insert(name.trim().to_owned(), ids);
+            let samples = &cx.data.samples;
+            let chosen = cx.state.selection.now().iter().map(|s| (samples.place(s), samples.id(s)));
+            let kept = NamedSelection::new(name.trim(), chosen);
+            cx.state.notes.selections.insert(kept.name.clone(), kept);
             name.clear();
         }
     });
     let names: Vec<String> = cx.state.notes.selections.keys().cloned().collect();
     for name in names {
         ui.horizontal(|ui| {
-            let ids = cx.state.notes.selections.get(&name).map_or(&[][..], Vec::as_slice);
-            let text = format!("{name} ({})", thousands(ids.len()));
+            let Some(kept) = cx.state.notes.selections.get(&name) else { return };
+            let text = format!("{name} ({})", thousands(kept.samples.len()));
             if ui.button(text).on_hover_text("Select these again").clicked() {
-                let samples = Bits::of(ids.iter().filter_map(|id| cx.data.samples.names.find(id)));
+                let samples = Bits::of(cx.data.samples.of_selection(kept));
                 cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
             }
             if ui.small_button("Forget").clicked() {
@@ -127,11 +130,12 @@ pub(crate) fn rows(cx: &mut Cx<'_>) -> Vec<Row> {
     let gradients = cx.state.gradients(cx.data);
     let row = |s: u32| {
         let (one, data) = (cx.data.samples.get(s), cx.data.samples.row(s));
-        let cluster = clusters.get(s as usize).copied().flatten();
+        let (cluster, place) = (clusters.get(s as usize).copied().flatten(), cx.data.samples.place(s));
         let words = |of: fn(&covft_analyses::store::DatasetRow) -> &String| data.map(of).cloned().unwrap_or_default();
         Row {
             sample: cx.data.samples.id(s).to_owned(),
-            split: words(|r| &r.split),
+            index: place.map(Place::index),
+            split: data.map_or_else(|| place.map_or("", Place::split), |r| r.split.as_str()).to_owned(),
             task: cx.data.samples.task(s).to_owned(),
             cluster: cluster.map(u64::from),
             cluster_name: cluster.map(|c| cluster_name(&cx.state.notes.names, c)).unwrap_or_default(),

@@ -41,7 +41,7 @@ fn a_saved_analysis_repeats_without_the_window() {
         let contexts = &guard.main.data.contexts[&found.asked.layer];
         let mut shown = 0;
         for (sample, cluster) in &repeated {
-            let number = guard.main.data.samples.names.find(sample).unwrap();
+            let number = guard.main.data.samples.roll.find(None, sample).unwrap();
             let row = (0..contexts.rows.len())
                 .rev()
                 .find(|i| contexts.rows.sample[*i] == number && contexts.tracked[*i] == found.basis.tracked);
@@ -63,7 +63,7 @@ fn names_stay_with_their_clusters_when_these_are_found_anew() {
     let (mut window, _reader) = window(vec![dir.path().to_owned()]);
     let of = |window: &super::run::Window, sample: u64| {
         let data = &window.state().source.look().main.data;
-        let number = data.samples.names.find(&id(sample)).unwrap();
+        let number = data.samples.roll.find(None, &id(sample)).unwrap();
         let state = &window.state().state;
         let at = state.shown.samples.iter().position(|s| *s == number).unwrap();
         state.embedding.as_ref().unwrap().labels[state.shown.rows[at] as usize]

@@ -103,6 +103,9 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
                 _ => 0.05,
             };
             PairRow {
+                index_a: None,
+                index_b: None,
+                split: None,
                 stage: stage().into(),
                 step,
                 layer: layer.into(),
@@ -140,6 +143,8 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
         writer.push(&[noise]).unwrap();
         if let Some(depth) = depth {
             let row = GradientRow {
+                index: None,
+                split: None,
                 stage: stage(),
                 step,
                 layer: layer.into(),
@@ -157,7 +162,16 @@ fn gradients(writer: &mut RecordWriter, step: u64) {
             writer.push(&[row]).unwrap();
         }
     }
+    alignments(writer, step);
+}
+
+/// How the gradients of the six samples of a step are aligned with it.
+fn alignments(writer: &mut RecordWriter, step: u64) {
+    let number = |k: u64| (step * 6 + k) % SAMPLES;
+    let task = |k: u64| Some(TASKS[(number(k) % 3) as usize].to_owned());
     let alignment = |k: u64| SampleGradientRow {
+        index: None,
+        split: None,
         stage: stage().into(),
         step,
         sample: id(number(k)).into(),
@@ -179,6 +193,7 @@ fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
     let task = (number % 3) as usize;
     writer
         .push(&[SampleRow {
+            index: None,
             stage: stage(),
             step,
             sample: id(number),
@@ -196,6 +211,8 @@ fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
         let vector = (0..8).map(|j| f16::from_f32(noise(j) + if j == corner as u64 { 4.0 } else { 0.0 })).collect();
         writer
             .push(&[ContextRow {
+                index: None,
+                split: None,
                 stage: stage(),
                 step,
                 sample: id(number),
@@ -208,6 +225,8 @@ fn sample(writer: &mut RecordWriter, step: u64, number: u64) {
         let first = if task == 0 { 0.75 } else { 0.25 };
         writer
             .push(&[RoutingRow {
+                index: None,
+                split: None,
                 stage: stage(),
                 step,
                 sample: id(number),
@@ -229,6 +248,7 @@ pub(super) fn rest(dir: &RunDir, writer: &mut RecordWriter) {
         .save(dir.images().join("a.png"))
         .unwrap();
     let row = |n: u64| DatasetRow {
+        index: None,
         sample: id(n),
         split: "train".into(),
         task: Some(TASKS[(n % 3) as usize].into()),
@@ -255,6 +275,7 @@ pub(super) fn rest(dir: &RunDir, writer: &mut RecordWriter) {
     };
     writer.push(&[eval]).unwrap();
     let prediction = PredictionRow {
+        index: None,
         stage: stage(),
         step: 2,
         split: "val".into(),

@@ -137,6 +137,7 @@ fn dataset(dir: &RunDir) {
                 image::RgbImage::from_fn(48, 32, shade).save(dir.path().join(image)).unwrap();
             }
             rows.push(DatasetRow {
+                index: None,
                 sample: format!("{task}-{i}"),
                 split: "train".into(),
                 task: Some((*task).into()),
@@ -158,6 +159,7 @@ fn instruct_step(writer: &mut RecordWriter, step: u64, made: Made) {
         let sample = format!("{task}-{}", step % 8);
         writer
             .push(&[SampleRow {
+                index: None,
                 stage: "instruct".into(),
                 step,
                 sample: sample.clone(),
@@ -186,6 +188,8 @@ fn context_rows(writer: &mut RecordWriter, step: u64, t: usize, sample: &str, ma
         let key = ("instruct".to_owned(), sample.to_owned(), layer.to_string(), Some(layer));
         writer
             .push(&[RoutingRow {
+                index: None,
+                split: None,
                 stage: key.0.clone(),
                 step,
                 sample: key.1.clone(),
@@ -200,7 +204,9 @@ fn context_rows(writer: &mut RecordWriter, step: u64, t: usize, sample: &str, ma
         let angle = (t + layer as usize) as f64;
         let vector = (0..12).map(|i| f16::from_f64((angle + f64::from(i)).sin() + wobble(10 + i as u64))).collect();
         let (stage, sample, layer, depth) = key;
-        writer.push(&[ContextRow { stage, step, sample, layer, depth, tracked: false, vector }]).unwrap();
+        writer
+            .push(&[ContextRow { index: None, split: None, stage, step, sample, layer, depth, tracked: false, vector }])
+            .unwrap();
     }
 }
 
@@ -216,6 +222,9 @@ fn pair_rows(writer: &mut RecordWriter, step: u64) {
                 let seen = noise(step + (a * 5 + b) as u64 * 13 + m as u64 + depth.unwrap_or(9).unsigned_abs() as u64);
                 let cosine = (if a == b { 0.4 } else { -0.05 * a as f64 } + about * seen) as f32;
                 rows.push(PairRow {
+                    index_a: None,
+                    index_b: None,
+                    split: None,
                     stage: "instruct".into(),
                     step,
                     layer: layer.into(),

@@ -127,6 +127,8 @@ fn a_million_routing_rows_in_bounded_memory() {
     for step in 0..2000_u64 {
         let rows: Vec<RoutingRow> = (0..500_u64)
             .map(|i| RoutingRow {
+                index: None,
+                split: None,
                 stage: "instruct".into(),
                 step,
                 sample: format!("{}-{}", made::TASKS[(i % 5) as usize], i % 8),
