@@ -2,7 +2,6 @@
 
 use super::{ProbeError, Recorder, RecorderSetup};
 use crate::config::probe::{ProbeConfig, Schedule};
-use crate::data::Split;
 use crate::models::covft::LayerRouting;
 use crate::nn::{Init, MapSource, ParamBuilder, ParamStore, Part, Role};
 use crate::ops::{LayerId, Path, on_path};
@@ -85,7 +84,7 @@ fn log_grads() -> ProbeConfig {
 
 fn batch() -> MicroBatch {
     let sample = |id: &str, has_image, loss_sum, tokens| {
-        let (id, split) = (id.into(), Split::Train);
+        let (id, split) = (id.into(), crate::data::Split::Train);
         SampleLoss { id, index: 4, split, task: None, has_image, loss_sum, tokens }
     };
     let tensor = |values: &[f32], width: usize| Tensor::from_slice(values, (3, width), &Device::Cpu).unwrap();
@@ -380,8 +379,7 @@ fn evaluations_and_checkpoints() {
         scored: 2,
         chance: score.map(|s: f64| s / 2.0),
     };
-    let (sample, text) = ("p".to_owned(), "two".to_owned());
-    let prediction = Prediction { sample, index: 7, task: None, text, correct: Some(1.0) };
+    let prediction = Prediction { sample: "p".into(), index: 7, task: None, text: "two".into(), correct: Some(1.0) };
     rig.recorder
         .evaluated(&EvalView {
             at: at(3),
