@@ -3,7 +3,7 @@
 use super::table::Table;
 use crate::config::Recipe;
 use crate::config::data::{DataConfig, Template};
-use crate::data::{Preparation, Tokenizers, image};
+use crate::data::{Preparation, Tokenizers, picture};
 use crate::experiment::session::image_spec;
 use crate::models::covft::LayerRouting;
 use crate::models::generate::{GenerateOptions, Question, Sampling};
@@ -65,8 +65,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let side = vision.image_size;
     let pixels = match &args.image {
         Some(path) => {
-            let picture = image::decode(path).map_err(|e| anyhow::anyhow!("{e}: {}", path.display()))?;
-            spec.pixels(&picture)
+            let opened = picture::open(path, data.exif).map_err(|e| anyhow::anyhow!("{e}: {}", path.display()))?;
+            spec.pixels(&opened.pixels)
         }
         None => vec![0.0; spec.values()],
     };

@@ -29,6 +29,12 @@ pub struct DataConfig {
     /// How an image that is not square becomes square.
     #[serde(default)]
     pub image_aspect: ImageAspect,
+    /// What a rotation in a picture's EXIF block does.
+    #[serde(default)]
+    pub exif: Exif,
+    /// What happens to samples whose picture is missing or cannot be read.
+    #[serde(default)]
+    pub broken: Broken,
     /// Longest sequence in tokens, the image's features counted; what is beyond is cut off.
     #[serde(default = "default_max_length")]
     pub max_length: usize,
@@ -64,6 +70,8 @@ impl Default for DataConfig {
             template: Template::default(),
             system: None,
             image_aspect: ImageAspect::default(),
+            exif: Exif::default(),
+            broken: Broken::default(),
             max_length: default_max_length(),
             context_length: default_context_length(),
             context_suffix: ContextSuffix::default(),
@@ -121,6 +129,30 @@ pub enum ImageAspect {
     Pad,
     /// Shortest edge resized, then the centre cut out.
     Crop,
+}
+
+/// What a rotation in a picture's EXIF block does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exif {
+    /// Nothing: pixels are taken as they are stored (LLaVA).
+    #[default]
+    Ignore,
+    /// The picture is turned. Boxes in the texts are not.
+    Apply,
+}
+
+/// What happens to samples whose picture is missing or cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// They end the run, before the first step where all pictures are checked then.
+    #[default]
+    Refuse,
+    /// They are left out before the first step; one that is met later is replaced by the next sound sample.
+    Drop,
+    /// They are trained with a picture of the mean colour.
+    Blank,
 }
 
 /// What follows the questions in the context text.
@@ -248,7 +280,7 @@ mod tests {
 
     #[test]
     fn survives_toml_and_refuses_unknown_keys() {
-        let text = "train = 'a.json'\ntemplate = 'chatml'\nsystem = ''\nimage_aspect = 'crop'\ncontext_suffix = 'end'\n\
+        let text = "train = 'a.json'\ntemplate = 'chatml'\nsystem = ''\nimage_aspect = 'crop'\nexif = 'apply'\nbroken = 'blank'\ncontext_suffix = 'end'\n\
                     unlabelled = 'refuse'\n[scenes]\ntrain = 5\nseed = 3\n";
         let config: DataConfig = toml::from_str(text).unwrap();
         assert_eq!((config.template, config.scenes.train, config.scenes.val), (Template::ChatMl, 5, 100));

@@ -3,8 +3,8 @@
 use super::batch::{NO_TASK, SampleMeta};
 use super::conversation::Entry;
 use super::error::{DataError, Result};
-use super::image;
 use super::index::InstructFile;
+use super::picture;
 use super::preparation::Preparation;
 use super::scenes::{self, SceneSet};
 use crate::config::data::{BUILTIN_SCENES, DataConfig, is_builtin_scenes};
@@ -69,7 +69,7 @@ pub struct SampleInfo {
     pub split: Split,
     /// Image file; for the built-in set the name that [`Dataset::picture`] goes under.
     pub image: Option<PathBuf>,
-    /// Width and height of the image as stored.
+    /// Width and height of the image, turned as `data.exif` says.
     pub dimensions: Option<(u32, u32)>,
     /// First question.
     pub question: String,
@@ -317,25 +317,27 @@ impl Dataset {
         memory.into_iter().flatten()
     }
 
-    /// A sample's image as stored.
+    /// A sample's image, turned as `data.exif` says.
     ///
     /// # Errors
     /// It is missing or cannot be decoded.
     pub fn picture(&self, sample: &str, name: &str) -> Result<RgbImage> {
+        let exif = self.preparation().exif;
         let decoded = match &self.inner.pictures {
-            Pictures::Folder(folder) => image::decode(&folder.join(name)),
+            Pictures::Folder(folder) => picture::open(&folder.join(name), exif).map(|p| p.pixels),
             Pictures::Memory(pictures) => pictures.get(name).cloned().ok_or_else(|| "no such picture".to_owned()),
         };
         decoded.map_err(|problem| self.image_error(sample, name, problem))
     }
 
-    /// Width and height of a sample's image as stored, from its header alone.
+    /// Width and height of a sample's image as it is trained on, from its header alone.
     ///
     /// # Errors
     /// It is missing or is not an image.
     pub fn dimensions(&self, sample: &str, name: &str) -> Result<(u32, u32)> {
+        let exif = self.preparation().exif;
         let size = match &self.inner.pictures {
-            Pictures::Folder(folder) => image::dimensions(&folder.join(name)),
+            Pictures::Folder(folder) => picture::dimensions(&folder.join(name), exif),
             Pictures::Memory(pictures) => {
                 pictures.get(name).map(RgbImage::dimensions).ok_or_else(|| "no such picture".to_owned())
             }

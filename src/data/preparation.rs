@@ -7,7 +7,7 @@ use super::error::Result;
 use super::image::ImageSpec;
 use super::template::{Rendered, render_prompt};
 use super::tokenizer::Tokenizers;
-use crate::config::data::{ContextSuffix, DataConfig, Template};
+use crate::config::data::{ContextSuffix, DataConfig, Exif, Template};
 
 /// How entries become ids and pixels.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Preparation {
     pub max_length: usize,
     /// What follows the questions in the context text.
     pub context_suffix: ContextSuffix,
+    /// What a rotation in a picture's EXIF block does.
+    pub exif: Exif,
     /// How the tower wants its images.
     pub image: ImageSpec,
     /// Features that an image becomes in the language model.
@@ -38,6 +40,7 @@ impl Preparation {
             system: config.system.clone(),
             max_length: config.max_length,
             context_suffix: config.context_suffix,
+            exif: config.exif,
             image: ImageSpec { aspect: config.image_aspect, ..image },
             image_tokens,
         }

@@ -1,7 +1,8 @@
 //! Tests of the built-in set.
 
 use super::*;
-use crate::data::image::decode;
+use crate::config::data::Exif;
+use crate::data::picture;
 use crate::data::testing::scenes_dataset;
 use crate::data::{BatchPosition, Dataset, IGNORE_LABEL, InstructFile, Tokenizers};
 use std::collections::BTreeMap;
@@ -151,7 +152,8 @@ fn the_written_set_is_the_built_in_one() {
     let entries: Vec<Entry> = (0..file.len()).map(|i| file.entry(i).unwrap()).collect();
     assert_eq!(entries, set.entries);
     for (name, picture) in &set.pictures {
-        assert!(decode(&dir.path().join("images").join(&**name)).unwrap() == *picture);
+        let path = dir.path().join("images").join(&**name);
+        assert!(picture::open(&path, Exif::Ignore).unwrap().pixels == *picture);
     }
     assert_eq!(InstructFile::open(&dir.path().join("instruct_val.json")).unwrap().len(), 16);
 }

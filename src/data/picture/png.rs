@@ -1,0 +1,104 @@
+//! PNG. The decoder is the `image` crate's; the chunks are walked as Pillow walks them, which also refuses damage outside
+//! the pixels.
+
+use super::size::checked;
+use super::{Seen, limits, to_rgb};
+use image::codecs::png::PngDecoder;
+use image::{DynamicImage, RgbImage};
+use std::io::Cursor;
+
+/// Shortest contents of the chunks that Pillow looks into.
+const SHORTEST: [(&[u8; 4], usize); 8] =
+    [(b"IHDR", 13), (b"gAMA", 4), (b"cHRM", 32), (b"sRGB", 1), (b"pHYs", 9), (b"acTL", 8), (b"fcTL", 26), (b"fdAT", 4)];
+
+struct Chunk<'a> {
+    name: [u8; 4],
+    content: &'a [u8],
+    crc: Option<u32>,
+}
+
+/// The chunk at a place and the place behind it; `None` where no head of a chunk is.
+fn chunk(bytes: &[u8], at: usize) -> Result<Option<(Chunk<'_>, usize)>, String> {
+    let Some(head) = bytes.get(at..at + 8) else { return Ok(None) };
+    let &[l3, l2, l1, l0, a, b, c, d] = head else { return Ok(None) };
+    let (length, name) = (u32::from_be_bytes([l3, l2, l1, l0]) as usize, [a, b, c, d]);
+    if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') {
+        return Ok(None);
+    }
+    let content = bytes.get(at + 8..at + 8 + length);
+    let content = content.ok_or_else(|| format!("the file is cut off in its {} chunk", shown(name)))?;
+    let end = at + 8 + length;
+    let crc = bytes.get(end..end + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    Ok(Some((Chunk { name, content, crc }, end + 4)))
+}
+
+fn shown(name: [u8; 4]) -> String {
+    name.iter().map(|&b| b as char).collect()
+}
+
+/// Walks the chunks: size and notes.
+pub(super) fn header(bytes: &[u8]) -> Result<Seen, String> {
+    let mut seen = Seen::default();
+    let (mut at, mut has_pixels) = (8, false);
+    loop {
+        let Some((chunk, next)) = chunk(bytes, at)? else {
+            // Behind the pixels Pillow lets everything pass that does not look like a chunk.
+            return if has_pixels {
+                Ok(seen)
+            } else {
+                Err("the file is cut off or damaged before its pixels".to_owned())
+            };
+        };
+        at = next;
+        let name = shown(chunk.name);
+        if chunk.name == *b"IDAT" {
+            has_pixels = true;
+            continue;
+        }
+        if chunk.name == *b"IEND" {
+            return if has_pixels { Ok(seen) } else { Err("it ends before its pixels".to_owned()) };
+        }
+        if SHORTEST.iter().any(|(n, least)| **n == chunk.name && chunk.content.len() < *least) {
+            return Err(format!("its {name} chunk is too short"));
+        }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&chunk.name);
+        crc.update(chunk.content);
+        if !has_pixels && chunk.crc != Some(crc.finalize()) {
+            return Err(format!("its {name} chunk is damaged (the checksum is another one)"));
+        }
+        note(&chunk, &mut seen)?;
+        if chunk.name != *b"IHDR" && seen.size == (0, 0) {
+            return Err("its header is not the first chunk".to_owned());
+        }
+    }
+}
+
+fn note(chunk: &Chunk<'_>, seen: &mut Seen) -> Result<(), String> {
+    let content = chunk.content;
+    match &chunk.name {
+        b"IHDR" => {
+            let side =
+                |i: usize| u64::from(u32::from_be_bytes([content[i], content[i + 1], content[i + 2], content[i + 3]]));
+            seen.size = checked(side(0), side(4))?;
+        }
+        b"eXIf" => seen.exif = Some(content.strip_prefix(b"Exif\0\0").unwrap_or(content).to_vec()),
+        b"iTXt" if content.starts_with(b"XML:com.adobe.xmp\0") => seen.xmp = Some(content.to_vec()),
+        b"iCCP" => {
+            let method = content.iter().position(|&b| b == 0).and_then(|i| content.get(i + 1));
+            if method != Some(&0) {
+                return Err("its iCCP chunk is damaged".to_owned());
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Decodes a file.
+pub(super) fn decode(bytes: &[u8]) -> Result<(RgbImage, Seen), String> {
+    let seen = header(bytes)?;
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(seen.size)).map_err(|e| e.to_string())?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    Ok((to_rgb(image), seen))
+}

@@ -1,0 +1,116 @@
+use super::*;
+use crate::data::testing::images;
+use std::fmt::Write as _;
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures").join(name)
+}
+
+/// `scripts/picture-differential --fixture` wrote these files and what Pillow says of them.
+#[test]
+fn sound_and_damaged_files_are_what_pillow_says() {
+    let said = std::fs::read_to_string(fixture("pillow.txt")).unwrap();
+    let (mut alike, mut refused_alone, mut wrong) = ([0, 0], 0, String::new());
+    for line in said.lines() {
+        let (name, theirs) = line.split_once(' ').unwrap();
+        let pillow = theirs.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>().ok();
+        let ours = open(&fixture(name), Exif::Ignore);
+        match (&ours, pillow) {
+            (Ok(ours), Some(theirs)) => {
+                let (width, height) = ours.pixels.dimensions();
+                let found = [width, height, crc32fast::hash(ours.pixels.as_raw())];
+                if found[..] != theirs {
+                    writeln!(wrong, "{name}: other pixels, {found:?} and not {theirs:?}").unwrap();
+                }
+                assert_eq!(dimensions(&fixture(name), Exif::Ignore), Ok((width, height)), "{name}");
+                alike[0] += 1;
+            }
+            (Ok(_), None) => writeln!(wrong, "{name}: read, where Pillow says {theirs}").unwrap(),
+            (Err(_), Some(_)) => refused_alone += 1,
+            (Err(_), None) => alike[1] += 1,
+        }
+    }
+    assert_eq!(wrong, "");
+    assert!(alike[0] >= 30 && alike[1] >= 30 && refused_alone <= 6, "{alike:?} {refused_alone}");
+}
+
+#[test]
+fn a_file_is_what_its_bytes_say() {
+    let kind = |bytes: &[u8]| Kind::of(bytes).unwrap_err();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gif.jpg");
+    let gif = std::fs::read(images("first.gif")).unwrap();
+    std::fs::write(&path, gif).unwrap();
+    let picture = open(&path, Exif::Ignore).unwrap().pixels;
+    assert_eq!(picture, open(&images("expected/first.gif.png"), Exif::Ignore).unwrap().pixels);
+    insta::assert_snapshot!(kind(b""), @"the file is empty (0 bytes); fetch it again");
+    insta::assert_snapshot!(kind(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
+        @"a Git LFS pointer stands in place of the picture; fetch it with: git lfs pull");
+    insta::assert_snapshot!(kind(b"\n<!DOCTYPE html><html><body>404"), @"a web page was saved in place of the picture; fetch it again");
+    insta::assert_snapshot!(kind(b"<svg xmlns='x'/>"), @"an SVG drawing is not read; convert it (JPEG, PNG, WebP, GIF, BMP and TIFF are read)");
+    insta::assert_snapshot!(kind("{\"error\": \"Zugriff verweigert, bitte später\"}".as_bytes()),
+        @r#"text stands in place of the picture ("{\"error\": \"Zugriff verweigert, bitte spä"); fetch it again"#);
+    insta::assert_snapshot!(kind(&[0; 99]), @"the file is 99 zero bytes, a copy that was not finished; fetch it again");
+    insta::assert_snapshot!(kind(b"\0\0\0\x20ftypavif\0\0"), @"an AVIF picture is not read; convert it (JPEG, PNG, WebP, GIF, BMP and TIFF are read)");
+    insta::assert_snapshot!(kind(&[7, 8, 9, 200, 1]),
+        @"it is no kind of picture that is known here (it begins 07 08 09 C8); JPEG, PNG, WebP, GIF, BMP and TIFF are read");
+    let problem = |path: &Path| open(path, Exif::Ignore).unwrap_err();
+    assert_eq!(problem(dir.path()), "a folder stands in place of the image; name a file in it");
+    assert_eq!(problem(Path::new("no.png")), "the image is missing");
+}
+
+#[test]
+fn headers_that_promise_too_much_are_refused() {
+    let png = |width: u32, height: u32| {
+        let mut chunk = b"IHDR".to_vec();
+        chunk.extend(width.to_be_bytes());
+        chunk.extend(height.to_be_bytes());
+        chunk.extend([8, 2, 0, 0, 0]);
+        let crc = crc32fast::hash(&chunk).to_be_bytes();
+        [&b"\x89PNG\r\n\x1A\n\0\0\0\x0D"[..], &chunk, &crc, b"\0\0\0\0IDAT\0\0\0\0"].concat()
+    };
+    let problem = |bytes: &[u8]| decode(bytes, Exif::Ignore).unwrap_err();
+    insta::assert_snapshot!(problem(&png(20_000, 20_000)),
+        @"cannot read the picture (PNG): its header says 20000 x 20000 pixels; a picture has at most 178956970; make it smaller");
+    insta::assert_snapshot!(problem(&png(1, 2_000_000)),
+        @"cannot read the picture (PNG): its header says 1 x 2000000 pixels; a side has at most 1048576; make it smaller");
+    assert!(problem(&png(10, 0)).contains("no pixels"));
+    let gif = b"GIF89a\xFF\xFF\xFF\xFF\0\0\0,\0\0\0\0\xFF\xFF\xFF\xFF\0\x02\0;";
+    assert!(problem(gif).contains("65535 x 65535"));
+    let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    bmp.extend([0, 0, 2, 0, 0, 0, 2, 0, 1, 0, 24, 0]);
+    bmp.resize(60, 0);
+    assert!(problem(&bmp).contains("131072 x 131072"));
+}
+
+#[test]
+fn damage_in_a_chunk_beside_the_pixels_is_damage() {
+    let good = std::fs::read(images("rgb.png")).unwrap();
+    let bad = [&good[..33], b"\0\0\0\x04gAMA\0\0\0\0\0\0\0\0", &good[33..]].concat();
+    let problem = decode(&bad, Exif::Ignore).unwrap_err();
+    assert_eq!(problem, "cannot read the picture (PNG): its gAMA chunk is damaged (the checksum is another one)");
+}
+
+#[test]
+fn rotation_is_ignored_or_applied_in_pixels_and_dimensions() {
+    let path = images("rotated.jpg");
+    let stored = open(&path, Exif::Ignore).unwrap();
+    let turned = open(&path, Exif::Apply).unwrap();
+    assert!(stored.has_rotation && turned.has_rotation);
+    // 6: the first row is the right column.
+    assert_eq!(turned.pixels, image::imageops::rotate90(&stored.pixels));
+    assert_eq!(dimensions(&path, Exif::Ignore), Ok(stored.pixels.dimensions()));
+    assert_eq!(dimensions(&path, Exif::Apply), Ok(turned.pixels.dimensions()));
+    assert!(!open(&images("420.jpg"), Exif::Apply).unwrap().has_rotation);
+    let by_xmp = |text: &str| turn::of(&Seen { xmp: Some(text.as_bytes().to_vec()), ..Seen::default() });
+    assert_eq!(by_xmp("<x tiff:Orientation=\"8\"/>"), Orientation::Rotate270);
+    assert_eq!(by_xmp("<tiff:Orientation>3</tiff:Orientation>"), Orientation::Rotate180);
+    assert_eq!(by_xmp("<x/>"), Orientation::NoTransforms);
+}
+
+#[test]
+fn one_colour_is_seen() {
+    let flat = Picture { pixels: RgbImage::from_pixel(9, 9, Rgb([255; 3])), has_rotation: false };
+    assert!(flat.is_one_colour());
+    assert!(!open(&images("rgb.png"), Exif::Ignore).unwrap().is_one_colour());
+}
