@@ -1,12 +1,13 @@
 //! `covft-probe data check` and `covft-probe data scenes`.
 
-use super::recipe;
 use super::table::{Table, thousands};
-use crate::config::data::ScenesConfig;
-use crate::data::{CheckReport, scenes};
-use crate::experiment::session::Setup;
+use super::{progress, recipe};
+use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
+use crate::data::{CheckReport, Look, scenes};
+use crate::experiment::session::{Checking, Setup};
+use anyhow::Context;
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,10 @@ struct CheckArgs {
     /// Also decode every image.
     #[arg(long)]
     images: bool,
+    /// Also write what was found of every picture to FILE, a line of JSON each: size, rotation, checksum of its RGB pixels
+    /// (CRC-32), or what is wrong with it.
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pictures: Option<PathBuf>,
     /// Change any key of the recipe.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -72,20 +77,73 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let recipe = recipe::read(args.config.as_deref(), &args.overrides)?;
-    let setup = Setup::unchecked(&recipe, Some(&recipe.out.join(".cache")), args.images)?;
+    let cache = recipe.out.join(".cache");
+    let hear = progress::pictures;
+    let checking = Checking { cache: Some(&cache), progress: Some(&hear), ..Checking::default() };
+    let setup = Setup::unchecked(&recipe, &checking, [args.images; 2])?;
     let mut good = true;
     for report in &setup.reports {
         print(report);
-        if let Err(error) = report.verdict(recipe.data.unlabelled) {
+        print_pictures(report, &recipe.data);
+        if let Err(error) = report.verdict(recipe.data.unlabelled, recipe.data.broken) {
             good = false;
             println!("  refused: {error}");
         }
-        if report.broken.as_ref().is_some_and(|b| !b.is_empty()) {
-            good = false;
-        }
+    }
+    if let Some(path) = &args.pictures {
+        list(&setup.reports, path)?;
     }
     println!("{}", if good { "this data can be trained on" } else { "this data cannot be trained on as it is" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was found of every picture.
+fn list(reports: &[CheckReport], path: &Path) -> anyhow::Result<()> {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        image: &'a str,
+        #[serde(flatten)]
+        look: &'a Look,
+    }
+    let looks = reports.iter().flat_map(|r| &r.looks);
+    let lines: Result<Vec<_>, _> = looks.map(|(image, look)| serde_json::to_string(&Line { image, look })).collect();
+    std::fs::write(path, lines?.join("\n") + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What is to be said of the pictures, and what was not looked at.
+fn print_pictures(report: &CheckReport, data: &DataConfig) {
+    for (what, problems) in [("missing", Some(&report.missing)), ("broken", report.broken.as_ref())] {
+        for problem in problems.into_iter().flatten() {
+            println!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
+        }
+    }
+    let samples = report.unusable.len();
+    match data.broken {
+        Broken::Drop if samples > 0 => println!("  {samples} samples with such images are dropped (data.broken)"),
+        Broken::Blank if samples > 0 => println!("  {samples} samples with such images get a blank one (data.broken)"),
+        _ => {}
+    }
+    let of = |is: fn(&Look) -> bool| report.looks.iter().filter(|(_, look)| is(look)).count();
+    let rotated = of(|look| look.has_rotation);
+    if rotated > 0 {
+        let what = match data.exif {
+            Exif::Ignore => "is ignored, as LLaVA does; data.exif = \"apply\" turns them",
+            Exif::Apply => "is applied; boxes in the texts are not turned",
+        };
+        println!("  {rotated} images have a rotation in their EXIF block, which {what}");
+    }
+    let flat: Vec<&str> =
+        report.looks.iter().filter(|(_, l)| l.is_one_colour && l.problem.is_none()).map(|(n, _)| &**n).collect();
+    if !flat.is_empty() {
+        let more = if flat.len() > 3 { ", ..." } else { "" };
+        let first = flat[..flat.len().min(3)].join(", ");
+        println!("  warning: {} images are of one colour when decoded: {first}{more}", flat.len());
+    }
+    if report.broken.is_none() && report.images > 0 {
+        println!(
+            "  not checked: whether the images can be decoded; --images does that, and counts rotations and blanks"
+        );
+    }
 }
 
 fn print(report: &CheckReport) {
@@ -106,11 +164,6 @@ fn print(report: &CheckReport) {
     table.print();
     for dropped in &report.findings.unlabelled {
         println!("  no labelled token, dropped: line {}, sample {}", dropped.line, dropped.id);
-    }
-    for (what, problems) in [("missing", Some(&report.missing)), ("broken", report.broken.as_ref())] {
-        for problem in problems.into_iter().flatten() {
-            println!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
-        }
     }
     if report.findings.repeated_ids > 0 {
         println!("  {} entries repeat the id of an earlier one", report.findings.repeated_ids);

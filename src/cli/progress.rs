@@ -3,6 +3,7 @@
 use crate::train::hook::{EvalView, Hook, HookResult, StageView, StepView};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Draws stage, loss, samples per second and the time left; without a terminal, prints a line now and then instead.
@@ -28,6 +29,22 @@ pub(super) fn bar(template: &str) -> (ProgressBar, bool) {
         bar.set_style(style.progress_chars("=> "));
     }
     (bar, plain)
+}
+
+/// Shows how far the check of the pictures is. Always goes on.
+pub(super) fn pictures(done: usize, all: usize) -> bool {
+    static BAR: OnceLock<(ProgressBar, bool)> = OnceLock::new();
+    let (bar, plain) = BAR.get_or_init(|| bar("  pictures {wide_bar} {pos}/{len}  {eta} left"));
+    bar.set_length(all as u64);
+    bar.set_position(done as u64);
+    // Without a terminal a line now and then: about ten in all, none for what is quick.
+    if *plain && done > 0 && all > 4096 && done * 10 / all > (done - 1).saturating_sub(255) * 10 / all {
+        eprintln!("checked {done} of {all} pictures");
+    }
+    if done >= all {
+        bar.finish_and_clear();
+    }
+    true
 }
 
 impl Progress {

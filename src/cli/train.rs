@@ -1,10 +1,11 @@
 //! `covft-probe train`.
 
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::recipe::{self, RecipeArgs};
 use super::summary;
 use crate::config::Recipe;
-use crate::experiment::session::{Ended, Session};
+use crate::config::data::Broken;
+use crate::experiment::session::{Ended, PictureCheck, Session};
 use anyhow::Context;
 use covft_analyses::store::RunDir;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,13 @@ pub(super) struct Args {
     /// Go on with a run that was stopped or killed, from its last checkpoint.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides"])]
     resume: Option<PathBuf>,
+    /// What happens to samples whose picture is missing or broken: refuse, drop or blank. Short for data.broken; with
+    /// --resume: from here on.
+    #[arg(long, value_name = "HOW", value_parser = broken)]
+    broken: Option<Broken>,
+    /// When the training pictures are decoded for the first time: before (the first step) or lazily, in the background.
+    #[arg(long, value_name = "WHEN", value_parser = ["before", "lazily"], default_value = "before")]
+    check: String,
     /// Record gradient norms and directions of the vision encoder.
     #[arg(long, conflicts_with = "resume")]
     log_grads: bool,
@@ -55,7 +63,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut session = if let Some(run) = &args.resume {
         Session::resume(run.clone(), args.device.as_deref(), command)?
     } else {
-        let recipe = resolve(args)?;
+        let mut recipe = resolve(args)?;
+        if let Some(broken) = args.broken {
+            recipe.data.broken = broken;
+        }
         if args.show_config {
             print!("{}", recipe.to_toml());
             return Ok(ExitCode::SUCCESS);
@@ -63,6 +74,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let path = args.out.clone().unwrap_or_else(|| free_name(&recipe.out.join(&recipe.name)));
         Session::create(recipe, path, command)?
     };
+    if let Some(broken) = args.broken {
+        session.set_broken(broken);
+    }
+    session.pictures = if args.check == "lazily" { PictureCheck::Lazily } else { PictureCheck::Before };
+    session.progress = Some(progress::pictures);
     println!("run directory: {}", session.dir().path().display());
     stop_on_ctrl_c(&session.stop, true)?;
     let mut progress = Progress::new();
@@ -84,6 +100,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             println!("stopped and saved; go on with: covft-probe train --resume {}", dir.display());
             Ok(ExitCode::from(130))
         }
+    }
+}
+
+fn broken(text: &str) -> Result<Broken, String> {
+    match text {
+        "refuse" => Ok(Broken::Refuse),
+        "drop" => Ok(Broken::Drop),
+        "blank" => Ok(Broken::Blank),
+        _ => Err("refuse, drop or blank".to_owned()),
     }
 }
 

@@ -4,20 +4,24 @@
 use super::check_cache;
 use super::dataset::Dataset;
 use super::error::{DataError, Result};
-use crate::config::data::Unlabelled;
+use super::keep;
+use super::look::{Look, Progress, look};
+use crate::config::data::{Broken, Unlabelled};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the check does beyond reading the texts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct CheckOptions<'a> {
     /// Decode every image.
     pub decode_images: bool,
     /// Folder in which the findings about the texts are kept under the files' hash.
     pub cache: Option<&'a Path>,
+    /// Hears how far the decoding is.
+    pub progress: Option<&'a Progress<'a>>,
 }
 
 /// What a kind of sample (a task, with or without an image) amounts to.
@@ -74,6 +78,17 @@ pub struct ImageProblem {
     pub problem: String,
 }
 
+/// A sample whose image is missing or broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Number of the entry in its file, from 0.
+    pub index: usize,
+    /// Sample id.
+    pub id: String,
+    /// What is wrong with the image, and its path.
+    pub why: String,
+}
+
 /// Outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
@@ -87,6 +102,10 @@ pub struct CheckReport {
     pub missing: Vec<ImageProblem>,
     /// Images that cannot be decoded; `None` where they were not tried.
     pub broken: Option<Vec<ImageProblem>>,
+    /// Every image that was decoded, with its file.
+    pub looks: Vec<(String, Look)>,
+    /// All samples whose image is missing or broken.
+    pub unusable: Vec<Unusable>,
     /// Longest expanded sequence that the check counted with.
     pub max_length: usize,
     /// Whether the findings about the texts were kept from an earlier check.
@@ -100,26 +119,31 @@ pub struct CheckReport {
 /// An entry cannot be read or rendered; the findings cannot be kept.
 pub fn check(dataset: &Dataset, options: CheckOptions<'_>) -> Result<CheckReport> {
     let kept = options.cache.and_then(|folder| check_cache::path(dataset, folder));
-    let earlier = kept.as_deref().and_then(check_cache::read);
+    let earlier: Option<Findings> = kept.as_deref().and_then(keep::read);
     let cached = earlier.is_some();
     let findings = match earlier {
         Some(findings) => findings,
         None => read_texts(dataset)?,
     };
     if let (Some(path), false) = (&kept, cached) {
-        check_cache::write(path, &findings)?;
+        keep::write(path, &findings)?;
     }
-    let images = &findings.images;
-    let missing = if dataset.file().is_some() { problems(dataset, images, exists)? } else { Vec::new() };
-    let broken = if options.decode_images {
-        let absent: HashSet<&Path> = missing.iter().map(|p| p.path.as_path()).collect();
-        let there = images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name)));
-        Some(problems(dataset, &there.cloned().collect::<Vec<_>>(), decodes)?)
+    let missing = if dataset.file().is_some() { missing(dataset, &findings.images)? } else { Vec::new() };
+    let absent: HashSet<&Path> = missing.iter().map(|p| p.path.as_path()).collect();
+    let there = || findings.images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name)));
+    let (looks, broken) = if options.decode_images {
+        let names: Vec<String> = there().map(|(name, _)| name.clone()).collect();
+        let looks = look(dataset, &names, options.cache, options.progress)?;
+        let problem = |((_, place), look): (&(String, usize), &Look)| Some((*place, look.problem.clone()?));
+        let found: Vec<(usize, String)> = there().zip(&looks).filter_map(problem).collect();
+        (names.into_iter().zip(looks).collect(), Some(problems(dataset, found)?))
     } else {
-        None
+        (Vec::new(), None)
     };
-    let (path, images) = (dataset.path().to_path_buf(), images.len());
-    Ok(CheckReport { path, images, missing, broken, max_length: dataset.preparation().max_length, cached, findings })
+    let unusable = unusable(dataset, missing.iter().chain(broken.iter().flatten()))?;
+    let (path, images, max_length) =
+        (dataset.path().to_path_buf(), findings.images.len(), dataset.preparation().max_length);
+    Ok(CheckReport { path, images, missing, broken, looks, unusable, max_length, cached, findings })
 }
 
 /// What one sample adds.
@@ -187,31 +211,37 @@ fn count(dataset: &Dataset, i: usize) -> Result<Counted> {
     })
 }
 
-fn exists(dataset: &Dataset, name: &str, _: &str) -> Option<String> {
-    (!dataset.image_path(name).is_file()).then(|| "the image is missing".to_owned())
+/// Images that are not there, in the order of the samples.
+fn missing(dataset: &Dataset, images: &[(String, usize)]) -> Result<Vec<ImageProblem>> {
+    let is_missing = |(name, _): &&(String, usize)| !dataset.image_path(name).exists();
+    let missing: Vec<_> = images.par_iter().filter(is_missing).collect();
+    problems(dataset, missing.into_iter().map(|(_, place)| (*place, "the image is missing".to_owned())).collect())
 }
 
-fn decodes(dataset: &Dataset, name: &str, sample: &str) -> Option<String> {
-    match dataset.picture(sample, name) {
-        Err(DataError::Image { problem, .. }) => Some(problem),
-        _ => None,
-    }
-}
-
-/// Images for which `wrong` finds something, in the order of `images`.
-fn problems(
-    dataset: &Dataset,
-    images: &[(String, usize)],
-    wrong: fn(&Dataset, &str, &str) -> Option<String>,
-) -> Result<Vec<ImageProblem>> {
-    let found: Vec<Option<String>> = images.par_iter().map(|(name, _)| wrong(dataset, name, "")).collect();
-    let with = |((name, place), problem): (&(String, usize), Option<String>)| {
-        problem.map(|problem| {
-            let sample = dataset.entry(*place)?.id.to_string();
-            Ok(ImageProblem { sample, path: dataset.image_path(name), problem })
-        })
+/// Problems by the place of the first sample that shows the image.
+fn problems(dataset: &Dataset, found: Vec<(usize, String)>) -> Result<Vec<ImageProblem>> {
+    let with = |(place, problem)| {
+        let entry = dataset.entry(place)?;
+        let path = dataset.image_path(entry.image.as_deref().unwrap_or_default());
+        Ok(ImageProblem { sample: entry.id.to_string(), path, problem })
     };
-    images.iter().zip(found).filter_map(with).collect()
+    found.into_iter().map(with).collect()
+}
+
+/// All samples that show one of these images. Reads the entries once more, where there are any.
+fn unusable<'p>(dataset: &Dataset, problems: impl Iterator<Item = &'p ImageProblem>) -> Result<Vec<Unusable>> {
+    let bad: HashMap<&Path, &str> = problems.map(|p| (p.path.as_path(), p.problem.as_str())).collect();
+    if bad.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = |i: usize| -> Result<Option<Unusable>> {
+        let entry = dataset.entry(i)?;
+        let path = entry.image.as_deref().map(|name| dataset.image_path(name));
+        let found = path.and_then(|path| bad.get(&*path).map(|problem| format!("{problem}: {}", path.display())));
+        Ok(found.map(|why| Unusable { index: dataset.index(i), id: entry.id.to_string(), why }))
+    };
+    let found: Result<Vec<_>> = (0..dataset.len()).into_par_iter().map(of).collect();
+    Ok(found?.into_iter().flatten().collect())
 }
 
 impl CheckReport {
@@ -243,8 +273,8 @@ impl CheckReport {
     ///
     /// # Errors
     /// The set is empty; a kind has no labelled token at all; single samples have none and `unlabelled` refuses them;
-    /// an image is missing or broken.
-    pub fn verdict(&self, unlabelled: Unlabelled) -> Result<()> {
+    /// an image is missing or broken and `broken` refuses it, or leaves no sample.
+    pub fn verdict(&self, unlabelled: Unlabelled, broken: Broken) -> Result<()> {
         let refuse = |problem: String| Err(DataError::Refused { problem, path: self.path.clone() });
         if self.samples() == 0 {
             return refuse("there is no sample in it".to_owned());
@@ -265,19 +295,29 @@ impl CheckReport {
                 first(self.dropped(), |d| format!("line {} (id {:?})", d.line, d.id))
             ));
         }
+        if broken == Broken::Blank {
+            return Ok(());
+        }
+        if broken == Broken::Drop {
+            let left = self.unusable.len() < self.samples();
+            return if left { Ok(()) } else { refuse("the images of all samples are missing or broken".to_owned()) };
+        }
         let show = |p: &ImageProblem| format!("{} (sample {:?})", p.path.display(), p.sample);
         if !self.missing.is_empty() {
             let list = first(&self.missing, show);
-            return refuse(format!("{} of {} images are missing: {list}", self.missing.len(), self.images));
+            return refuse(format!("{} of {} images are missing: {list}; {HOW}", self.missing.len(), self.images));
         }
         let broken = self.broken.as_deref().unwrap_or_default();
         if !broken.is_empty() {
             let list = first(broken, |p| format!("{}: {}", show(p), p.problem));
-            return refuse(format!("{} of {} images are broken: {list}", broken.len(), self.images));
+            return refuse(format!("{} of {} images are broken: {list}; {HOW}", broken.len(), self.images));
         }
         Ok(())
     }
 }
+
+/// What to do about images that cannot be used.
+const HOW: &str = "mend them, or set data.broken to \"drop\" or \"blank\"";
 
 /// The first three of a list in words.
 fn first<T>(list: &[T], show: impl Fn(&T) -> String) -> String {

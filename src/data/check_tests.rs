@@ -4,6 +4,8 @@ use super::*;
 use crate::data::BatchPosition;
 use crate::data::testing::{images, scenes_dataset, temporary_dataset};
 
+const DECODE: CheckOptions<'_> = CheckOptions { decode_images: true, cache: None, progress: None };
+
 fn entry(id: &str, task: &str, image: Option<&str>, answer: &str) -> String {
     let (image, mark) = match image {
         Some(name) => (format!(r#""image": "{name}", "#), r"<image>\n"),
@@ -27,8 +29,8 @@ fn counts_samples_tokens_and_images() {
     ];
     let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
     std::fs::copy(images("rgb.png"), dir.path().join("x.png")).unwrap();
-    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
-    assert!(report.verdict(Unlabelled::Refuse).is_ok());
+    let report = check(&dataset, DECODE).unwrap();
+    assert!(report.verdict(Unlabelled::Refuse, Broken::Refuse).is_ok());
     assert_eq!((report.samples(), report.images, report.findings.repeated_ids), (3, 1, 1));
     assert_eq!((report.missing.len(), report.broken.as_ref().map(Vec::len)), (0, Some(0)));
     // " red</s>" and " a red circle</s>".
@@ -46,16 +48,16 @@ fn missing_and_broken_images_are_listed_and_refused() {
     let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
     let bytes = std::fs::read(images("420.jpg")).unwrap();
     std::fs::write(dir.path().join("cut.jpg"), &bytes[..bytes.len() - 40]).unwrap();
-    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
-    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
-        @r#"1 of 2 images are missing: DIR/no.png (sample "a"): DIR/instruct.json"#);
+    let report = check(&dataset, DECODE).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop, Broken::Refuse), &dir),
+        @r#"1 of 2 images are missing: DIR/no.png (sample "a"); mend them, or set data.broken to "drop" or "blank": DIR/instruct.json"#);
     std::fs::copy(images("rgb.png"), dir.path().join("no.png")).unwrap();
-    let report = check(&dataset, CheckOptions { decode_images: true, cache: None }).unwrap();
-    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
-        @r#"1 of 2 images are broken: DIR/cut.jpg (sample "b"): cannot decode the image (JPEG, PNG or WebP): the file is cut off: DIR/instruct.json"#);
+    let report = check(&dataset, DECODE).unwrap();
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop, Broken::Refuse), &dir),
+        @r#"1 of 2 images are broken: DIR/cut.jpg (sample "b"): cannot read the picture (JPEG): the file is cut off; mend them, or set data.broken to "drop" or "blank": DIR/instruct.json"#);
     let quick = check(&dataset, CheckOptions::default()).unwrap();
     assert_eq!(quick.broken, None);
-    assert!(quick.verdict(Unlabelled::Drop).is_ok());
+    assert!(quick.verdict(Unlabelled::Drop, Broken::Refuse).is_ok());
 }
 
 #[test]
@@ -67,9 +69,9 @@ fn single_unlabelled_samples_are_dropped_or_refused_and_whole_kinds_always_refus
     let lines = [entry("a", "t", None, "red"), entry("empty", "t", None, ""), question];
     let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
     let report = check(&dataset, CheckOptions::default()).unwrap();
-    assert!(report.verdict(Unlabelled::Drop).is_ok());
+    assert!(report.verdict(Unlabelled::Drop, Broken::Refuse).is_ok());
     assert_eq!(report.findings.kinds[0].truncated, 1);
-    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Refuse), &dir),
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Refuse, Broken::Refuse), &dir),
         @r#"2 of 3 samples have no token to learn and data.unlabelled is "refuse": line 2 (id "empty"), line 3 (id "long"): DIR/instruct.json"#);
     let dropped: Vec<usize> = report.dropped().iter().map(|d| d.index).collect();
     let rest = dataset.without_entries(&dropped);
@@ -78,18 +80,18 @@ fn single_unlabelled_samples_are_dropped_or_refused_and_whole_kinds_always_refus
     let lines = [entry("a", "t", None, "red"), entry("b", "none", None, "")];
     let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
     let report = check(&dataset, CheckOptions::default()).unwrap();
-    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir),
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop, Broken::Refuse), &dir),
         @r#"none of the 1 samples of task "none" without an image has a token to learn; give them answers, or raise data.max_length (60): DIR/instruct.json"#);
     let (dir, dataset) = temporary_dataset("[]", 4);
     let report = check(&dataset, CheckOptions::default()).unwrap();
-    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop), &dir), @"there is no sample in it: DIR/instruct.json");
+    insta::assert_snapshot!(plain(&report.verdict(Unlabelled::Drop, Broken::Refuse), &dir), @"there is no sample in it: DIR/instruct.json");
 }
 
 #[test]
 fn findings_are_kept_under_the_files_hash() {
     let (dir, dataset) = temporary_dataset(&entry("a", "t", Some("x.png"), "red"), 4);
     let cache = dir.path().join("cache");
-    let options = CheckOptions { decode_images: false, cache: Some(&cache) };
+    let options = CheckOptions { cache: Some(&cache), ..CheckOptions::default() };
     let first = check(&dataset, options).unwrap();
     let second = check(&dataset, options).unwrap();
     assert_eq!((first.cached, second.cached), (false, true));
@@ -105,7 +107,36 @@ fn findings_are_kept_under_the_files_hash() {
 
 #[test]
 fn the_built_in_set_passes() {
-    let report = check(&scenes_dataset(20, 0), CheckOptions { decode_images: true, cache: None }).unwrap();
-    assert!(report.verdict(Unlabelled::Refuse).is_ok());
+    let report = check(&scenes_dataset(20, 0), DECODE).unwrap();
+    assert!(report.verdict(Unlabelled::Refuse, Broken::Refuse).is_ok());
     assert_eq!((report.samples(), report.findings.kinds.len(), report.images), (160, 8, 20));
+}
+
+#[test]
+fn all_samples_of_a_broken_picture_are_found_and_drop_and_blank_let_them_pass() {
+    let picture = |id: &str, name: &str| entry(id, "t", Some(name), "red");
+    let lines = [
+        picture("a", "x.png"),
+        picture("b", "no.png"),
+        picture("c", "x.png"),
+        picture("d", "lfs.jpg"),
+        picture("e", "no.png"),
+    ];
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    std::fs::copy(images("rgb.png"), dir.path().join("x.png")).unwrap();
+    std::fs::write(dir.path().join("lfs.jpg"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    let report = check(&dataset, DECODE).unwrap();
+    let unusable: Vec<_> = report.unusable.iter().map(|u| (u.index, u.id.as_str())).collect();
+    assert_eq!(unusable, [(1, "b"), (3, "d"), (4, "e")]);
+    assert!(report.unusable[1].why.contains("Git LFS pointer"), "{}", report.unusable[1].why);
+    assert_eq!((report.missing.len(), report.broken.as_ref().map(Vec::len), report.looks.len()), (1, Some(1), 2));
+    for broken in [Broken::Drop, Broken::Blank] {
+        assert!(report.verdict(Unlabelled::Drop, broken).is_ok());
+    }
+    let (_dir, none) = temporary_dataset(&picture("b", "no.png"), 4);
+    let report = check(&none, DECODE).unwrap();
+    assert!(
+        report.verdict(Unlabelled::Drop, Broken::Drop).is_err()
+            && report.verdict(Unlabelled::Drop, Broken::Blank).is_ok()
+    );
 }

@@ -4,9 +4,10 @@ use super::batch::{NO_TASK, SampleMeta};
 use super::conversation::Entry;
 use super::error::{DataError, Result};
 use super::index::InstructFile;
-use super::picture;
+use super::picture::{self, Picture};
 use super::preparation::Preparation;
 use super::scenes::{self, SceneSet};
+use super::stand_in::StandIns;
 use crate::config::data::{BUILTIN_SCENES, DataConfig, is_builtin_scenes};
 use ::image::RgbImage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +97,7 @@ struct Inner {
     tasks: TaskTable,
     preparation: Preparation,
     split: Split,
+    stand_ins: StandIns,
 }
 
 /// A set of samples. Cloning and selecting share the entries.
@@ -148,7 +150,8 @@ impl Dataset {
         let tasks = tasks.unwrap_or_else(|| TaskTable::new(file.tasks().iter().cloned()));
         let rows = (0..file.len() as u32).collect();
         let (entries, pictures) = (Entries::File(file), Pictures::Folder(folder));
-        Ok(Self { inner: Arc::new(Inner { entries, pictures, tasks, preparation, split }), rows })
+        let stand_ins = StandIns::new(config.broken);
+        Ok(Self { inner: Arc::new(Inner { entries, pictures, tasks, preparation, split, stand_ins }), rows })
     }
 
     fn of_scenes(set: SceneSet, split: Split, preparation: Preparation, tasks: Option<TaskTable>) -> Self {
@@ -156,7 +159,8 @@ impl Dataset {
         let rows = (0..set.entries.len() as u32).collect();
         let pictures = Pictures::Memory(set.pictures.into_iter().collect());
         let entries = Entries::Memory(set.entries);
-        Self { inner: Arc::new(Inner { entries, pictures, tasks, preparation, split }), rows }
+        let stand_ins = StandIns::default();
+        Self { inner: Arc::new(Inner { entries, pictures, tasks, preparation, split, stand_ins }), rows }
     }
 
     /// Number of samples.
@@ -181,6 +185,10 @@ impl Dataset {
     #[must_use]
     pub fn split(&self) -> Split {
         self.inner.split
+    }
+
+    pub(super) fn stand_ins(&self) -> &StandIns {
+        &self.inner.stand_ins
     }
 
     /// How entries become numbers.
@@ -322,10 +330,17 @@ impl Dataset {
     /// # Errors
     /// It is missing or cannot be decoded.
     pub fn picture(&self, sample: &str, name: &str) -> Result<RgbImage> {
+        self.opened(sample, name).map(|opened| opened.pixels)
+    }
+
+    pub(super) fn opened(&self, sample: &str, name: &str) -> Result<Picture> {
         let exif = self.preparation().exif;
         let decoded = match &self.inner.pictures {
-            Pictures::Folder(folder) => picture::open(&folder.join(name), exif).map(|p| p.pixels),
-            Pictures::Memory(pictures) => pictures.get(name).cloned().ok_or_else(|| "no such picture".to_owned()),
+            Pictures::Folder(folder) => picture::open(&folder.join(name), exif),
+            Pictures::Memory(pictures) => {
+                let pixels = pictures.get(name).cloned().ok_or_else(|| "no such picture".to_owned());
+                pixels.map(|pixels| Picture { pixels, has_rotation: false })
+            }
         };
         decoded.map_err(|problem| self.image_error(sample, name, problem))
     }

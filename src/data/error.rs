@@ -60,6 +60,20 @@ pub enum DataError {
         /// The image file.
         path: PathBuf,
     },
+    /// A run met a picture that it cannot read and is not told to go on without it.
+    #[error(
+        "sample {sample:?}: {problem} (mend the file, or go on without it: covft-probe train --resume RUN --broken drop, \
+         or blank): {}",
+        path.display()
+    )]
+    BrokenPicture {
+        /// Sample id.
+        sample: String,
+        /// What is wrong.
+        problem: String,
+        /// The image file.
+        path: PathBuf,
+    },
     /// A tokenizer cannot be used.
     #[error("tokenizer: {problem}: {}", path.display())]
     Tokenizer {

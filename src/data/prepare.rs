@@ -46,14 +46,6 @@ impl Dataset {
         }
     }
 
-    fn pixels(&self, entry: &Entry) -> Result<Vec<f32>> {
-        let spec = &self.preparation().image;
-        match &entry.image {
-            Some(name) => Ok(spec.pixels(&self.picture(&entry.id, name)?)),
-            None => Ok(vec![0.0; spec.values()]),
-        }
-    }
-
     /// Prepares the samples at these places as one batch.
     ///
     /// # Errors
@@ -71,10 +63,10 @@ impl Dataset {
             task_ids: Vec::new(),
         };
         for &i in places {
-            let entry = self.entry(i)?;
+            let (i, entry, pixels) = self.sound(i)?;
             let context = p.tokenizers.text.ids(&context_text(&entry.turns, p.context_suffix))?;
             let encoded = self.encode(i, &entry)?;
-            batch.pixels.extend(self.pixels(&entry)?);
+            batch.pixels.extend(pixels);
             let task = self.tasks().number(entry.task.as_deref());
             batch.push(self.meta(i, &entry), encoded, context, task);
         }
@@ -87,12 +79,12 @@ impl Dataset {
     /// As [`batch`](Self::batch).
     pub fn eval_item(&self, i: usize) -> Result<EvalItem> {
         let p = self.preparation();
-        let entry = self.entry(i)?;
+        let (i, entry, pixels) = self.sound(i)?;
         let question = &entry.turns[..1];
         Ok(EvalItem {
             prompt_ids: p.prompt_ids(&entry.turns[0].text, entry.image.is_some())?,
             context_ids: p.tokenizers.text.ids(&context_text(question, p.context_suffix))?,
-            pixels: self.pixels(&entry)?,
+            pixels,
             question: entry.question().to_owned(),
             answers: if entry.answers.is_empty() { vec![entry.answer().to_owned()] } else { entry.answers.clone() },
             meta: self.meta(i, &entry),
@@ -102,10 +94,11 @@ impl Dataset {
     /// What sample `i` is.
     ///
     /// # Errors
-    /// The entry or the image's header cannot be read.
+    /// The entry cannot be read.
     pub fn info(&self, i: usize) -> Result<SampleInfo> {
         let entry = self.entry(i)?;
-        let dimensions = entry.image.as_ref().map(|name| self.dimensions(&entry.id, name)).transpose()?;
+        // Pictures that cannot be read are told elsewhere; of them no size is known.
+        let dimensions = entry.image.as_ref().and_then(|name| self.dimensions(&entry.id, name).ok());
         Ok(SampleInfo {
             meta: self.meta(i, &entry),
             split: self.split(),
@@ -120,7 +113,7 @@ impl Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::data::{ContextSuffix, DataConfig, Unlabelled};
+    use crate::config::data::{Broken, ContextSuffix, DataConfig, Unlabelled};
     use crate::data::check::{CheckOptions, check};
     use crate::data::image::{CLIP_MEAN, CLIP_STD, ImageSpec};
     use crate::data::testing::{fixture, fixture_batch};
@@ -155,8 +148,8 @@ mod tests {
         assert_eq!(tasks, [(0, true), (1, true), (2, false), (3, true), (4, true)]);
         // captioning, grounding, region_captioning, text_only, vqa.
         assert_eq!(batch.task_ids, [0, 1, 3, 4, 2]);
-        let report = check(&set, CheckOptions { decode_images: true, cache: None }).unwrap();
-        assert!(report.verdict(Unlabelled::Refuse).is_ok());
+        let report = check(&set, CheckOptions { decode_images: true, ..CheckOptions::default() }).unwrap();
+        assert!(report.verdict(Unlabelled::Refuse, Broken::Refuse).is_ok());
         assert_eq!(report.labelled_tokens(), batch.labelled_tokens() as u64);
     }
 

@@ -6,7 +6,7 @@ use super::image::{CLIP_MEAN, CLIP_STD, ImageSpec};
 use super::index::InstructFile;
 use super::preparation::Preparation;
 use super::tokenizer::Tokenizers;
-use crate::config::data::{DataConfig, ScenesConfig, Template};
+use crate::config::data::{Broken, DataConfig, ScenesConfig, Template};
 use safetensors::{SafeTensors, tensor::TensorView};
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,24 @@ pub(crate) fn temporary_dataset(json: &str, image_tokens: usize) -> (tempfile::T
     std::fs::write(&path, json).unwrap();
     let config = DataConfig { train: path, system: Some(String::new()), max_length: 60, ..DataConfig::default() };
     let preparation = Preparation::new(&config, Tokenizers::scenes(512).unwrap(), CLIP_64, image_tokens);
+    let dataset = Dataset::train(&config, preparation).unwrap();
+    (dir, dataset)
+}
+
+/// A set with a sample for each of these files of the test images, `id` its number; those that do not exist are missing.
+pub(crate) fn set_of_pictures(names: &[&str], broken: Broken) -> (tempfile::TempDir, Dataset) {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = |(i, name): (usize, &&str)| {
+        if images(name).exists() {
+            std::fs::copy(images(name), dir.path().join(name)).unwrap();
+        }
+        let turns = r#"[{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red"}]"#;
+        format!(r#"{{"id": "{i}", "image": "{name}", "conversations": {turns}}}"#)
+    };
+    let path = dir.path().join("instruct.json");
+    std::fs::write(&path, names.iter().enumerate().map(entry).collect::<Vec<_>>().join("\n")).unwrap();
+    let config = DataConfig { train: path, system: Some(String::new()), broken, ..DataConfig::default() };
+    let preparation = Preparation::new(&config, Tokenizers::scenes(512).unwrap(), CLIP_64, 4);
     let dataset = Dataset::train(&config, preparation).unwrap();
     (dir, dataset)
 }

@@ -176,7 +176,14 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     pub fn run(mut self) -> Result<Outcome> {
         self.begin()?;
         while !self.is_over() {
-            let improved = self.step()?;
+            let improved = match self.step() {
+                // Nothing has moved yet: the run can go on from here once the data are mended.
+                Err(error @ TrainError::Data { .. }) => {
+                    self.save()?;
+                    return Err(error);
+                }
+                stepped => stepped?,
+            };
             if self.must_stop() {
                 self.save()?;
                 return Ok(Outcome::Stopped);
@@ -214,10 +221,10 @@ impl<'a, M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'a, M, S> {
     /// As [`run`](Self::run).
     pub fn step(&mut self) -> Result<bool> {
         let began = Instant::now();
-        self.measure_tracked()?;
-        let loading = Instant::now();
+        // First, so that nothing is recorded of a step that has no data.
         let batches = Arc::new(self.load()?);
-        let mut times = StepTimes { data: loading.elapsed(), ..StepTimes::default() };
+        let mut times = StepTimes { data: began.elapsed(), ..StepTimes::default() };
+        self.measure_tracked()?;
         let queued = self.run_passes(&batches, &mut times)?;
         let gathered = self.settle(&batches, queued)?;
         self.show_gradients()?;

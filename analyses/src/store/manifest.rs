@@ -43,6 +43,9 @@ pub struct Manifest {
     /// Samples without any labelled token, left out before step 0.
     #[serde(default)]
     pub dropped: Vec<DroppedSample>,
+    /// Samples whose picture is missing or broken, and what is trained in their place. A run that goes on repeats it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<PictureDecision>,
 }
 
 /// Whether a run still goes.
@@ -102,6 +105,33 @@ pub struct DroppedSample {
     pub why: String,
 }
 
+/// What happens to a sample whose picture is missing or broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PictureDecision {
+    /// `train` or `val`.
+    pub split: String,
+    /// Number of the entry in its instruction file, from 0.
+    pub index: u64,
+    /// Sample id.
+    pub sample: String,
+    /// What is wrong, ending in the path.
+    pub why: String,
+    /// What takes its place.
+    pub instead: Instead,
+}
+
+/// What takes the place of a sample whose picture is missing or broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// It was left out before the first step.
+    Nothing,
+    /// A picture of the mean colour.
+    Blank,
+    /// It was met in training: the next sound sample.
+    NextSample,
+}
+
 impl Manifest {
     /// The manifest of a run that starts now.
     #[must_use]
@@ -119,6 +149,7 @@ impl Manifest {
             status: Status::Running,
             stages: Vec::new(),
             dropped: Vec::new(),
+            pictures: Vec::new(),
         }
     }
 

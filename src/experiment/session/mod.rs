@@ -4,17 +4,20 @@ mod base_cache;
 mod device;
 mod error;
 mod held_out;
+mod pictures;
 mod records;
 mod setup;
 mod work;
 
 pub use device::named as device_named;
 pub use error::SessionError;
+pub use pictures::{Checking, PictureCheck};
 pub use setup::{Setup, image_spec, known_vocabularies};
 
 pub(in crate::experiment) use work::{Parts, Work, check_samples};
 
 use crate::config::Recipe;
+use crate::config::data::Broken;
 use crate::config::model::VisionMethod;
 use crate::config::train::{Stage, check_stages};
 use crate::data::Split;
@@ -23,7 +26,10 @@ use crate::probe::{Recorder, RecorderSetup};
 use crate::train::Outcome;
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over, latest};
 use crate::train::hook::Hook;
-use covft_analyses::store::{DroppedSample, Manifest, Place, RecordWriter, RunDir, Status, WriterOptions};
+use covft_analyses::store::{
+    DroppedSample, Manifest, PictureDecision, Place, RecordWriter, RunDir, Status, WriterOptions,
+};
+use pictures::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +48,10 @@ pub struct Session {
     pub stop: Arc<AtomicBool>,
     /// Stop, with a checkpoint, when so many steps of the run are done.
     pub stop_after: Option<u64>,
+    /// When the pictures of the training set are decoded for the first time.
+    pub pictures: PictureCheck,
+    /// Hears how far the check of the pictures is; whether it is to go on.
+    pub progress: Option<fn(usize, usize) -> bool>,
 }
 
 /// How a run ended.
@@ -64,7 +74,17 @@ impl Session {
         }
         let stages = checked(&recipe);
         let dir = RunDir::create(path)?;
-        Ok(Self { recipe, stages, dir, from: None, command, stop: Arc::default(), stop_after: None })
+        Ok(Self {
+            recipe,
+            stages,
+            dir,
+            from: None,
+            command,
+            stop: Arc::default(),
+            stop_after: None,
+            pictures: PictureCheck::default(),
+            progress: None,
+        })
     }
 
     /// A run that was stopped or killed, going on from its latest checkpoint; on other devices where some are named, which its
@@ -113,7 +133,17 @@ impl Session {
         if stages.get(index).is_none_or(|s| s.name != from.state.stage) {
             return Err(SessionError::OtherRecipe { index, found: from.state.stage.clone(), path });
         }
-        Ok(Self { recipe, stages, dir, from: Some(from), command, stop: Arc::default(), stop_after: None })
+        Ok(Self {
+            recipe,
+            stages,
+            dir,
+            from: Some(from),
+            command,
+            stop: Arc::default(),
+            stop_after: None,
+            pictures: PictureCheck::default(),
+            progress: None,
+        })
     }
 
     /// The run directory.
@@ -126,6 +156,11 @@ impl Session {
     #[must_use]
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// Changes what happens to samples whose picture is missing or broken, also for a run that goes on.
+    pub fn set_broken(&mut self, broken: Broken) {
+        self.recipe.data.broken = broken;
     }
 
     /// Its stages.
@@ -164,7 +199,14 @@ impl Session {
     fn train(&mut self, hooks: &mut [&mut dyn Hook]) -> Result<Ended, SessionError> {
         let work = self.prepare()?;
         let mut recorder = self.begin(&work)?;
-        let ended = self.train_stages(hooks, &work, &mut recorder);
+        let dir = self.dir.clone();
+        let mut listing = Listing::new(&dir, &work.setup);
+        let ended = {
+            let mut hooks: Vec<&mut dyn Hook> = hooks.iter_mut().map(|hook| &mut **hook as &mut dyn Hook).collect();
+            hooks.push(&mut listing);
+            self.train_stages(&mut hooks, &work, &mut recorder)
+        };
+        listing.update()?;
         // Also after an error: what was measured until then is kept.
         let finished = recorder.finish();
         let ended = ended?;
@@ -234,7 +276,7 @@ impl Session {
     fn announce(&self, work: &Work) -> Result<(), SessionError> {
         if self.from.is_some() {
             let mut manifest = Manifest::read(&self.dir)?;
-            if manifest.device != self.recipe.device {
+            if records::read_recipe(&self.dir, None)? != self.recipe {
                 records::write_recipe(&self.dir, &self.recipe)?;
                 manifest.device.clone_from(&self.recipe.device);
             }
@@ -255,6 +297,14 @@ impl Session {
             }));
         }
         manifest.dropped.extend(work.without_partner());
+        let left_out = &work.setup.left_out;
+        let of = |d: &PictureDecision| DroppedSample {
+            sample: d.sample.clone(),
+            place: Some(Place::new(Some(&d.split), d.index)),
+            why: d.why.clone(),
+        };
+        manifest.dropped.extend(left_out.iter().map(of));
+        manifest.pictures = pictures::decisions(&work.setup);
         records::write_recipe(&self.dir, &self.recipe)?;
         records::write_samples(&self.dir, &work.setup)?;
         Ok(manifest.write(&self.dir)?)

@@ -1,15 +1,17 @@
 //! What a run needs before its first stage: sizes, tokenizers, data, all checked.
 
 use super::error::SessionError;
+use super::pictures::{self, Checking, PictureCheck};
 use crate::config::Recipe;
-use crate::config::data::{BUILTIN_SCENES, ImageAspect, is_builtin_scenes};
+use crate::config::data::{BUILTIN_SCENES, Broken, ImageAspect, is_builtin_scenes};
 use crate::config::model::ModelConfig;
 use crate::data::{
     CheckOptions, CheckReport, Dataset, ImageSpec, Preparation, TaskTable, TextTokenizer, Tokenizers, check,
 };
 use crate::models::shapes::ModelShapes;
 use crate::models::towers::TowerSizes;
-use std::path::{Path, PathBuf};
+use covft_analyses::store::PictureDecision;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything that the stages share.
@@ -27,28 +29,36 @@ pub struct Setup {
     pub tasks: TaskTable,
     /// What the check found, training set first.
     pub reports: Vec<CheckReport>,
+    /// Samples that were left out since their picture is missing or broken.
+    pub left_out: Vec<PictureDecision>,
     /// Where the tokenizers lie: the language model's and the text encoder's (`builtin:scenes` for the built-in ones).
     pub tokenizer_files: [PathBuf; 2],
 }
 
 impl Setup {
-    /// Reads and checks what `recipe` names. `cache` keeps the findings about the texts under the files' hash.
+    /// Reads and checks what `recipe` names.
     ///
     /// # Errors
-    /// A file or folder that is missing or damaged, a kind of sample without any labelled token, missing images.
-    pub fn new(recipe: &Recipe, cache: Option<&Path>) -> Result<Self, SessionError> {
-        let found = Self::unchecked(recipe, cache, false)?;
+    /// A file or folder that is missing or damaged, a kind of sample without any labelled token, pictures that cannot be
+    /// read and are not to be done without.
+    pub fn new(recipe: &Recipe, checking: &Checking<'_>) -> Result<Self, SessionError> {
+        let before = checking.decided.is_none();
+        let decode = [before && checking.pictures == PictureCheck::Before, before];
+        let found = Self::unchecked(recipe, checking, decode)?;
+        // What was decided before is not judged again; what else is broken is met in training.
+        let broken = if before { recipe.data.broken } else { Broken::Blank };
         for report in &found.reports {
-            report.verdict(recipe.data.unlabelled)?;
+            report.verdict(recipe.data.unlabelled, broken)?;
         }
         Ok(found)
     }
 
-    /// The same without judging what the check found (`data check` prints it); `images` decodes every image.
+    /// The same without judging what the check found (`data check` prints it); `decode` says whether the pictures of the
+    /// training set and of the held-out set are decoded.
     ///
     /// # Errors
     /// A file or folder that is missing or damaged.
-    pub fn unchecked(recipe: &Recipe, cache: Option<&Path>, images: bool) -> Result<Self, SessionError> {
+    pub fn unchecked(recipe: &Recipe, checking: &Checking<'_>, decode: [bool; 2]) -> Result<Self, SessionError> {
         missing_folders(recipe)?;
         let tokenizer_files = tokenizer_files(&recipe.model)?;
         let [language, text] = &tokenizer_files;
@@ -64,17 +74,24 @@ impl Setup {
         let train = Dataset::train(&recipe.data, preparation.clone())?;
         let tasks = train.tasks().clone();
         let val = Dataset::val(&recipe.data, preparation, &tasks)?;
-        let options = CheckOptions { decode_images: images, cache };
-        let mut reports = vec![check::check(&train, options)?];
+        let options =
+            |decode_images| CheckOptions { decode_images, cache: checking.cache, progress: checking.progress };
+        let mut reports = vec![check::check(&train, options(decode[0]))?];
         if let Some(val) = &val {
-            reports.push(check::check(val, options)?);
+            reports.push(check::check(val, options(decode[1]))?);
         }
-        let kept = |set: &Dataset, report: &CheckReport| {
+        let mut left_out = Vec::new();
+        let mut kept = |set: &Dataset, report: &CheckReport| {
+            let (set, dropped) = match checking.decided {
+                Some(decided) => pictures::repeat(set, decided),
+                None => pictures::decide(set, report, recipe.data.broken),
+            };
+            left_out.extend(dropped);
             set.without_entries(&report.findings.unlabelled.iter().map(|d| d.index).collect::<Vec<_>>())
         };
         let train = kept(&train, &reports[0]);
         let val = val.map(|val| kept(&val, &reports[1]));
-        Ok(Self { model, shapes, train, val, tasks, reports, tokenizer_files })
+        Ok(Self { model, shapes, train, val, tasks, reports, left_out, tokenizer_files })
     }
 }
 

@@ -3,12 +3,13 @@
 use super::base_cache::BaseCache;
 use super::error::SessionError;
 use super::held_out::{HeldOutSet, TrackedSet};
+use super::pictures::{Background, Checking, PictureCheck};
 use super::setup::Setup;
 use super::{Session, device, records};
 use crate::config::Recipe;
 use crate::config::model::TextMethod;
 use crate::config::train::Stage;
-use crate::data::{Dataset, Order, Paired, Sampler};
+use crate::data::{Dataset, Order, Paired, Progress, Sampler};
 use crate::dist;
 use crate::eval::Examiner;
 use crate::models::mllm::Mllm;
@@ -19,7 +20,7 @@ use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::Hook;
 use crate::train::{LoaderSource, MllmStep, StagePlan, StepModel, Team, Trainer};
 use candle_core::{Device, Tensor};
-use covft_analyses::store::{DroppedSample, Place};
+use covft_analyses::store::{DroppedSample, Manifest, Place};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(in crate::experiment) struct Work {
     /// Optimiser steps of each stage.
     lengths: Vec<u64>,
     bases: BaseCache,
+    /// Ends with the run.
+    _background: Option<Background>,
 }
 
 /// The training samples of a stage.
@@ -63,7 +66,13 @@ impl Session {
     pub(in crate::experiment) fn prepare(&self) -> Result<Work, SessionError> {
         let recipe = &self.recipe;
         let devices = device::open(recipe)?;
-        let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
+        let cache = recipe.out.join(".cache");
+        let decided = self.from.as_ref().map(|_| Manifest::read(&self.dir)).transpose()?.map(|m| m.pictures);
+        let progress = self.progress.as_ref().map(|hear| hear as &Progress<'_>);
+        let checking = Checking { cache: Some(&cache), pictures: self.pictures, decided: decided.as_deref(), progress };
+        let setup = Setup::new(recipe, &checking)?;
+        let lazily = self.pictures == PictureCheck::Lazily;
+        let background = lazily.then(|| Background::start(&setup.train, cache)).transpose()?;
         let source = open_source(&setup.model)?;
         let datasets: Vec<StageData> =
             self.stages.iter().map(|stage| StageData::new(stage, &setup.train)).collect::<Result<_, _>>()?;
@@ -72,7 +81,8 @@ impl Session {
             stage.length.steps(sampler.steps_per_epoch())
         };
         let lengths = self.stages.iter().zip(&datasets).map(steps).collect();
-        Ok(Work { devices, setup, source, datasets, lengths, bases: BaseCache::new(recipe, &self.stages) })
+        let bases = BaseCache::new(recipe, &self.stages);
+        Ok(Work { devices, setup, source, datasets, lengths, bases, _background: background })
     }
 
     /// Builds stage `index` upon `handed`, or upon the checkpoint to go on from, or upon the recipe's weights.
@@ -179,7 +189,8 @@ impl Work {
 
 /// Whether every stage of `recipe` has samples, and partners where it wants them.
 pub(in crate::experiment) fn check_samples(recipe: &Recipe) -> Result<(), SessionError> {
-    let setup = Setup::new(recipe, Some(&recipe.out.join(".cache")))?;
+    let cache = recipe.out.join(".cache");
+    let setup = Setup::new(recipe, &Checking { cache: Some(&cache), ..Checking::default() })?;
     super::checked(recipe).iter().try_for_each(|stage| StageData::new(stage, &setup.train).map(drop))
 }
 

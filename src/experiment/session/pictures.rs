@@ -1,0 +1,141 @@
+//! Pictures that cannot be read: decided before the first step, listed in the manifest, and the same when a run goes on.
+
+use super::error::SessionError;
+use super::setup::Setup;
+use crate::config::data::Broken;
+use crate::data::{CheckReport, Dataset, Met, Progress, StandIn, look_on};
+use crate::train::hook::{Hook, HookResult, StepView};
+use covft_analyses::store::{Instead, Manifest, PictureDecision, RunDir};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// When the pictures of the training set are decoded for the first time. Held-out ones always are before the first step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PictureCheck {
+    /// Before the first step.
+    #[default]
+    Before,
+    /// In the background, while the run trains.
+    Lazily,
+}
+
+/// How the data of a run are checked.
+#[derive(Clone, Copy, Default)]
+pub struct Checking<'a> {
+    /// Folder that keeps findings under the files' hashes, sizes and times.
+    pub cache: Option<&'a Path>,
+    /// When pictures are decoded.
+    pub pictures: PictureCheck,
+    /// What the run decided before; nothing is decided anew then.
+    pub decided: Option<&'a [PictureDecision]>,
+    /// Hears how far the decoding is.
+    pub progress: Option<&'a Progress<'a>>,
+}
+
+/// Decides about the samples of a set whose pictures cannot be read. What is left of it, and what was left out.
+pub(super) fn decide(set: &Dataset, report: &CheckReport, broken: Broken) -> (Dataset, Vec<PictureDecision>) {
+    let left_out: Vec<usize> = report.unusable.iter().map(|u| u.index).collect();
+    match broken {
+        Broken::Refuse => (set.clone(), Vec::new()),
+        Broken::Blank => {
+            for u in &report.unusable {
+                set.stand_in(u.index, Met { stand_in: StandIn::Blank, sample: u.id.clone(), why: u.why.clone() });
+            }
+            (set.clone(), Vec::new())
+        }
+        Broken::Drop => {
+            let dropped = report.unusable.iter().map(|u| decision(set, u.index, &u.id, &u.why, Instead::Nothing));
+            (set.without_entries(&left_out), dropped.collect())
+        }
+    }
+}
+
+/// Repeats what a run decided. What is left of the set, and what was left out.
+pub(super) fn repeat(set: &Dataset, decided: &[PictureDecision]) -> (Dataset, Vec<PictureDecision>) {
+    let own = decided.iter().filter(|d| d.split == set.split().name());
+    let mut left_out = Vec::new();
+    for d in own {
+        let stand_in = match d.instead {
+            Instead::Nothing => {
+                left_out.push(d.clone());
+                continue;
+            }
+            Instead::Blank => StandIn::Blank,
+            Instead::NextSample => StandIn::Next,
+        };
+        set.stand_in(d.index as usize, Met { stand_in, sample: d.sample.clone(), why: d.why.clone() });
+    }
+    (set.without_entries(&left_out.iter().map(|d| d.index as usize).collect::<Vec<_>>()), left_out)
+}
+
+fn decision(set: &Dataset, index: usize, sample: &str, why: &str, instead: Instead) -> PictureDecision {
+    let (split, sample, why) = (set.split().name().to_owned(), sample.to_owned(), why.to_owned());
+    PictureDecision { split, index: index as u64, sample, why, instead }
+}
+
+/// All decisions so far, also those about pictures that were met in training.
+pub(super) fn decisions(setup: &Setup) -> Vec<PictureDecision> {
+    let mut all = setup.left_out.clone();
+    for set in [Some(&setup.train), setup.val.as_ref()].into_iter().flatten() {
+        for (index, met) in set.standing_in() {
+            let instead = if met.stand_in == StandIn::Blank { Instead::Blank } else { Instead::NextSample };
+            all.push(decision(set, index, &met.sample, &met.why, instead));
+        }
+    }
+    all
+}
+
+/// Keeps the manifest's list of decisions as long as it really is.
+pub(super) struct Listing<'a> {
+    dir: &'a RunDir,
+    setup: &'a Setup,
+    listed: usize,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(dir: &'a RunDir, setup: &'a Setup) -> Self {
+        Self { dir, setup, listed: decisions(setup).len() }
+    }
+
+    /// Lists what was met since.
+    pub(super) fn update(&mut self) -> Result<(), SessionError> {
+        let all = decisions(self.setup);
+        if all.len() > self.listed {
+            let mut manifest = Manifest::read(self.dir)?;
+            self.listed = all.len();
+            manifest.pictures = all;
+            manifest.write(self.dir)?;
+        }
+        Ok(())
+    }
+}
+
+impl Hook for Listing<'_> {
+    fn step(&mut self, _: &StepView<'_>) -> HookResult {
+        Ok(self.update()?)
+    }
+}
+
+/// Decodes the pictures of a set in a thread of its own, which ends with this.
+#[derive(Debug)]
+pub(super) struct Background(Arc<AtomicBool>);
+
+impl Background {
+    pub(super) fn start(set: &Dataset, cache: PathBuf) -> Result<Self, SessionError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (set, stopped, path) = (set.clone(), Arc::clone(&stop), set.path().to_path_buf());
+        // What cannot be kept is decoded again the next time; the training meets what is broken in any case.
+        let work = move || drop(look_on(&set, &cache, &|_, _| !stopped.load(Ordering::Relaxed)));
+        let thread = std::thread::Builder::new().name("pictures".to_owned()).spawn(work);
+        let what = "start a thread that checks the pictures of";
+        thread.map_err(|source| SessionError::Io { what, source, path })?;
+        Ok(Self(stop))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
