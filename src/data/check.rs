@@ -130,12 +130,13 @@ pub fn check(dataset: &Dataset, options: CheckOptions<'_>) -> Result<CheckReport
     }
     let missing = if dataset.file().is_some() { missing(dataset, &findings.images)? } else { Vec::new() };
     let absent: HashSet<&Path> = missing.iter().map(|p| p.path.as_path()).collect();
-    let there = || findings.images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name)));
+    let there: Vec<&(String, usize)> =
+        findings.images.iter().filter(|(name, _)| !absent.contains(&*dataset.image_path(name))).collect();
     let (looks, broken) = if options.decode_images {
-        let names: Vec<String> = there().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = there.iter().map(|(name, _)| name.clone()).collect();
         let looks = look(dataset, &names, options.cache, options.progress)?;
         let problem = |((_, place), look): (&(String, usize), &Look)| Some((*place, look.problem.clone()?));
-        let found: Vec<(usize, String)> = there().zip(&looks).filter_map(problem).collect();
+        let found: Vec<(usize, String)> = there.iter().copied().zip(&looks).filter_map(problem).collect();
         (names.into_iter().zip(looks).collect(), Some(problems(dataset, found)?))
     } else {
         (Vec::new(), None)

@@ -58,7 +58,7 @@ fn read(bytes: &[u8]) -> Result<Header<'_>, String> {
     }
     let (wide, high) = checked(width, height.unsigned_abs())?;
     let compression = if old { 0 } else { number(bytes, 30)? };
-    let masks_at = (size == 40 && compression == 3).then_some(end).unwrap_or(54);
+    let masks_at = if size == 40 && compression == 3 { end } else { 54 };
     let layout = layout(bits, compression, || masks(bytes, masks_at, size >= 56))?;
     let mut start = end + if size == 40 && compression == 3 { 12 } else { 0 };
     let mut palette = Vec::new();

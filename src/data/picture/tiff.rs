@@ -17,6 +17,7 @@ struct Open<'a> {
 }
 
 fn open(bytes: &[u8]) -> Result<Open<'_>, String> {
+    check_types(bytes)?;
     let text = |e: tiff::TiffError| e.to_string();
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(text)?;
     let (width, height) = decoder.dimensions().map_err(text)?;
@@ -27,6 +28,32 @@ fn open(bytes: &[u8]) -> Result<Open<'_>, String> {
     let mut decoder = decoder.with_limits(limits);
     let turn = decoder.find_tag_unsigned::<u8>(Tag::Orientation).map_err(text)?.and_then(Orientation::from_exif);
     Ok(Open { decoder, size, turn: turn.unwrap_or(Orientation::NoTransforms) })
+}
+
+/// The types of the first directory's entries: the decoder passes over an entry of a type that no TIFF has, which is damage.
+fn check_types(bytes: &[u8]) -> Result<(), String> {
+    let pair = |at: usize| -> Option<u16> {
+        let two = bytes.get(at..at + 2)?.try_into().ok()?;
+        Some(if bytes[0] == b'I' { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
+    };
+    let double = |at: usize| -> Option<usize> {
+        let (first, second) = (usize::from(pair(at)?), usize::from(pair(at + 2)?));
+        Some(if bytes[0] == b'I' { second << 16 | first } else { first << 16 | second })
+    };
+    // BigTIFF has other entries.
+    if pair(2) != Some(42) {
+        return Ok(());
+    }
+    let cut = || "the file is cut off".to_owned();
+    let start = double(4).ok_or_else(cut)?;
+    for entry in 0..usize::from(pair(start).ok_or_else(cut)?) {
+        let at = start + 2 + 12 * entry;
+        let (tag, kind) = (pair(at).ok_or_else(cut)?, pair(at + 2).ok_or_else(cut)?);
+        if !(1..=13).contains(&kind) {
+            return Err(format!("its tag {tag} is damaged"));
+        }
+    }
+    Ok(())
 }
 
 /// Size, as Pillow tells it: turned.

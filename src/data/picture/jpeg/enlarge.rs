@@ -22,7 +22,7 @@ pub(super) struct Enlarger {
 /// How `component` is brought to the size of its frame.
 pub(super) fn enlarge(component: &Component, frame: &Frame) -> Result<Enlarger, String> {
     let ((h, v), (most_h, most_v)) = (component.sampling, frame.most);
-    if most_h % h != 0 || most_v % v != 0 {
+    if !most_h.is_multiple_of(h) || !most_v.is_multiple_of(v) {
         return Err("its chroma has a fraction of luma's samples that is not read".to_owned());
     }
     let (across, down) = (most_h / h, most_v / v);
@@ -52,14 +52,14 @@ impl Enlarger {
             Way::Smooth { across: true, down: false } => smooth(line(y), out),
             Way::Smooth { across, .. } => {
                 let near = line(y / 2);
-                let other = if y % 2 == 0 { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(rows - 1) };
+                let other = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(rows - 1) };
                 let far = line(other);
                 let sum = |i: usize| u16::from(near[i]) * 3 + u16::from(far[i]);
                 if across {
                     let sums: Vec<u16> = (0..n).map(sum).collect();
                     smooth_sums(&sums, out);
                 } else {
-                    let bias = if y % 2 == 0 { 1 } else { 2 };
+                    let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                     (0..n).for_each(|i| out[i] = ((sum(i) + bias) >> 2) as u8);
                 }
             }

@@ -11,12 +11,12 @@ const F_0_541: i32 = 4433;
 const F_0_765: i32 = 6270;
 const F_0_899: i32 = 7373;
 const F_1_175: i32 = 9633;
-const F_1_501: i32 = 12299;
-const F_1_847: i32 = 15137;
-const F_1_961: i32 = 16069;
-const F_2_053: i32 = 16819;
-const F_2_562: i32 = 20995;
-const F_3_072: i32 = 25172;
+const F_1_501: i32 = 12_299;
+const F_1_847: i32 = 15_137;
+const F_1_961: i32 = 16_069;
+const F_2_053: i32 = 16_819;
+const F_2_562: i32 = 20_995;
+const F_3_072: i32 = 25_172;
 
 /// Transforms a block of coefficients and writes its 8 x 8 samples to `out`, whose rows are `stride` apart.
 pub(super) fn block(coefficients: &[i16; 64], table: &[u16; 64], out: &mut [u8], stride: usize) {

@@ -166,7 +166,9 @@ impl<'a> Reader<'a> {
         match marker {
             0xC0..=0xC2 => self.start_frame(content, marker == 0xC2)?,
             0xC4 => self.codes(content)?,
-            0xC9 | 0xCA => return Err("its arithmetic coding is not read here; save it with Huffman coding".to_owned()),
+            0xC9 | 0xCA | 0xCC => {
+                return Err("its arithmetic coding is not read here; save it with Huffman coding".to_owned());
+            }
             0xC3 | 0xC5..=0xC8 | 0xCB | 0xCD..=0xCF => {
                 return Err(format!("its kind of coding is not read here (FF{marker:02X}); save it as baseline JPEG"));
             }
@@ -180,7 +182,7 @@ impl<'a> Reader<'a> {
                 return Ok(Segment::Scan);
             }
             0xE0..=0xEF => self.note(marker, content),
-            0xCC | 0xDC | 0xFE => {}
+            0xDC | 0xFE => {}
             _ => return Err(format!("it has a marker that no JPEG has (FF{marker:02X})")),
         }
         Ok(Segment::Other)

@@ -96,7 +96,7 @@ impl<'r> Tables<'r> {
             if table.fits(is_dc) { Ok(Some(table)) } else { Err("a Huffman table is damaged".to_owned()) }
         };
         let is_dc_band = scan.band.0 == 0;
-        let (wants_dc, wants_ac) = (!progressive || is_dc_band && scan.high == 0, !progressive || !is_dc_band);
+        let (wants_dc, wants_ac) = (!progressive || (is_dc_band && scan.high == 0), !progressive || !is_dc_band);
         let mut found = Self { dc: Vec::new(), ac: Vec::new() };
         for &(_, d, a) in &scan.parts {
             found.dc.push(if wants_dc { find(&dc, d, true)? } else { None });
