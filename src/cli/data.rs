@@ -35,8 +35,8 @@ struct CheckArgs {
     /// Also decode every image.
     #[arg(long)]
     images: bool,
-    /// Also write what was found of every picture to FILE, a line of JSON each: size, rotation, checksum of its RGB pixels
-    /// (CRC-32), or what is wrong with it.
+    /// Also write what was found of every picture to FILE, a line of JSON each: size, rotation, checksum of its pixels
+    /// (CRC-32 of RGB), or what is wrong with it.
     #[arg(long, value_name = "FILE", requires = "images")]
     pictures: Option<PathBuf>,
     /// Change any key of the recipe.
