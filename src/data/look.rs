@@ -86,8 +86,8 @@ pub(super) fn look(
     Ok(looks)
 }
 
-/// Decodes the pictures of a set in one thread, for who trains on it meanwhile; what is found is kept in `cache`. A picture
-/// that `data.broken` refuses ends the training with the next batch.
+/// Decodes the pictures of a set in one thread, for who trains on it meanwhile; what is found is kept in `cache`. A
+/// picture that `data.broken` refuses ends the training with the next batch.
 ///
 /// # Errors
 /// Entries cannot be read, or what is found cannot be kept.

@@ -1,6 +1,7 @@
 //! Bicubic resizing that gives the bytes Pillow gives: the same filter (a = -1/2, widened by the shrinking factor), the
-//! same fixed-point weights, a horizontal and then a vertical pass, each rounded and clipped to 8 bits. The padding around an image is weighed, not
-//! made, and rows are added to the outputs that they are part of as they come, so that memory depends on the output alone.
+//! same fixed-point weights, a horizontal and then a vertical pass, each rounded and clipped to 8 bits. The padding
+//! around an image is weighed, not made, and rows are added to the outputs that they are part of as they come, so that
+//! memory depends on the output alone.
 
 use image::RgbImage;
 use std::ops::Range;

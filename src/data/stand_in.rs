@@ -80,7 +80,8 @@ impl Dataset {
     /// The sample at place `i`, or what stands in for it: place, entry and pixels.
     ///
     /// # Errors
-    /// The file cannot be read any more; a picture cannot be used and `data.broken` refuses it; there is no sound sample.
+    /// The file cannot be read any more; a picture cannot be used and `data.broken` refuses it; there is no sound
+    /// sample.
     pub(super) fn sound(&self, i: usize) -> Result<(usize, Entry, Vec<f32>)> {
         if let Some(error) = self.stand_ins().refused().take() {
             return Err(error);

@@ -84,7 +84,8 @@ pub(crate) fn temporary_dataset(json: &str, image_tokens: usize) -> (tempfile::T
     (dir, dataset)
 }
 
-/// A set with a sample for each of these files of the test images, `id` its number; those that do not exist are missing.
+/// A set with a sample for each of these files of the test images, `id` its number; those that do not exist are
+/// missing.
 pub(crate) fn set_of_pictures(names: &[&str], broken: Broken) -> (tempfile::TempDir, Dataset) {
     let dir = tempfile::tempdir().unwrap();
     let entry = |(i, name): (usize, &&str)| {

@@ -1,5 +1,5 @@
-//! BMP as Pillow reads it: palettes of 1, 4 and 8 bits, 16, 24 and 32 bits with the layouts of colour that it knows, and
-//! run lengths. Library decoders round 16-bit colours another way and read layouts that Pillow refuses.
+//! BMP as Pillow reads it: palettes of 1, 4 and 8 bits, 16, 24 and 32 bits with the layouts of colour that it knows,
+//! and run lengths. Library decoders round 16-bit colours another way and read layouts that Pillow refuses.
 
 use super::Seen;
 use super::palette::filled;

@@ -1,5 +1,6 @@
 //! GIF: the first frame on its logical screen, as Pillow composes it. The rest of the screen has the transparent colour
-//! of the frame, or colour 0; colours that the palette lacks are black. Library decoders make other pictures of such files.
+//! of the frame, or colour 0; colours that the palette lacks are black. Library decoders make other pictures of such
+//! files.
 
 use super::Seen;
 use super::palette::{filled, greys};

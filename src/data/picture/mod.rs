@@ -1,6 +1,6 @@
 //! Picture files to RGB as Pillow's `Image.open(file).convert("RGB")` shows them: the same pixels, and no picture of a
-//! file that it refuses. A file is what its first bytes say, whatever its name ends in. What is not read as Pillow reads
-//! it is refused by name.
+//! file that it refuses. A file is what its first bytes say, whatever its name ends in. What is not read as Pillow
+//! reads it is refused by name.
 
 mod bmp;
 mod gif;
@@ -55,8 +55,8 @@ impl Picture {
     }
 }
 
-/// Reads a file as RGB. Like Pillow's `convert("RGB")`: alpha is dropped, not blended; of 16-bit colours the high byte is
-/// kept; 16-bit grey is clipped at 255; of an animation the first frame is taken.
+/// Reads a file as RGB. Like Pillow's `convert("RGB")`: alpha is dropped, not blended; of 16-bit colours the high byte
+/// is kept; 16-bit grey is clipped at 255; of an animation the first frame is taken.
 ///
 /// # Errors
 /// What is wrong with the file and what to do, without its path.

@@ -1,5 +1,5 @@
-//! PNG. The decoder is the `image` crate's; the chunks are walked as Pillow walks them, which also refuses damage outside
-//! the pixels.
+//! PNG. The decoder is the `image` crate's; the chunks are walked as Pillow walks them, which also refuses damage
+//! outside the pixels.
 
 use super::size::checked;
 use super::{Seen, limits, to_rgb};

@@ -1,5 +1,5 @@
-//! TIFF: the first picture of a file, turned as its own tag says (Pillow does so always). The decoder is the `tiff` crate;
-//! only what it and Pillow are known to read alike is let through.
+//! TIFF: the first picture of a file, turned as its own tag says (Pillow does so always). The decoder is the `tiff`
+//! crate; only what it and Pillow are known to read alike is let through.
 
 use super::size::checked;
 use super::{Seen, to_rgb, turn, under_black};
@@ -30,7 +30,8 @@ fn open(bytes: &[u8]) -> Result<Open<'_>, String> {
     Ok(Open { decoder, size, turn: turn.unwrap_or(Orientation::NoTransforms) })
 }
 
-/// The types of the first directory's entries: the decoder passes over an entry of a type that no TIFF has, which is damage.
+/// The types of the first directory's entries: the decoder passes over an entry of a type that no TIFF has, which is
+/// damage.
 fn check_types(bytes: &[u8]) -> Result<(), String> {
     let pair = |at: usize| -> Option<u16> {
         let two = bytes.get(at..at + 2)?.try_into().ok()?;

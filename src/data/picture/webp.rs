@@ -33,8 +33,8 @@ fn triple(bytes: &[u8], at: usize) -> usize {
     usize::from(bytes[at]) | usize::from(bytes[at + 1]) << 8 | usize::from(bytes[at + 2]) << 16
 }
 
-/// A frame of an animation lies on the canvas and holds a picture of its own size; libwebp takes none of a file in which
-/// one does not.
+/// A frame of an animation lies on the canvas and holds a picture of its own size; libwebp takes none of a file in
+/// which one does not.
 fn check_frame(content: &[u8], canvas: (usize, usize)) -> Result<(), String> {
     let damaged = || "a frame of it is damaged".to_owned();
     if content.len() < 24 {

@@ -1,4 +1,5 @@
-//! Pictures that cannot be read: decided before the first step, listed in the manifest, and the same when a run goes on.
+//! Pictures that cannot be read: decided before the first step, listed in the manifest, and the same when a run goes
+//! on.
 
 use super::error::SessionError;
 use super::setup::Setup;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// When the pictures of the training set are decoded for the first time. Held-out ones always are before the first step.
+/// When the pictures of the training set are decoded for the first time. Held-out ones always are before the first
+/// step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PictureCheck {
     /// Before the first step.

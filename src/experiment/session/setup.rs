@@ -39,8 +39,8 @@ impl Setup {
     /// Reads and checks what `recipe` names.
     ///
     /// # Errors
-    /// A file or folder that is missing or damaged, a kind of sample without any labelled token, pictures that cannot be
-    /// read and are not to be done without.
+    /// A file or folder that is missing or damaged, a kind of sample without any labelled token, pictures that cannot
+    /// be read and are not to be done without.
     pub fn new(recipe: &Recipe, checking: &Checking<'_>) -> Result<Self, SessionError> {
         let before = checking.decided.is_none();
         let decode = [before && checking.pictures == PictureCheck::Before, before];
@@ -53,8 +53,8 @@ impl Setup {
         Ok(found)
     }
 
-    /// The same without judging what the check found (`data check` prints it); `decode` says whether the pictures of the
-    /// training set and of the held-out set are decoded.
+    /// The same without judging what the check found (`data check` prints it); `decode` says whether the pictures of
+    /// the training set and of the held-out set are decoded.
     ///
     /// # Errors
     /// A file or folder that is missing or damaged.

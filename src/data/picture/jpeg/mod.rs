@@ -1,6 +1,6 @@
-//! JPEG files as libjpeg, and so Pillow, shows them, to the bit: which files are sound, what a damaged one that it still
-//! shows looks like, the inverse transform, the enlarging of halved chroma, and the conversion to RGB. The decoders at
-//! hand differ from it by up to four levels on sound files, and take files for whole that it refuses.
+//! JPEG files as libjpeg, and so Pillow, shows them, to the bit: which files are sound, what a damaged one that it
+//! still shows looks like, the inverse transform, the enlarging of halved chroma, and the conversion to RGB. The
+//! decoders at hand differ from it by up to four levels on sound files, and take files for whole that it refuses.
 //!
 //! `marker` reads the segments, `huffman` the bits, `scan` fills in coefficients, `idct` and `enlarge` make pixels.
 
