@@ -2,8 +2,8 @@
 
 use crate::support::{assert_same_run, last_checkpoint, list, program, rows, status, succeed, toy, train_toy};
 use covft_analyses::store::{
-    self, ContextRow, EvalRow, GradientRow, LayerRow, PairRow, RoutingRow, RunDir, SampleGradientRow, SampleRow,
-    Status, StepRow,
+    self, ContextRow, EvalRow, GradientRow, LayerRow, OfSample, PairRow, RoutingRow, RunDir, SampleGradientRow,
+    SampleRow, Status, StepRow,
 };
 use std::path::Path;
 use std::process::Stdio;
@@ -119,6 +119,8 @@ fn tracked_samples_are_measured(run: &RunDir) {
     assert_eq!(samples(0), samples(35));
     let held_out: Vec<_> = store::read_dataset(run).unwrap().into_iter().filter(|d| d.split == "val").collect();
     assert!(samples(0).iter().all(|id| held_out.iter().any(|d| d.sample == *id)), "{:?}", samples(0));
+    assert!(contexts.iter().all(|r| held_out.iter().any(|d| r.place().is_some() && d.place() == r.place())));
+    assert!(rows::<SampleRow>(run).iter().all(|r| r.place().is_some_and(|place| place.split() == "train")));
     assert_eq!(
         rows::<RoutingRow>(run).iter().filter(|r| r.tracked && r.step == 7).count(),
         contexts.iter().filter(|r| r.step == 7).count()

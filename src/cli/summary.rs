@@ -1,7 +1,7 @@
 //! What a finished run prints: what was measured, and what can be done with it.
 
 use super::table::{Table, duration};
-use covft_analyses::store::{ALL, EvalRow, LayerRow, PredictionRow, RunDir, StepRow, read_records};
+use covft_analyses::store::{ALL, BySample, EvalRow, LayerRow, OfSample, PredictionRow, RunDir, StepRow, read_records};
 
 pub(super) fn print(run: &RunDir) -> anyhow::Result<()> {
     let steps = read_records::<StepRow>(run)?.rows;
@@ -98,11 +98,13 @@ fn examples(run: &RunDir, stage: &str) -> anyhow::Result<()> {
     let own: Vec<&PredictionRow> = predictions.iter().filter(|p| p.stage == stage).collect();
     let Some(step) = own.iter().map(|p| p.step).max() else { return Ok(()) };
     let samples = covft_analyses::store::read_dataset(run)?;
+    let mut known = BySample::default();
+    samples.iter().enumerate().for_each(|(i, sample)| known.insert(sample.place(), sample.id(), i));
     println!();
     let mut shown: Vec<&str> = Vec::new();
     let mut table = Table::new(&["task", "question", "answer", "predicted"]);
     for prediction in own.iter().filter(|p| p.step == step) {
-        let Some(sample) = samples.iter().find(|s| s.sample == prediction.sample) else { continue };
+        let Some(sample) = known.of(*prediction).map(|i| &samples[*i]) else { continue };
         let task = sample.task.as_deref().unwrap_or("(none)");
         if shown.contains(&task) {
             continue;
