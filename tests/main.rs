@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod instructions;
 mod pictures;
 mod runs;
 mod studies;

@@ -1,9 +1,9 @@
-//! `covft-probe data check` and `covft-probe data scenes`.
+//! `covft-probe data check`, `covft-probe data convert` and `covft-probe data scenes`.
 
 use super::table::{Table, thousands};
 use super::{progress, recipe};
 use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
-use crate::data::{CheckReport, Look, scenes};
+use crate::data::{CheckReport, Converted, Form, Look, convert, remark, scenes};
 use crate::experiment::session::{Checking, Setup};
 use anyhow::Context;
 use clap::Subcommand;
@@ -20,6 +20,8 @@ pub(super) struct Args {
 enum What {
     /// Count samples, tasks, tokens and labelled tokens; list what is missing or teaches nothing.
     Check(CheckArgs),
+    /// Convert an instruction file of another tool into the form that every recipe reads.
+    Convert(ConvertArgs),
     /// Write the built-in set as instruct.json, instruct_val.json and images, in the format that every recipe reads.
     Scenes(ScenesArgs),
 }
@@ -63,9 +65,55 @@ struct ScenesArgs {
     seed: u64,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  covft-probe data convert --from swift train.jsonl --out data/train.json
+  covft-probe data convert --from llamafactory alpaca.json --out data/alpaca.json --skip")]
+struct ConvertArgs {
+    /// The tool whose form the file has.
+    #[arg(long, value_enum)]
+    from: From,
+    /// File to convert.
+    input: PathBuf,
+    /// File to write: JSON, or JSON Lines where the name ends in .jsonl.
+    #[arg(long)]
+    out: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    force: bool,
+    /// Leave out entries that cannot be converted (several pictures, videos, calls of tools), and count them.
+    #[arg(long)]
+    skip: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum From {
+    /// LLaMA-Factory's alpaca and sharegpt formats.
+    Llamafactory,
+    /// ms-swift's messages, or query, response and history.
+    Swift,
+    /// ShareGPT's conversations.
+    Sharegpt,
+}
+
+impl From {
+    fn form(self) -> Form {
+        match self {
+            Self::Llamafactory => Form::LlamaFactory,
+            Self::Swift => Form::Swift,
+            Self::Sharegpt => Form::ShareGpt,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Check(args) => check(args),
+        What::Convert(args) => {
+            print_converted(&convert(&args.input, args.from.form(), &args.out, args.force, args.skip)?, &args.out);
+            Ok(ExitCode::SUCCESS)
+        }
         What::Scenes(args) => {
             let config = ScenesConfig { train: args.train, val: args.val, seed: args.seed };
             scenes::write(&config, &args.out)?;
@@ -162,10 +210,33 @@ fn print(report: &CheckReport) {
         ]);
     }
     table.print();
-    for dropped in &report.findings.unlabelled {
-        println!("  no labelled token, dropped: line {}, sample {}", dropped.line, dropped.id);
-    }
+    let dropped = report.findings.unlabelled.iter();
+    list(dropped.map(|d| format!("no token to learn, dropped: line {}, sample {}: {}", d.line, d.id, d.why)));
     if report.findings.repeated_ids > 0 {
         println!("  {} entries repeat the id of an earlier one", report.findings.repeated_ids);
     }
+    list(remark::lines(&report.findings.tallies));
 }
+
+fn print_converted(done: &Converted, out: &Path) {
+    let left_out: usize = done.left_out.values().map(|(entries, _)| entries).sum();
+    println!("wrote {} entries, left out {left_out}: {}", thousands(done.written), out.display());
+    list(done.left_out.iter().map(|(why, (n, first))| format!("left out: {n}, first {first}: {why}")));
+    list(done.keys.iter().map(|(key, n)| format!("key not carried over: {key:?} in {n}")));
+    if done.placed > 0 {
+        println!("  <image> put in front of the first question: {} entries", done.placed);
+    }
+}
+
+/// Lines under a set's table, the first twenty of them.
+fn list(lines: impl IntoIterator<Item = String>) {
+    let lines: Vec<String> = lines.into_iter().collect();
+    for line in lines.iter().take(SHOWN) {
+        println!("  {line}");
+    }
+    if lines.len() > SHOWN {
+        println!("  and {} more", lines.len() - SHOWN);
+    }
+}
+
+const SHOWN: usize = 20;

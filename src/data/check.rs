@@ -2,10 +2,13 @@
 //! or broken.
 
 use super::check_cache;
+use super::check_tokens::remark_tokens;
+use super::conversation::Role;
 use super::dataset::Dataset;
 use super::error::{DataError, Result};
 use super::keep;
 use super::look::{Look, Progress, look};
+use super::remark::{Remark, Tallies, Tally};
 use crate::config::data::{Broken, Unlabelled};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -22,6 +25,17 @@ pub struct CheckOptions<'a> {
     pub cache: Option<&'a Path>,
     /// Hears how far the decoding is.
     pub progress: Option<&'a Progress<'a>>,
+    /// Embeddings that the models have for tokens; not looked at if left out.
+    pub embeddings: Option<Embeddings>,
+}
+
+/// Sizes of the embedding tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embeddings {
+    /// The language model's.
+    pub language: usize,
+    /// The text encoder's.
+    pub text: usize,
 }
 
 /// What a kind of sample (a task, with or without an image) amounts to.
@@ -52,6 +66,8 @@ pub struct Dropped {
     pub line: u64,
     /// Sample id.
     pub id: String,
+    /// Why it teaches nothing.
+    pub why: String,
 }
 
 /// What the texts amount to: the part of a report that only depends on the files.
@@ -63,6 +79,8 @@ pub struct Findings {
     pub unlabelled: Vec<Dropped>,
     /// Entries whose id an earlier entry has.
     pub repeated_ids: usize,
+    /// What entries have that is not read, or not as their writers may think.
+    pub tallies: Vec<Tally>,
     /// Images, each once, with the place of the first sample that shows it.
     images: Vec<(String, usize)>,
 }
@@ -118,12 +136,12 @@ pub struct CheckReport {
 /// # Errors
 /// An entry cannot be read or rendered; the findings cannot be kept.
 pub fn check(dataset: &Dataset, options: CheckOptions<'_>) -> Result<CheckReport> {
-    let kept = options.cache.and_then(|folder| check_cache::path(dataset, folder));
+    let kept = options.cache.and_then(|folder| check_cache::path(dataset, folder, options.embeddings));
     let earlier: Option<Findings> = kept.as_deref().and_then(keep::read);
     let cached = earlier.is_some();
     let findings = match earlier {
         Some(findings) => findings,
-        None => read_texts(dataset)?,
+        None => read_texts(dataset, options.embeddings)?,
     };
     if let (Some(path), false) = (&kept, cached) {
         keep::write(path, &findings)?;
@@ -154,18 +172,22 @@ struct Counted {
     tokens: usize,
     labelled: usize,
     truncated: bool,
+    /// Why it teaches nothing, if it does not.
+    nothing: &'static str,
+    remarks: Vec<Remark>,
 }
 
 /// Samples that are in memory at once.
 const BLOCK: usize = 4096;
 
-fn read_texts(dataset: &Dataset) -> Result<Findings> {
+fn read_texts(dataset: &Dataset, embeddings: Option<Embeddings>) -> Result<Findings> {
     let mut kinds: BTreeMap<(Option<Arc<str>>, bool), KindCount> = BTreeMap::new();
     let mut findings = Findings::default();
-    let (mut ids, mut names) = (HashSet::new(), HashSet::new());
+    let (mut ids, mut names, mut tallies) = (HashSet::new(), HashSet::new(), Tallies::default());
     for start in (0..dataset.len()).step_by(BLOCK) {
         let places = start..dataset.len().min(start + BLOCK);
-        let counted: Vec<Result<Counted>> = places.clone().into_par_iter().map(|i| count(dataset, i)).collect();
+        let counted: Vec<Result<Counted>> =
+            places.clone().into_par_iter().map(|i| count(dataset, i, embeddings)).collect();
         for (i, counted) in places.zip(counted) {
             let counted = counted?;
             let (task, has_image) = (dataset.task(i), counted.image.is_some());
@@ -182,11 +204,15 @@ fn read_texts(dataset: &Dataset) -> Result<Findings> {
             kind.tokens += counted.tokens as u64;
             kind.labelled_tokens += counted.labelled as u64;
             kind.truncated += usize::from(counted.truncated);
+            let index = dataset.index(i);
+            let line = dataset.file().map_or(1, |f| f.line(index));
             if counted.labelled == 0 {
                 kind.unlabelled += 1;
-                let index = dataset.index(i);
-                let line = dataset.file().map_or(1, |f| f.line(index));
-                findings.unlabelled.push(Dropped { index, line, id: counted.id.to_string() });
+                let (id, why) = (counted.id.to_string(), counted.nothing.to_owned());
+                findings.unlabelled.push(Dropped { index, line, id, why });
+            }
+            for remark in counted.remarks {
+                tallies.add(remark, line, &counted.id);
             }
             if let Some(name) = counted.image.filter(|name| names.insert(Arc::clone(name))) {
                 findings.images.push((name.to_string(), i));
@@ -195,15 +221,22 @@ fn read_texts(dataset: &Dataset) -> Result<Findings> {
         }
     }
     findings.kinds = kinds.into_values().collect();
+    findings.tallies = tallies.into_list();
     Ok(findings)
 }
 
-fn count(dataset: &Dataset, i: usize) -> Result<Counted> {
+fn count(dataset: &Dataset, i: usize, embeddings: Option<Embeddings>) -> Result<Counted> {
     let p = dataset.preparation();
-    let entry = dataset.entry(i)?;
+    let mut entry = dataset.entry(i)?;
     let encoded = dataset.encode(i, &entry)?;
     let tokens = encoded.expanded_len(p.image_tokens);
+    let answered = entry.turns.iter().any(|t| t.role == Role::Assistant && !t.text.is_empty());
+    let nothing = if answered { "data.max_length cuts all of its answers" } else { "it has no answer" };
+    let mut remarks = std::mem::take(&mut entry.remarks);
+    remark_tokens(dataset, &entry, &encoded, embeddings, &mut remarks)?;
     Ok(Counted {
+        nothing,
+        remarks,
         id: entry.id,
         image: entry.image,
         tokens: tokens.min(p.max_length),
@@ -273,12 +306,18 @@ impl CheckReport {
     /// Whether training may begin.
     ///
     /// # Errors
-    /// The set is empty; a kind has no labelled token at all; single samples have none and `unlabelled` refuses them;
+    /// The set is empty; a token has no embedding; a kind has no labelled token at all; single samples have none and `unlabelled` refuses them;
     /// an image is missing or broken and `broken` refuses it, or leaves no sample.
     pub fn verdict(&self, unlabelled: Unlabelled, broken: Broken) -> Result<()> {
         let refuse = |problem: String| Err(DataError::Refused { problem, path: self.path.clone() });
         if self.samples() == 0 {
             return refuse("there is no sample in it".to_owned());
+        }
+        if let Some(tally) = self.findings.tallies.iter().find(|t| t.remark.refuses()) {
+            return refuse(format!(
+                "{} (line {}, id {:?}, and {} entries in all); use the tokenizer that belongs to the model",
+                tally.remark, tally.line, tally.id, tally.entries
+            ));
         }
         if let Some(kind) = self.findings.kinds.iter().find(|k| k.labelled_tokens == 0) {
             let task = kind.task.as_ref().map_or_else(|| "without a task".to_owned(), |t| format!("of task {t:?}"));

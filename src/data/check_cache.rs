@@ -1,14 +1,15 @@
 //! Where the check's findings about a file are kept: under the hash of all that they depend on.
 
+use super::check::Embeddings;
 use super::dataset::Dataset;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Raised whenever the findings, or how they are found, change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Where the findings about `dataset` lie in `folder`. `None` for the built-in set, which is quicker made than read.
-pub(super) fn path(dataset: &Dataset, folder: &Path) -> Option<PathBuf> {
+pub(super) fn path(dataset: &Dataset, folder: &Path, embeddings: Option<Embeddings>) -> Option<PathBuf> {
     let file = dataset.file()?;
     let p = dataset.preparation();
     let mut hash = Sha256::new();
@@ -17,6 +18,9 @@ pub(super) fn path(dataset: &Dataset, folder: &Path) -> Option<PathBuf> {
     hash.update(p.tokenizers.language.fingerprint());
     hash.update(p.tokenizers.language.end().to_le_bytes());
     hash.update(format!("{:?} {:?} {} {}", p.template, p.system, p.max_length, p.image_tokens));
+    // The context text is only tokenised where its tokenizer is larger than its model.
+    hash.update(format!("{embeddings:?} {:?}", p.context_suffix));
+    hash.update(p.tokenizers.text.fingerprint());
     for i in 0..dataset.len() {
         hash.update((dataset.index(i) as u64).to_le_bytes());
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::data::BatchPosition;
 use crate::data::testing::{images, scenes_dataset, temporary_dataset};
 
-const DECODE: CheckOptions<'_> = CheckOptions { decode_images: true, cache: None, progress: None };
+const DECODE: CheckOptions<'_> = CheckOptions { decode_images: true, cache: None, progress: None, embeddings: None };
 
 fn entry(id: &str, task: &str, image: Option<&str>, answer: &str) -> String {
     let (image, mark) = match image {
@@ -139,4 +139,66 @@ fn all_samples_of_a_broken_picture_are_found_and_drop_and_blank_let_them_pass() 
         report.verdict(Unlabelled::Drop, Broken::Drop).is_err()
             && report.verdict(Unlabelled::Drop, Broken::Blank).is_ok()
     );
+}
+
+#[test]
+fn what_only_tokens_tell_is_counted_and_missing_embeddings_are_refused() {
+    let lines = [
+        entry("a", "t", Some("x.png"), "red"),
+        r#"{"id": "b", "task": "t", "conversations": [{"from": "human", "value": "red"}, {"from": "gpt", "value": "red</s> red"}]}"#.to_owned(),
+        entry("c", "t", None, ""),
+    ];
+    let tallies = |image_tokens: usize, embeddings| {
+        let (dir, dataset) = temporary_dataset(&lines.join("\n"), image_tokens);
+        std::fs::copy(images("rgb.png"), dir.path().join("x.png")).unwrap();
+        let report = check(&dataset, CheckOptions { embeddings, ..CheckOptions::default() }).unwrap();
+        let refusal = report.verdict(Unlabelled::Drop, Broken::Refuse).err().map(|e| e.to_string());
+        let dropped: Vec<_> = report.dropped().iter().map(|d| format!("{}: {}", d.id, d.why)).collect();
+        (crate::data::remark::lines(&report.findings.tallies), refusal, dropped)
+    };
+    let (dir, dataset) = temporary_dataset(&lines.join("\n"), 4);
+    drop(dir);
+    let end = dataset.preparation().tokenizers.language.end_text();
+    let (language, text) = (&dataset.preparation().tokenizers.language, &dataset.preparation().tokenizers.text);
+    let enough = Embeddings { language: language.vocabulary(), text: text.vocabulary() };
+    let (found, _, dropped) = tallies(4, Some(enough));
+    assert!(
+        found.iter().any(|l| l.starts_with("an answer is empty") && l.ends_with("in 1 entry, first line 3 (id \"c\")")),
+        "{found:?}"
+    );
+    assert_eq!(found.iter().any(|l| l.starts_with("the end token")), end == "</s>", "{found:?}");
+    assert!(!found.iter().any(|l| l.contains("data.max_length cuts") || l.contains("embeddings")), "{found:?}");
+    assert_eq!(dropped, ["c: it has no answer"]);
+    let (found, _, dropped) = tallies(80, None);
+    assert!(
+        found.iter().any(|l| l == "data.max_length cuts the picture's tokens in 1 entry, first line 1 (id \"a\")"),
+        "{found:?}"
+    );
+    assert_eq!(dropped, ["a: data.max_length cuts all of its answers", "c: it has no answer"]);
+    for (embeddings, model) in [
+        (Embeddings { language: 5, ..enough }, "beyond the 5 embeddings of the language model"),
+        (Embeddings { text: 5, ..enough }, "beyond the 5 embeddings of the text encoder"),
+    ] {
+        let (found, refusal, _) = tallies(4, Some(embeddings));
+        assert!(found.iter().any(|l| l.contains(model)), "{found:?}");
+        let refusal = refusal.unwrap();
+        assert!(
+            refusal.contains(model) && refusal.contains("use the tokenizer that belongs to the model"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_system_message_of_its_own_is_what_is_said_first() {
+    let line = r#"{"id": "a", "system": "A red circle.", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "red"}]}"#;
+    let (_dir, dataset) = temporary_dataset(line, 4);
+    let language = &dataset.preparation().tokenizers.language;
+    let said = |ids: &[i64]| language.decode(&ids.iter().map(|&i| i as u32).collect::<Vec<_>>()).unwrap();
+    let encoded = dataset.encode(0, &dataset.entry(0).unwrap()).unwrap();
+    let whole = said(&encoded.ids);
+    let system = said(&language.ids("A red circle. ").unwrap().into_iter().map(i64::from).collect::<Vec<_>>());
+    assert!(whole.trim_start().starts_with(system.trim()), "{whole:?} does not begin with {system:?}");
+    let prompt = said(&dataset.eval_item(0).unwrap().prompt_ids);
+    assert!(whole.starts_with(&prompt) && prompt.len() > system.len(), "{prompt:?}");
 }

@@ -51,7 +51,7 @@ mod tests {
     fn without_a_suffix_the_questions_stand_alone() {
         let json = br#"{"id": 1, "image": "a", "conversations": [{"from": "human", "value": "<image>"},
             {"from": "gpt", "value": "A."}, {"from": "human", "value": "Why?</s>"}]}"#;
-        let turns = Entry::parse(json).unwrap().turns;
+        let turns = Entry::parse(json, 0).unwrap().turns;
         assert_eq!(context_text(&turns, ContextSuffix::None), "Why?</s>");
         assert_eq!(context_text(&turns, ContextSuffix::End), "Why?</s>");
         assert_eq!(context_text(&turns[..1], ContextSuffix::None), "");

@@ -1,5 +1,6 @@
 //! What can be wrong with instruction files, tokenizers and images.
 
+use super::form::Form;
 use crate::config::data::InvalidData;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ pub type Result<T> = std::result::Result<T, DataError>;
 pub enum DataError {
     /// A file or folder is not there.
     #[error(
-        "{what} not found (the folders data/ and weights/ are not part of the repository; README.md, \"Real input\", says how to fill them): {}",
+        "{what} not found (the folders data/ and weights/ are not part of the repository; README.md, \"Real photographs\", says how to fill them): {}",
         path.display()
     )]
     NotFound {
@@ -28,6 +29,16 @@ pub enum DataError {
         /// The system's answer.
         source: std::io::Error,
         /// Where.
+        path: PathBuf,
+    },
+    /// What should be an instruction file is something else.
+    #[error("this is {is}, not an instruction file (JSON or JSON Lines in UTF-8); {next}: {}", path.display())]
+    Kind {
+        /// What it is.
+        is: String,
+        /// What to do.
+        next: String,
+        /// The file.
         path: PathBuf,
     },
     /// The instruction file as a whole is not what it should be.
@@ -47,6 +58,16 @@ pub enum DataError {
         place: Place,
         /// What is wrong.
         problem: String,
+        /// The instruction file.
+        path: PathBuf,
+    },
+    /// An entry has the form of another tool.
+    #[error("{place}: this is {}; convert it: {}: {}", form.words(), form.command(path), path.display())]
+    Form {
+        /// Which entry.
+        place: Place,
+        /// Whose form.
+        form: Form,
         /// The instruction file.
         path: PathBuf,
     },
@@ -114,7 +135,7 @@ impl DataError {
 pub struct Place {
     /// 0-based number of the entry.
     pub entry: usize,
-    /// 1-based line on which it begins.
+    /// 1-based line on which it begins; where its JSON is damaged, the line of the damage.
     pub line: u64,
     /// Its id, where it could be read.
     pub id: Option<String>,

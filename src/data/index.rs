@@ -1,8 +1,9 @@
 //! An instruction file of any size: one streaming pass leaves a few bytes an entry in memory, entries are read again
 //! from the file when a batch wants them.
 
-use super::conversation::Entry;
+use super::conversation::{Entry, Fault};
 use super::error::{DataError, Place, Result};
+use super::file_kind;
 use super::json_scan::{ScanError, Scanner};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -55,9 +56,7 @@ impl InstructFile {
     /// # Errors
     /// The file cannot be read; it is neither an array nor JSON Lines; an entry is wrong. All name the line.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_file() {
-            return Err(DataError::NotFound { what: "instruction file", path: path.to_path_buf() });
-        }
+        file_kind::refuse_others(path)?;
         let file = File::open(path).map_err(DataError::io("open the instruction file", path))?;
         let hashing = Hashing { inner: file, hash: Sha256::new() };
         let mut scanner = Scanner::new(BufReader::with_capacity(1 << 20, hashing));
@@ -66,24 +65,19 @@ impl InstructFile {
             let found = match scanner.next(&mut bytes) {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
-                Err(ScanError::Io(source)) => return Err(DataError::io("read the instruction file", path)(source)),
-                Err(ScanError::Syntax { line, problem }) => {
-                    return Err(DataError::File { line, problem, path: path.to_path_buf() });
-                }
+                Err(error) => return Err(syntax(path, error)),
             };
-            let wrong = |(problem, id)| DataError::Entry {
-                place: Place { entry: slots.len(), line: found.line, id },
-                problem,
-                path: path.to_path_buf(),
-            };
-            let entry = Entry::parse(&bytes).map_err(wrong)?;
-            let size = u32::try_from(bytes.len()).map_err(|e| wrong((format!("larger than 4 GiB: {e}"), None)))?;
-            let task = tasks
-                .number(entry.task.as_ref())
-                .ok_or_else(|| wrong(("more than 65,534 different tasks".to_owned(), Some(entry.id.to_string()))))?;
+            let number = slots.len();
+            let entry = Entry::parse(&bytes, number).map_err(|fault| refused(path, number, found.line, fault))?;
+            let task = tasks.number(entry.task.as_ref()).ok_or_else(|| {
+                let problem = "more than 65,534 different tasks".to_owned();
+                let fault = Fault { lines: 0, id: Some(entry.id.to_string()), problem, form: None };
+                refused(path, number, found.line, fault)
+            })?;
             slots.push(Slot {
                 offset: found.offset,
-                bytes: size,
+                // The scanner ends long before 4 GiB.
+                bytes: bytes.len() as u32,
                 line: u32::try_from(found.line).unwrap_or(u32::MAX),
                 words: entry.words,
                 task,
@@ -159,7 +153,10 @@ impl InstructFile {
                 .and_then(|_| file.read_exact(&mut bytes))
                 .map_err(DataError::io("read an entry again", &self.path))?;
         }
-        Entry::parse(&bytes).map_err(|(problem, id)| self.wrong(i, id, format!("the file has changed: {problem}")))
+        Entry::parse(&bytes, i).map_err(|fault| {
+            let problem = format!("the file has changed since it was first read: {}", fault.problem);
+            refused(&self.path, i, u64::from(slot.line), Fault { problem, form: None, ..fault })
+        })
     }
 
     /// An error about entry `i`.
@@ -181,6 +178,24 @@ impl InstructFile {
     #[must_use]
     pub fn bytes_per_entry() -> usize {
         size_of::<Slot>()
+    }
+}
+
+/// What ended a scan.
+pub(super) fn syntax(path: &Path, error: ScanError) -> DataError {
+    match error {
+        ScanError::Io(source) => DataError::io("read the instruction file", path)(source),
+        ScanError::Syntax { line, problem } => DataError::File { line, problem, path: path.to_path_buf() },
+    }
+}
+
+/// The error of entry `number`, which begins on `line`.
+pub(super) fn refused(path: &Path, number: usize, line: u64, fault: Fault) -> DataError {
+    let place = Place { entry: number, line: line + fault.lines, id: fault.id };
+    let path = path.to_path_buf();
+    match fault.form {
+        Some(form) => DataError::Form { place, form, path },
+        None => DataError::Entry { place, problem: fault.problem, path },
     }
 }
 
@@ -267,11 +282,18 @@ mod tests {
             error.replace(&*dir.path().to_string_lossy(), "DIR")
         };
         insta::assert_snapshot!(show("[\n{\"id\": 1, \"conversations\": [{\"from\":\"human\",\"value\":\"a\"}]},\n{\"id\": \"b\"}]"),
-            @r#"line 3, entry 1 (id "b"): missing field `conversations` at line 1 column 11: DIR/a.json"#);
-        insta::assert_snapshot!(show("[\n{}"), @"line 2, entry 0: missing field `id` at line 1 column 2: DIR/a.json");
-        insta::assert_snapshot!(show("x"), @"line 1: expected a JSON array of objects, or one object a line: DIR/a.json");
+            @r#"line 3, entry 1 (id "b"): there is no "conversations", the list of turns; the entry has "id": DIR/a.json"#);
+        insta::assert_snapshot!(show("[\n{}"), @r#"line 2, entry 0: there is no "conversations", the list of turns; the entry has nothing: DIR/a.json"#);
+        insta::assert_snapshot!(show("x"), @"line 1: expected a JSON list of objects, or one object a line: DIR/a.json");
+        insta::assert_snapshot!(show("\n[{\"id\": \"b\",\n\"score\":\nNaN}]"), @"line 4, entry 0: NaN is not JSON (Python's json.dump writes it all the same); write null, or leave the key out: DIR/a.json");
+        insta::assert_snapshot!(show(r#"{"data": [{"id": 1, "conversations": []}]}"#), @r#"line 1, entry 0: the entries lie in a list under "data"; take it out: python3 -c "import json,sys; json.dump(json.load(open(sys.argv[1]))['data'], open(sys.argv[2], 'w'))" FILE NEW: DIR/a.json"#);
+        insta::assert_snapshot!(show(r#"{"a": {"conversations": []}, "b": {}}"#), @r#"line 1, entry 0: the entries lie under their ids; make a list of them: python3 -c "import json,sys; json.dump([{'id': k, **v} for k, v in json.load(open(sys.argv[1])).items()], open(sys.argv[2], 'w'))" FILE NEW: DIR/a.json"#);
+        insta::assert_snapshot!(show(r#"[{"messages": [{"role": "user", "content": "a"}]}]"#), @"line 1, entry 0: this is a form of role and content, or query and response, as ms-swift reads it; convert it: covft-probe data convert --from swift DIR/a.json --out DIR/a-llava.json: DIR/a.json");
         let error = InstructFile::open(Path::new("data/nothing/instruct.json")).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @r#"instruction file not found (the folders data/ and weights/ are not part of the repository; README.md, "Real input", says how to fill them): data/nothing/instruct.json"#);
+        insta::assert_snapshot!(error, @r#"instruction file not found (the folders data/ and weights/ are not part of the repository; README.md, "Real photographs", says how to fill them): data/nothing/instruct.json"#);
+        let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+        let section = error.split('"').nth(1).unwrap();
+        assert!(readme.contains(&format!("\n## {section}\n")), "README.md has no section {section}");
     }
 
     #[test]
@@ -279,6 +301,6 @@ mod tests {
         let (_dir, path) = written(&object(1));
         let file = InstructFile::open(&path).unwrap();
         std::fs::write(&path, "0".repeat(1000)).unwrap();
-        assert!(file.entry(0).unwrap_err().to_string().contains("the file has changed"));
+        assert!(file.entry(0).unwrap_err().to_string().contains("the file has changed since it was first read"));
     }
 }

@@ -1,5 +1,6 @@
 //! Finds the top-level objects of a JSON array, or of JSON Lines, in a stream, without holding more than one of them.
 
+use super::form;
 use std::io::BufRead;
 
 /// One object as found: where it begins and its bytes.
@@ -54,7 +55,7 @@ impl<R: BufRead> Scanner<R> {
                 return match self.state {
                     State::Start => Err(self.syntax("the file is empty")),
                     State::Lines | State::End => Ok(None),
-                    _ => Err(self.syntax("the file ends within the array (was it cut off?)")),
+                    _ => Err(self.syntax(CUT_OFF)),
                 };
             };
             match (self.state, byte) {
@@ -64,10 +65,12 @@ impl<R: BufRead> Scanner<R> {
                 }
                 (State::AfterInArray, b',') => {
                     self.take(1, byte);
-                    if self.skip_blanks()? != Some(b'{') {
-                        return Err(self.syntax("after the comma an object must follow"));
-                    }
-                    return self.object(into).map(Some);
+                    return match self.skip_blanks()? {
+                        Some(b'{') => self.object(into).map(Some),
+                        Some(b']') => Err(self.syntax("a comma stands before the end of the list; take it out")),
+                        None => Err(self.syntax(CUT_OFF)),
+                        Some(other) => Err(self.syntax(&unexpected(other, "after the comma an object must follow"))),
+                    };
                 }
                 (State::FirstInArray | State::AfterInArray, b']') => {
                     self.state = State::End;
@@ -81,12 +84,21 @@ impl<R: BufRead> Scanner<R> {
                     self.state = State::AfterInArray;
                     return self.object(into).map(Some);
                 }
-                (State::Start, _) => {
-                    return Err(self.syntax("expected a JSON array of objects, or one object a line"));
+                (state, byte) => {
+                    let expected = match state {
+                        State::Start => "expected a JSON list of objects, or one object a line",
+                        State::AfterInArray => "expected a comma or the end of the list",
+                        State::End => {
+                            "there is more after the end of the list; a file is one list, or one object a line"
+                        }
+                        State::Lines if byte == b',' => {
+                            "a comma stands after an object; write one object a line, or all of them between [ and ]"
+                        }
+                        State::Lines if byte == b']' => "a ] without its [; was the file's begin cut off?",
+                        State::FirstInArray | State::Lines => OBJECT,
+                    };
+                    return Err(self.syntax(&unexpected(byte, expected)));
                 }
-                (State::AfterInArray, _) => return Err(self.syntax("expected a comma or the end of the array")),
-                (State::End, _) => return Err(self.syntax("there is more after the end of the array")),
-                _ => return Err(self.syntax("expected an object")),
             }
         }
     }
@@ -117,12 +129,11 @@ impl<R: BufRead> Scanner<R> {
     fn object(&mut self, into: &mut Vec<u8>) -> Result<Found, ScanError> {
         let found = Found { offset: self.offset, line: self.line };
         into.clear();
-        let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+        let (mut depth, mut in_string, mut escaped, mut broken) = (0_usize, false, false, false);
         loop {
             let buffer = self.reader.fill_buf().map_err(ScanError::Io)?;
             if buffer.is_empty() {
-                let problem = format!("the file ends within the object that begins on line {}", found.line);
-                return Err(ScanError::Syntax { line: self.line, problem });
+                return Err(ScanError::Syntax { line: found.line, problem: CUT_OFF_OBJECT.to_owned() });
             }
             let mut used = 0;
             let mut lines = 0;
@@ -132,10 +143,15 @@ impl<R: BufRead> Scanner<R> {
                 lines += u64::from(byte == b'\n');
                 if in_string {
                     match byte {
+                        // Without this a quote that is not closed would swallow the rest of the file.
+                        b'\n' => broken = true,
                         _ if escaped => escaped = false,
                         b'\\' => escaped = true,
                         b'"' => in_string = false,
                         _ => {}
+                    }
+                    if broken {
+                        break;
                     }
                     continue;
                 }
@@ -154,16 +170,47 @@ impl<R: BufRead> Scanner<R> {
             self.reader.consume(used);
             self.offset += used as u64;
             self.line += lines;
+            if broken {
+                let problem = "a text goes over the line's end; write \\n for a line break, or close the quote (was the line cut off?)";
+                return Err(ScanError::Syntax { line: self.line - 1, problem: problem.to_owned() });
+            }
             if done {
                 return Ok(found);
             }
+            if into.len() > LARGEST {
+                let problem = format!(
+                    "the object that begins here is larger than {} MiB; if it holds the list of entries, take that out: {}",
+                    LARGEST >> 20,
+                    form::unwrap_largest()
+                );
+                return Err(ScanError::Syntax { line: found.line, problem });
+            }
         }
+    }
+}
+
+/// Bytes of an object beyond which it is no entry.
+const LARGEST: usize = 64 << 20;
+
+const OBJECT: &str = "expected an object";
+const CUT_OFF: &str = "the file ends within the list; it was cut off (fetch it again)";
+const CUT_OFF_OBJECT: &str = "the file ends within the object that begins here; it was cut off (fetch it again)";
+
+/// What is expected, unless what stands there has a name of its own.
+fn unexpected(byte: u8, expected: &str) -> String {
+    match byte {
+        b'/' | b'#' => "a comment; JSON has none: take it out".to_owned(),
+        b'"' => format!("{expected}; this is a text"),
+        b'[' if expected == OBJECT => format!("{expected}; this is a list within the list"),
+        _ => expected.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::testing::document;
+    use proptest::prelude::*;
     use std::io::BufReader;
 
     /// Objects with their line, read through a buffer of `capacity` bytes.
@@ -197,15 +244,66 @@ mod tests {
         assert_eq!(scan("[]", 9).unwrap(), []);
     }
 
+    proptest! {
+        #[test]
+        fn any_documents_come_out_as_they_went_in(values in proptest::collection::vec(document(), 0..6), lines in any::<bool>(), pretty in any::<bool>(), capacity in 1_usize..40) {
+            let objects: Vec<_> = values.iter().map(|value| serde_json::json!({ "value": value })).collect();
+            let written = |o: &serde_json::Value| if pretty { serde_json::to_string_pretty(o) } else { serde_json::to_string(o) }.unwrap();
+            let texts: Vec<String> = objects.iter().map(written).collect();
+            let file = if lines { texts.join("\n") } else { format!("[{}]", texts.join(" ,\n")) };
+            if lines && texts.is_empty() {
+                return Ok(());
+            }
+            let found: Vec<String> = scan(&file, capacity).unwrap().into_iter().map(|(_, text)| text).collect();
+            prop_assert_eq!(found, texts);
+        }
+    }
+
     #[test]
     fn broken_files_name_the_line() {
-        insta::assert_snapshot!(scan("", 9).unwrap_err(), @"line 1: the file is empty");
-        insta::assert_snapshot!(scan("[{},\n{}", 9).unwrap_err(), @"line 2: the file ends within the array (was it cut off?)");
-        insta::assert_snapshot!(scan("[{},\n{\n\"a", 9).unwrap_err(), @"line 3: the file ends within the object that begins on line 2");
-        insta::assert_snapshot!(scan("[{},]", 9).unwrap_err(), @"line 1: after the comma an object must follow");
-        insta::assert_snapshot!(scan("[{}\n{}]", 9).unwrap_err(), @"line 2: expected a comma or the end of the array");
-        insta::assert_snapshot!(scan("[{}] x", 9).unwrap_err(), @"line 1: there is more after the end of the array");
-        insta::assert_snapshot!(scan("id,text", 9).unwrap_err(), @"line 1: expected a JSON array of objects, or one object a line");
-        insta::assert_snapshot!(scan("[1]", 9).unwrap_err(), @"line 1: expected an object");
+        let shown = |text: &str| format!("{text:?} {}", scan(text, 9).unwrap_err());
+        let texts = [
+            "",
+            " \n ",
+            "[{},\n{}",
+            "[{},\n",
+            "[{},\n{\n\"a",
+            "[{},]",
+            "[{}\n{}]",
+            "[{}] x",
+            "[{}]\n[{}]",
+            "id,text",
+            "[1]",
+            "[[{}]]",
+            "{},\n{}",
+            "{}]",
+            "\"a\"",
+            "[// one\n{}]",
+            "[{} // one\n]",
+            "{\"a\": \"x\n{\"a\": 1}",
+        ];
+        insta::assert_snapshot!(texts.map(shown).join("\n"), @r#"
+        "" line 1: the file is empty
+        " \n " line 2: the file is empty
+        "[{},\n{}" line 2: the file ends within the list; it was cut off (fetch it again)
+        "[{},\n" line 2: the file ends within the list; it was cut off (fetch it again)
+        "[{},\n{\n\"a" line 2: the file ends within the object that begins here; it was cut off (fetch it again)
+        "[{},]" line 1: a comma stands before the end of the list; take it out
+        "[{}\n{}]" line 2: expected a comma or the end of the list
+        "[{}] x" line 1: there is more after the end of the list; a file is one list, or one object a line
+        "[{}]\n[{}]" line 2: there is more after the end of the list; a file is one list, or one object a line
+        "id,text" line 1: expected a JSON list of objects, or one object a line
+        "[1]" line 1: expected an object
+        "[[{}]]" line 1: expected an object; this is a list within the list
+        "{},\n{}" line 1: a comma stands after an object; write one object a line, or all of them between [ and ]
+        "{}]" line 1: a ] without its [; was the file's begin cut off?
+        "\"a\"" line 1: expected a JSON list of objects, or one object a line; this is a text
+        "[// one\n{}]" line 1: a comment; JSON has none: take it out
+        "[{} // one\n]" line 1: a comment; JSON has none: take it out
+        "{\"a\": \"x\n{\"a\": 1}" line 1: a text goes over the line's end; write \n for a line break, or close the quote (was the line cut off?)
+        "#);
+        let large = format!("{{\"data\": [{}]}}", "{},".repeat(23 << 20));
+        let error = scan(&large, 1 << 20).unwrap_err();
+        assert!(error.starts_with("line 1: the object that begins here is larger than 64 MiB; "), "{error}");
     }
 }

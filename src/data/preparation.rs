@@ -52,6 +52,11 @@ impl Preparation {
     /// # Errors
     /// The tokenizer fails.
     pub fn prompt_ids(&self, question: &str, has_image: bool) -> Result<Vec<i64>> {
+        self.prompt_ids_under(self.system.as_deref(), question, has_image)
+    }
+
+    /// The same under another system message.
+    pub(super) fn prompt_ids_under(&self, system: Option<&str>, question: &str, has_image: bool) -> Result<Vec<i64>> {
         let text = if has_image && !question.contains(IMAGE_PLACEHOLDER) {
             format!("{IMAGE_PLACEHOLDER}\n{question}")
         } else {
@@ -59,7 +64,7 @@ impl Preparation {
         };
         let tokenizer = &self.tokenizers.language;
         let turns = [Turn { role: Role::Human, text }];
-        let text = render_prompt(&turns, self.template, self.system.as_deref(), tokenizer.end_text())
+        let text = render_prompt(&turns, self.template, system, tokenizer.end_text())
             .expect("one question fits every template");
         Ok(encode(&Rendered { text, labelled: Vec::new() }, has_image, tokenizer)?.ids)
     }

@@ -7,6 +7,7 @@ use super::dataset::{Dataset, SampleInfo};
 use super::encode::{Encoded, encode};
 use super::error::{DataError, Place, Result};
 use super::template::render;
+use crate::config::data::Template;
 use std::sync::Arc;
 
 impl Dataset {
@@ -17,11 +18,20 @@ impl Dataset {
     pub fn encode(&self, i: usize, entry: &Entry) -> Result<Encoded> {
         let p = self.preparation();
         let tokenizer = &p.tokenizers.language;
-        let rendered = render(&entry.turns, p.template, p.system.as_deref(), tokenizer.end_text());
+        if entry.system.is_some() && p.template == Template::Plain {
+            let problem = "it has a system message, for which the plain template has no place; take it out".to_owned();
+            return Err(self.entry_error(i, entry, problem));
+        }
+        let rendered = render(&entry.turns, p.template, self.system(entry), tokenizer.end_text());
         let rendered = rendered.map_err(|problem| self.entry_error(i, entry, problem))?;
         let mut encoded = encode(&rendered, entry.image.is_some(), tokenizer)?;
         encoded.truncate(p.max_length, p.image_tokens);
         Ok(encoded)
+    }
+
+    /// The system message of an entry: its own, or that of all.
+    fn system<'e>(&'e self, entry: &'e Entry) -> Option<&'e str> {
+        entry.system.as_deref().or(self.preparation().system.as_deref())
     }
 
     fn entry_error(&self, i: usize, entry: &Entry, problem: String) -> DataError {
@@ -82,7 +92,7 @@ impl Dataset {
         let (i, entry, pixels) = self.sound(i)?;
         let question = &entry.turns[..1];
         Ok(EvalItem {
-            prompt_ids: p.prompt_ids(&entry.turns[0].text, entry.image.is_some())?,
+            prompt_ids: p.prompt_ids_under(self.system(&entry), &entry.turns[0].text, entry.image.is_some())?,
             context_ids: p.tokenizers.text.ids(&context_text(question, p.context_suffix))?,
             pixels,
             question: entry.question().to_owned(),

@@ -121,6 +121,7 @@ fn plain_image(question: &Turn) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn turns(texts: &[&str]) -> Vec<Turn> {
         let role = |i: usize| if i.is_multiple_of(2) { Role::Human } else { Role::Assistant };
@@ -174,6 +175,28 @@ mod tests {
         assert_eq!(shown(&["Describe.", "A cat."], Template::Plain, None, "</s>"), "{A cat.\n}");
         let error = render(&turns(&["a", "b", "c"]), Template::Plain, None, "").unwrap_err();
         assert_eq!(error, "the plain template takes one question and one answer, not 3 turns");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_learnt_is_the_answers_and_nothing_else(texts in proptest::collection::vec("[a-zé <>:/]{0,9}", 1..7), end in "[<>/sQ]{1,4}") {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let answers = || texts.iter().skip(1).step_by(2).filter(|t| !t.is_empty());
+            for template in [Template::V1, Template::ChatMl, Template::Plain] {
+                let Ok(rendered) = render(&turns(&texts), template, None, &end) else {
+                    prop_assert!(template == Template::Plain && texts.len() != 2);
+                    continue;
+                };
+                let learnt: Vec<&str> = rendered.labelled.iter().map(|r| &rendered.text[r.clone()]).collect();
+                let expected: Vec<String> = answers().map(|answer| match template {
+                    Template::V1 => format!(" {answer}{end}"),
+                    Template::ChatMl => format!("{answer}{end}"),
+                    Template::Plain => format!("{answer}\n"),
+                }).collect();
+                prop_assert_eq!(learnt, expected);
+                prop_assert!(rendered.labelled.windows(2).all(|w| w[0].end <= w[1].start));
+            }
+        }
     }
 
     #[test]

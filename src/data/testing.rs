@@ -7,7 +7,9 @@ use super::index::InstructFile;
 use super::preparation::Preparation;
 use super::tokenizer::Tokenizers;
 use crate::config::data::{Broken, DataConfig, ScenesConfig, Template};
+use proptest::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> PathBuf {
@@ -101,4 +103,23 @@ pub(crate) fn set_of_pictures(names: &[&str], broken: Broken) -> (tempfile::Temp
     let preparation = Preparation::new(&config, Tokenizers::scenes(512).unwrap(), CLIP_64, 4);
     let dataset = Dataset::train(&config, preparation).unwrap();
     (dir, dataset)
+}
+
+/// Any document, three levels deep.
+pub(crate) fn document() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        (-1e9_f64..1e9).prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+        "[\\\\\"{}\\[\\],:\n é]{0,8}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 24, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+            proptest::collection::btree_map(any::<String>(), inner, 0..5)
+                .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
 }

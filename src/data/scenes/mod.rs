@@ -92,6 +92,8 @@ fn entry(id: String, task: &str, image: &Arc<str>, question: &str, answer: Strin
         ],
         answers: Vec::new(),
         words: words as u32,
+        system: None,
+        remarks: Vec::new(),
     }
 }
 

@@ -293,7 +293,7 @@ impl Session {
             manifest.dropped.extend(report.findings.unlabelled.iter().map(|d| DroppedSample {
                 sample: d.id.clone(),
                 place: Some(Place::new(Some(split.name()), d.index as u64)),
-                why: "no token that the loss counts".to_owned(),
+                why: format!("no token that the loss counts: {}", d.why),
             }));
         }
         manifest.dropped.extend(work.without_partner());

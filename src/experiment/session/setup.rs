@@ -6,7 +6,8 @@ use crate::config::Recipe;
 use crate::config::data::{BUILTIN_SCENES, Broken, ImageAspect, is_builtin_scenes};
 use crate::config::model::ModelConfig;
 use crate::data::{
-    CheckOptions, CheckReport, Dataset, ImageSpec, Preparation, TaskTable, TextTokenizer, Tokenizers, check,
+    CheckOptions, CheckReport, Dataset, Embeddings, ImageSpec, Preparation, TaskTable, TextTokenizer, Tokenizers,
+    check, remark,
 };
 use crate::models::shapes::ModelShapes;
 use crate::models::towers::TowerSizes;
@@ -49,6 +50,9 @@ impl Setup {
         let broken = if before { recipe.data.broken } else { Broken::Blank };
         for report in &found.reports {
             report.verdict(recipe.data.unlabelled, broken)?;
+            for line in remark::lines(&report.findings.tallies) {
+                tracing::warn!("{line}: {}", report.path.display());
+            }
         }
         Ok(found)
     }
@@ -74,8 +78,13 @@ impl Setup {
         let train = Dataset::train(&recipe.data, preparation.clone())?;
         let tasks = train.tasks().clone();
         let val = Dataset::val(&recipe.data, preparation, &tasks)?;
-        let options =
-            |decode_images| CheckOptions { decode_images, cache: checking.cache, progress: checking.progress };
+        let embeddings = Embeddings { language: shapes.language.vocabulary, text: shapes.text.vocabulary };
+        let options = |decode_images| CheckOptions {
+            decode_images,
+            cache: checking.cache,
+            progress: checking.progress,
+            embeddings: Some(embeddings),
+        };
         let mut reports = vec![check::check(&train, options(decode[0]))?];
         if let Some(val) = &val {
             reports.push(check::check(val, options(decode[1]))?);

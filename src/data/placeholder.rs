@@ -1,0 +1,135 @@
+//! `<image>` and the marks of other tools: where a picture is meant, and where a text only speaks of one.
+
+use super::conversation::{IMAGE_PLACEHOLDER, Role};
+use super::remark::Remark;
+
+/// Marks that stand for something else than text in some tool's files, in lower case.
+const MARKS: &[&str] = &[
+    IMAGE_PLACEHOLDER,
+    "<img>",
+    "<images>",
+    "<image-placeholder>",
+    "<image_placeholder>",
+    "<imagehere>",
+    "<picture>",
+    "<|image|>",
+    "<|image_1|>",
+    "<|image_pad|>",
+    "<|vision_start|>",
+    "<image_1>",
+    "<image1>",
+    "<image 1>",
+    "<video>",
+    "<video_placeholder>",
+    "<|video|>",
+    "<|video_pad|>",
+    "<audio>",
+    "<|audio|>",
+    "<|audio_bos|>",
+    "<speech>",
+    "<ref-object>",
+    "<bbox>",
+];
+
+/// What a text has of marks that no picture of the entry fills: those that stand as words are remarks.
+///
+/// # Errors
+/// A mark stands where something is meant: at a question's front or end.
+pub(super) fn unfilled(
+    text: &str,
+    turn: usize,
+    role: Role,
+    has_image: bool,
+    into: &mut Vec<Remark>,
+) -> Result<(), String> {
+    // Nearly all texts have no mark at all, or <image> alone.
+    if !text.contains('<') {
+        return Ok(());
+    }
+    let lower = text.to_ascii_lowercase();
+    for mark in MARKS {
+        let image = *mark == IMAGE_PLACEHOLDER;
+        if !lower.contains(mark) || (image && has_image && text.matches(mark).count() == lower.matches(mark).count()) {
+            continue;
+        }
+        let at = lower.find(mark).unwrap_or(0);
+        let written = &text[at..at + mark.len()];
+        if role == Role::Human && is_meant(&lower, mark) {
+            return Err(match (image, has_image) {
+                (true, false) => format!(
+                    "turn {turn} has {written}, but the entry has no \"image\"; name the file, or take {written} out"
+                ),
+                (true, true) => format!("turn {turn} has {written}; write {IMAGE_PLACEHOLDER}, in small letters"),
+                (false, _) => format!(
+                    "turn {turn} has {written}, which is not read; write {IMAGE_PLACEHOLDER} for a picture, and leave out entries with video or sound"
+                ),
+            });
+        }
+        let remark = Remark::Word(written.to_owned());
+        if !into.contains(&remark) {
+            into.push(remark);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a mark stands for something: at the front or the end of a question, and not as an HTML element that is
+/// closed again.
+fn is_meant(lower: &str, mark: &str) -> bool {
+    let text = lower.trim();
+    let closing = mark.replacen('<', "</", 1);
+    (text.starts_with(mark) || text.ends_with(mark)) && !text.contains(&closing)
+}
+
+/// LLaVA's rule: a turn that has `<image>` anywhere gets one at its front, a line break, and the rest trimmed.
+///
+/// # Errors
+/// It stands in the turn more than once: an entry has one picture.
+pub(super) fn first(text: &str, turn: usize) -> Result<String, String> {
+    match text.matches(IMAGE_PLACEHOLDER).count() {
+        0 => Ok(text.to_owned()),
+        1 => {
+            let rest = text.replace(IMAGE_PLACEHOLDER, "");
+            Ok(format!("{IMAGE_PLACEHOLDER}\n{}", rest.trim()).trim().to_owned())
+        }
+        n => Err(format!(
+            "turn {turn} has {IMAGE_PLACEHOLDER} {n} times, but an entry has one picture; keep one, or leave the entry out"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, role: Role, has_image: bool) -> Result<Vec<Remark>, String> {
+        let mut remarks = Vec::new();
+        unfilled(text, 0, role, has_image, &mut remarks).map(|()| remarks)
+    }
+
+    #[test]
+    fn a_mark_at_a_questions_front_or_end_means_something() {
+        insta::assert_snapshot!(of("<image>\nWhat?", Role::Human, false).unwrap_err(), @r#"turn 0 has <image>, but the entry has no "image"; name the file, or take <image> out"#);
+        insta::assert_snapshot!(of("What?\n<Image>", Role::Human, true).unwrap_err(), @"turn 0 has <Image>; write <image>, in small letters");
+        insta::assert_snapshot!(of(" <video>\nWhat?", Role::Human, true).unwrap_err(), @"turn 0 has <video>, which is not read; write <image> for a picture, and leave out entries with video or sound");
+        assert!(of("<image>\nWhat?", Role::Human, true).unwrap().is_empty());
+        for mark in MARKS.iter().skip(1) {
+            assert!(of(&format!("{mark} What?"), Role::Human, true).is_err(), "{mark}");
+        }
+    }
+
+    #[test]
+    fn within_a_text_it_is_a_word_and_counted() {
+        assert_eq!(of("What is <image>?", Role::Human, false).unwrap(), [Remark::Word("<image>".into())]);
+        assert_eq!(of("<video>", Role::Assistant, false).unwrap(), [Remark::Word("<video>".into())]);
+        assert_eq!(of("<video>\n<source/>\n</video>", Role::Human, false).unwrap(), [Remark::Word("<video>".into())]);
+        assert!(of("a < b", Role::Human, false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_placeholder_goes_to_the_front() {
+        assert_eq!(first("<image>\n", 0).unwrap(), "<image>");
+        assert_eq!(first(" Where\n<image> ", 0).unwrap(), "<image>\nWhere");
+        insta::assert_snapshot!(first("<image><image> a", 2).unwrap_err(), @"turn 2 has <image> 2 times, but an entry has one picture; keep one, or leave the entry out");
+    }
+}
