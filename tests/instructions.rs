@@ -102,13 +102,14 @@ fn what_is_no_instruction_file_is_one_line_that_says_what_it_is() {
     let talk = turns(&["What color?", "red"]);
     let good = format!(r#"{{"id": "a", "conversations": {talk}}}"#);
     let utf16: Vec<u8> = format!("\u{feff}[{good}]").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin1: Vec<u8> = format!("[{}]", good.replace("red", "caf\u{e9}")).chars().map(|c| c as u8).collect();
     let files: Vec<(&str, Vec<u8>, &str)> = vec![
         ("utf16", utf16, "this is text in UTF-16"),
         ("gzip", b"\x1F\x8B\x08\0".to_vec(), "this is packed with gzip"),
         ("lfs", b"version https://git-lfs.github.com/spec/v1\n".to_vec(), "git lfs pull"),
         ("empty", Vec::new(), "this is empty (0 bytes)"),
         ("csv", b"id,text\n1,a\n".to_vec(), "this is a table"),
-        ("latin1", format!("[{}]", good.replace("red", "\u{1}")).replace('\u{1}', "caf").into_bytes(), ""),
+        ("latin1", latin1, "the byte 0xE9 is not UTF-8"),
         (
             "nan",
             format!("[{}]", good.replace("\"id\"", "\"score\": NaN, \"id\"")).into_bytes(),
@@ -144,8 +145,6 @@ fn what_is_no_instruction_file_is_one_line_that_says_what_it_is() {
     ];
     for (name, bytes, expected) in files {
         let path = dir.path().join(format!("{name}.json"));
-        let bytes = if name == "latin1" { [&bytes[..bytes.len() - 6], b"\xE9\"}]}]"].concat() } else { bytes };
-        let expected = if name == "latin1" { "the byte 0xE9 is not UTF-8" } else { expected };
         std::fs::write(&path, bytes).unwrap();
         let error = fail(&strs(&check(&path)), 1);
         assert!(error.contains(expected), "{name}: {error}");
