@@ -8,8 +8,9 @@ use covft_analyses::analysis::{
     AnalysisError, ClusterHistory, ContextAnalysis, ContextData, ContextOverview, ContextParams, RoutingContext,
     RoutingStats, Selection, Steps, ViewFile, Written, cluster_history, routing_context, routing_stats, write,
 };
-use covft_analyses::stats::Interval;
+use covft_analyses::stats::{Interval, Summary, Undefined};
 use covft_analyses::store::RunDir;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,6 +56,10 @@ pub(super) struct Args {
     /// Beginnings of k-means.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     restarts: Option<u64>,
+    /// Samples that components and clusters are found from at most, even over tasks; the others are placed among them.
+    /// 5,000 if left out, as in `plot` and the explorer.
+    #[arg(long)]
+    fit: Option<usize>,
     /// Samples at most (100,000 if left out; all of them with a file of the explorer); a seeded draw, said so, where there
     /// are more.
     #[arg(long)]
@@ -85,8 +90,9 @@ impl Args {
             selection.steps = Steps::Between(from, to);
         }
         // The explorer draws what clusters are found from out of all samples; so must who repeats it.
-        let all = if params.fit.is_some() { usize::MAX } else { 100_000 };
-        selection.most = self.samples.unwrap_or(all).max(3);
+        let all = if view.is_some() && params.fit.is_some() { usize::MAX } else { 0 };
+        selection.most = self.samples.map_or(all, |most| most.max(3));
+        params.fit = self.fit.map(|fit| fit.max(3)).or(params.fit);
         params.clusters = self.clusters.or(params.clusters);
         params.sweep = self.sweep.or(params.sweep);
         params.seed = self.seed.unwrap_or(params.seed);
@@ -113,9 +119,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let history = cluster_history(&run, &data, k, params.restarts, params.seed, &mut on)?;
     let layers = by_layer(&overview, &selection, &params, &data, &analysis, &mut on)?;
     on("routing", 0, 1);
-    let routing = match routing_stats(&run) {
-        Ok(stats) => Some(stats),
-        Err(AnalysisError::NoRecords { .. }) => None,
+    let (routing, no_routing) = match routing_stats(&run) {
+        Ok(stats) => (Some(stats), None),
+        Err(error @ (AnalysisError::NoRecords { .. } | AnalysisError::NotFinite { .. })) => (None, Some(error)),
         Err(error) => return Err(error.into()),
     };
     let out = args.out.clone().unwrap_or_else(|| run.analysis());
@@ -134,7 +140,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let files = write(&out, &written)?;
     drop(progress);
     summary(&data, &analysis, view.as_ref());
-    tell_routing(&layers, routing.as_ref(), &data.stage);
+    tell_routing(&layers, &data);
+    match (&routing, &no_routing) {
+        (Some(routing), _) => tell_routing_stats(routing, &data.stage),
+        (None, Some(why)) => println!("{why}"),
+        (None, None) => {}
+    }
     tell_history(&history);
     for problem in data.problems.iter().chain(routing.iter().flat_map(|r| &r.problems)) {
         eprintln!("warning: {problem}");
@@ -174,8 +185,25 @@ fn by_layer(
     Ok(found)
 }
 
-fn interval(of: Option<Interval>) -> String {
-    of.map_or_else(|| "-".to_owned(), |i| format!("{:.3} [{:.3}, {:.3}]", i.estimate, i.low, i.high))
+fn interval(of: Result<Interval, Undefined>) -> String {
+    match of.map(|i| (i.estimate, i.ends)) {
+        Ok((r, Ok((low, high)))) => format!("{r:.3} [{low:.3}, {high:.3}]"),
+        Ok((r, Err(_))) => format!("{r:.3} [no interval]"),
+        Err(_) => "-".to_owned(),
+    }
+}
+
+/// Why numbers of these correlations are missing, each reason once.
+fn reasons(layers: &[(String, RoutingContext)]) -> BTreeSet<String> {
+    let all = layers
+        .iter()
+        .flat_map(|(_, c)| [("all pairs", c.r), ("within a task", c.within_tasks), ("between tasks", c.between_tasks)]);
+    let why = |(what, r): (&str, Result<Interval, Undefined>)| match r.map(|i| i.ends) {
+        Ok(Ok(_)) => None,
+        Ok(Err(why)) => Some(format!("no interval ({what}): {why}")),
+        Err(why) => Some(format!("no r ({what}): {why}")),
+    };
+    all.filter_map(why).collect()
 }
 
 fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>) {
@@ -186,11 +214,14 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
         print!(" drawn from {}", data.of);
     }
     println!(", vectors of {} numbers", data.vectors.ncols());
-    if data.not_finite > 0 {
-        println!("{} samples left out: their vectors are not finite", data.not_finite);
+    if let Some(left) = data.left_out() {
+        println!("{left}");
     }
     if found.fitted < data.samples.len() {
         println!("components and clusters are found from {} of them, even over tasks", found.fitted);
+    }
+    for remark in &found.remarks {
+        println!("{remark}");
     }
     let ratios: Vec<String> =
         found.pca.variance_ratio().iter().take(5).map(|r| format!("{:.1} %", 100.0 * r)).collect();
@@ -199,7 +230,7 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
         println!();
         let mut table = Table::new(&["clusters", "inertia", "silhouette"]);
         for point in &found.sweep {
-            let silhouette = point.silhouette.map_or_else(|| "-".to_owned(), |s| format!("{:.4}", s.mean));
+            let silhouette = point.silhouette.map_or_else(|_| "-".to_owned(), |s| format!("{:.4}", s.mean));
             table.row([point.clusters.to_string(), format!("{:.4}", point.inertia), silhouette]);
         }
         table.print();
@@ -220,20 +251,32 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
     }
     table.print();
     println!();
-    println!("clusters and tasks: purity {:.3}, NMI {:.3}, ARI {:.3}", found.purity, found.nmi, found.ari);
-    if let Some(s) = found.silhouette {
-        println!("silhouette {:.4} over {} of {} samples", s.mean, s.samples, s.of);
+    match found.agreement {
+        Ok(a) => println!("clusters and tasks: purity {:.3}, NMI {:.3}, ARI {:.3}", a.purity, a.nmi, a.ari),
+        Err(why) => println!("clusters and tasks: no purity, NMI and ARI ({why})"),
     }
-    if let Some(s) = found.stability.as_ref().filter(|s| !s.ari.is_empty()) {
-        let mean = s.ari.iter().sum::<f64>() / s.ari.len() as f64;
-        let least = s.ari.iter().copied().fold(f64::INFINITY, f64::min);
-        println!("the same clusters under {} other seeds: ARI {mean:.3} on average, {least:.3} at least", s.ari.len());
+    match found.silhouette {
+        Ok(s) => println!("silhouette {:.4} over {} of {} samples", s.mean, s.samples, s.of),
+        Err(why) => println!("no silhouette ({why})"),
+    }
+    match found.stability.as_ref().map(|s| s.as_ref().map(|s| (s.ari.len(), Summary::of(s.ari.iter().copied())))) {
+        Some(Ok((n, Some(ari)))) => {
+            println!(
+                "the same clusters under {n} other seeds: ARI {:.3} on average, {:.3} at least",
+                ari.mean, ari.min
+            );
+        }
+        Some(Err(why)) => println!("nothing is said of other seeds ({why})"),
+        _ => {}
     }
 }
 
-fn tell_routing(layers: &[(String, RoutingContext)], routing: Option<&RoutingStats>, stage: &str) {
+fn tell_routing(layers: &[(String, RoutingContext)], data: &ContextData) {
     if layers.is_empty() {
-        println!("routing against contexts: the run logs no routing weights for these samples");
+        println!(
+            "routing against contexts: the run has no routing weights of these {} samples at their steps",
+            data.samples.len()
+        );
     } else {
         println!("\nrouting similarity against context similarity, Pearson's r with its 95 % interval over samples:");
         let mut table = Table::new(&["layer", "samples", "pairs", "all pairs", "within a task", "between tasks"]);
@@ -242,15 +285,25 @@ fn tell_routing(layers: &[(String, RoutingContext)], routing: Option<&RoutingSta
             table.row(counts.into_iter().chain([interval(r.r), interval(r.within_tasks), interval(r.between_tasks)]));
         }
         table.print();
+        reasons(layers).iter().for_each(|why| println!("{why}"));
+        for (layer, context) in layers {
+            context.left_out.words().iter().for_each(|words| println!("layer {layer}: {words}"));
+        }
     }
-    let Some(routing) = routing else { return };
-    if routing.not_finite > 0 {
-        println!("{} routing rows left out: their weights are not finite", routing.not_finite);
+}
+
+fn tell_routing_stats(routing: &RoutingStats, stage: &str) {
+    if let Some(words) = routing.not_finite.words("routing row", "routing rows") {
+        println!("{words}");
     }
     let last = routing.steps.iter().filter(|s| s.stage == stage).map(|s| s.step).max();
     let mut table = Table::new(&["layer", "experts in use by a sample", "by all", "dead", "gate mass", "hard load"]);
     let list = |v: &[f64]| v.iter().map(|v| format!("{v:.2}")).collect::<Vec<_>>().join(" ");
     for step in routing.steps.iter().filter(|s| s.stage == stage && Some(s.step) == last) {
+        if step.samples == 0 {
+            table.row([step.layer.clone(), "no finite row".to_owned()]);
+            continue;
+        }
         table.row([
             step.layer.clone(),
             format!("{:.2}", step.effective_experts),
@@ -267,6 +320,9 @@ fn tell_routing(layers: &[(String, RoutingContext)], routing: Option<&RoutingSta
 }
 
 fn tell_history(history: &ClusterHistory) {
+    if let Some(words) = history.not_finite.words("vector of a tracked sample", "vectors of tracked samples") {
+        println!("\nclusters over steps: {words}, with those samples");
+    }
     let (Some(first), Some(last)) = (history.steps.first(), history.steps.last()) else { return };
     println!(
         "\nclusters of {} tracked samples over {} steps: ARI of step {} against step {} {}",

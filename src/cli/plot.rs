@@ -1,8 +1,10 @@
 //! `covft-probe plot`.
 
-use super::steps::Steps;
-use anyhow::bail;
-use covft_analyses::figures::{FigureError, FigureId, Format, Inputs, Measure, Options, Plot, Venue};
+use super::steps::{self, Steps};
+use anyhow::{Context, bail};
+use covft_analyses::analysis::{FIT, NamedSelection, RESTARTS, ViewFile};
+use covft_analyses::figures::{ColorBy, FigureError, FigureId, Format, Inputs, Measure, Options, Plot, Venue};
+use covft_analyses::store::RunDir;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,7 +17,11 @@ Examples:
   covft-probe plot runs/scenes                               every figure, into runs/scenes/figures
   covft-probe plot runs/methods --figure gradient-cosine     one colour a run of the study
   covft-probe plot runs/scenes --figure drift --venue neurips --format pdf --out paper/figures
-  covft-probe plot --from paper/figures/drift.json           the same figure again, from its sidecar alone")]
+  covft-probe plot runs/scenes --figure drift --measure relative --steps 0..99
+  covft-probe plot runs/scenes --figure context-clusters --color-by task --samples \"odd ones\"
+  covft-probe plot --from paper/figures/drift.json           the same figure again, from its sidecar alone
+
+A figure that cannot take an option refuses it; with --figure all, each takes what it can.")]
 pub(super) struct Args {
     /// Run directories and study directories.
     #[arg(required_unless_present = "from")]
@@ -34,29 +40,69 @@ pub(super) struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Draw a figure again from its sidecar `<figure>.json`, without the run.
-    #[arg(long, conflicts_with_all = ["runs", "figure", "stage", "layer", "measure", "direction", "space", "clusters", "seed"])]
+    #[arg(long, conflicts_with_all = ["runs", "figure", "stage", "steps", "layer", "module", "samples", "tracked", "own",
+        "measure", "color_by", "axes", "direction", "space", "mode", "clusters", "fit", "restarts", "seed"])]
     from: Option<PathBuf>,
     /// Stage; the last that has what the figure needs if left out.
     #[arg(long)]
     stage: Option<String>,
-    /// Layer of context figures (the last but one with context vectors if left out) and of task-conflict (`all`).
+    /// Steps A..B of the stage, both included; if left out, all of them, and for contexts and routing the last one with
+    /// tracked samples or else the later half, as in `analyze`.
+    #[arg(long, value_parser = steps::range::<u64>)]
+    steps: Option<(u64, u64)>,
+    /// Layer of context figures (the last but one with context vectors if left out), of routing figures (all), of
+    /// task-conflict and gradient-cosine (`all`).
     #[arg(long)]
     layer: Option<String>,
-    /// How distances are stated: distance, relative, per-element.
+    /// Module of drift and task-conflict; `all` if left out.
+    #[arg(long)]
+    module: Option<String>,
+    /// Show these samples alone: a file with an id a line (or a CSV with a column `sample`), or the name of a selection that
+    /// the explorer keeps in RUN/analysis/view.json.
+    #[arg(long, value_name = "FILE|NAME")]
+    samples: Option<String>,
+    /// Show the tracked samples; they are shown where the steps have any if left out (contexts), or the steps' own (pairs).
+    #[arg(long)]
+    tracked: bool,
+    /// Show the steps' own samples.
+    #[arg(long, conflicts_with = "tracked")]
+    own: bool,
+    /// What is stated of layers: distance, relative, per-element; in drift also update, gradient-norm, momentum.
     #[arg(long, default_value = "distance")]
     measure: Measure,
+    /// Colours of context-clusters: cluster, task, expert, entropy, step, split, loss.
+    #[arg(long, default_value = "cluster")]
+    color_by: ColorBy,
+    /// Principal components across and up, from 1.
+    #[arg(long, value_parser = axes, default_value = "1,2", value_name = "X,Y")]
+    axes: (usize, usize),
     /// Dominant gradient direction: mean, mean_raw, svd, momentum; mean where sketches were logged if left out.
     #[arg(long)]
     direction: Option<String>,
     /// Space of gradients: trainable or shared.
     #[arg(long, default_value = "trainable")]
     space: String,
+    /// How pairs of samples were measured: sketch or exact; sketched ones if there are any if left out.
+    #[arg(long)]
+    mode: Option<String>,
     /// Clusters of context vectors.
     #[arg(long, default_value_t = 10)]
     clusters: usize,
+    /// Samples that clusters and components are found from at most.
+    #[arg(long, default_value_t = FIT)]
+    fit: usize,
+    /// Beginnings of k-means.
+    #[arg(long, default_value_t = RESTARTS)]
+    restarts: usize,
     /// Seed of clusters, samples and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+}
+
+/// `X,Y`.
+fn axes(text: &str) -> Result<(usize, usize), String> {
+    let both = text.split_once(',').and_then(|(x, y)| Some((x.trim().parse().ok()?, y.trim().parse().ok()?)));
+    both.filter(|(x, y)| *x > 0 && *y > 0).ok_or_else(|| "write two components, the first is 1: 1,2".to_owned())
 }
 
 /// One figure, or all.
@@ -75,17 +121,84 @@ impl std::str::FromStr for Which {
 }
 
 impl Args {
-    fn options(&self) -> Options {
-        Options {
+    fn options(&self) -> anyhow::Result<Options> {
+        Ok(Options {
             stage: self.stage.clone(),
+            steps: self.steps,
             layer: self.layer.clone(),
+            module: self.module.clone(),
+            samples: self.samples.as_deref().map(|asked| selection(asked, &self.runs)).transpose()?,
+            tracked: (self.tracked || self.own).then_some(self.tracked),
             measure: self.measure,
+            color_by: self.color_by,
+            axes: self.axes,
             direction: self.direction.clone(),
             space: self.space.clone(),
+            mode: self.mode.clone(),
             clusters: self.clusters,
+            fit: self.fit.max(3),
+            restarts: self.restarts.max(1),
             seed: self.seed,
+        })
+    }
+}
+
+/// The samples that are asked for: those of a file, or of a selection that the explorer keeps beside one of the runs.
+fn selection(asked: &str, runs: &[PathBuf]) -> anyhow::Result<NamedSelection> {
+    let file = Path::new(asked);
+    if file.is_file() {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the samples of {asked}"))?;
+        let samples = sample_ids(&text);
+        let name = file.file_stem().map_or_else(|| asked.to_owned(), |name| name.to_string_lossy().into_owned());
+        if samples.is_empty() {
+            bail!("no sample id: {asked}");
+        }
+        return Ok(NamedSelection { name, samples, places: Vec::new() });
+    }
+    let mut known = Vec::new();
+    for run in runs {
+        let path = RunDir::open(run.clone())?.analysis().join("view.json");
+        if !path.exists() {
+            continue;
+        }
+        for one in ViewFile::read(&path)?.selections {
+            if one.name == asked {
+                return Ok(one);
+            }
+            known.push(one.name);
         }
     }
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    bail!("--samples {asked} is neither a file nor a selection of the explorer; its selections here: {known}")
+}
+
+/// Ids of a file: one a line, or the column `sample` of a CSV.
+fn sample_ids(text: &str) -> Vec<String> {
+    let text = text.trim_start_matches('\u{feff}');
+    let header: Vec<&str> =
+        text.lines().next().unwrap_or_default().split(',').map(|c| c.trim().trim_matches('"')).collect();
+    let rows = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match header.iter().position(|c| *c == "sample") {
+        Some(column) => rows().skip(1).filter_map(|line| cells(line).into_iter().nth(column)).collect(),
+        None => rows().map(str::to_owned).collect(),
+    }
+}
+
+/// Cells of a line of CSV.
+fn cells(line: &str) -> Vec<String> {
+    let (mut cells, mut quoted) = (vec![String::new()], false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => {
+                cells.last_mut().expect("one at least").push(rest.next().unwrap_or('"'))
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            c => cells.last_mut().expect("one at least").push(c),
+        }
+    }
+    cells
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -99,10 +212,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in &inputs.missing {
         println!("not begun, left out: {}", path.display());
     }
+    let options = args.options()?;
     let progress = Steps::new();
     let draw = |id: FigureId, number: usize, all: usize| {
         progress.show(id.name(), number, all);
-        draw(args, &inputs, id, venue, &out, &command, &progress)
+        // Of all figures, each takes what it can.
+        let options = if all > 1 { options.of_figure(id) } else { options.clone() };
+        draw(args, &inputs, id, &options, venue, &out, &command, &progress)
     };
     let drawn = match args.figure {
         Which::One(id) => draw(id, 0, 1)?,
@@ -137,13 +253,15 @@ fn draw(
     args: &Args,
     inputs: &Inputs,
     id: FigureId,
+    options: &Options,
     venue: Venue,
     out: &Path,
     command: &[String],
     progress: &Steps,
 ) -> anyhow::Result<usize> {
     let mut files = 0;
-    for plot in Plot::load(id, inputs, &args.options())? {
+    for plot in Plot::load(id, inputs, options)? {
+        plot.left_out().iter().for_each(|line| progress.say(&format!("{}: {line}", plot.name())));
         for file in plot.save(venue, &args.format, out, command)? {
             progress.say(&file.display().to_string());
             files += 1;
@@ -161,4 +279,16 @@ fn again(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
         println!("{}", file.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_ids_come_from_lines_and_from_tables() {
+        assert_eq!(sample_ids("a\n\n b \n"), ["a", "b"]);
+        assert_eq!(sample_ids("task,sample\nocr,s1\n\"a, \"\"b\"\"\",\"s,2\"\n"), ["s1", "s,2"]);
+        assert_eq!((axes("1,3"), axes("0,1").is_err(), axes("2").is_err()), (Ok((1, 3)), true, true));
+    }
 }

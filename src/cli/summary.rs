@@ -1,6 +1,7 @@
 //! What a finished run prints: what was measured, and what can be done with it.
 
 use super::table::{Table, duration};
+use covft_analyses::stats::{NotFinite, Summary};
 use covft_analyses::store::{ALL, BySample, EvalRow, LayerRow, OfSample, PredictionRow, RunDir, StepRow, read_records};
 
 pub(super) fn print(run: &RunDir) -> anyhow::Result<()> {
@@ -32,21 +33,33 @@ fn stages(steps: &[StepRow], evals: &[EvalRow]) {
         let rows: Vec<&StepRow> = steps[at..].iter().take_while(|r| r.stage == *stage).collect();
         at += rows.len();
         let tenth = (rows.len() / 10).max(1);
-        let mean = |rows: &[&StepRow]| rows.iter().map(|r| r.loss).sum::<f64>() / rows.len() as f64;
+        let mean = |rows: &[&StepRow]| mean(rows.iter().map(|r| r.loss), |mean| format!("{mean:.3}"));
         let time = rows.iter().map(|r| r.ms_total).sum::<f64>();
         let probe = rows.iter().map(|r| r.ms_probe).sum::<f64>();
         let held_out = evals.iter().rev().find(|e| e.stage == *stage && e.task == ALL);
         table.row([
             stage.clone(),
             rows.len().to_string(),
-            format!("{:.3}", mean(&rows[..tenth])),
-            format!("{:.3}", mean(&rows[rows.len() - tenth..])),
+            mean(&rows[..tenth]),
+            mean(&rows[rows.len() - tenth..]),
             held_out.and_then(|e| e.loss).map_or_else(|| "-".into(), |l| format!("{l:.3}")),
             duration(time / 1000.0 / rows.len() as f64),
             format!("{:.1} %", 100.0 * probe / time.max(1e-9)),
         ]);
     }
     table.print();
+}
+
+/// The mean of what is finite, with the count of what is not; `NaN` or `inf` where nothing is.
+fn mean(values: impl Iterator<Item = f64>, written: impl Fn(f64) -> String) -> String {
+    let (finite, left) = NotFinite::split(values);
+    let mean = Summary::of(finite).map(|all| written(all.mean));
+    match (mean, left.total()) {
+        (Some(mean), 0) => mean,
+        (Some(mean), _) => format!("{mean} ({})", left.kinds()),
+        (None, 0) => "-".to_owned(),
+        (None, _) => left.kinds(),
+    }
 }
 
 fn scores(evals: &[EvalRow], stage: &str) {
@@ -80,13 +93,13 @@ fn drift(layers: &[LayerRow], stage: &str) {
     for row in own.iter().filter(|l| l.step == step) {
         // Mean over the stage: one step says little about a direction.
         let cosines: Vec<f64> = own.iter().filter(|l| l.layer == row.layer).filter_map(|l| l.momentum).collect();
-        let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        let of = cosines.len();
         table.row([
             row.layer.clone(),
             format!("{:.4}", row.drift),
             row.drift_relative.map_or_else(|| "-".into(), |d| format!("{d:.2e}")),
             row.grad_norm.map_or_else(|| "-".into(), |g| format!("{g:.2e}")),
-            if cosines.is_empty() { "-".into() } else { format!("{mean:+.3} (mean of {})", cosines.len()) },
+            mean(cosines.into_iter(), |mean| format!("{mean:+.3} (mean of {of})")),
         ]);
     }
     table.print();
@@ -123,4 +136,17 @@ fn short(text: &str) -> String {
         return line;
     }
     line.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_say_what_they_leave_out() {
+        let of = |values: &[f64]| mean(values.iter().copied(), |mean| format!("{mean:.1}"));
+        assert_eq!(of(&[1.0, 2.0]), "1.5");
+        assert_eq!(of(&[1.0, f64::NAN, f64::INFINITY]), "1.0 (1 NaN, 1 infinite)");
+        assert_eq!((of(&[f64::NAN]), of(&[])), ("1 NaN".to_owned(), "-".to_owned()));
+    }
 }

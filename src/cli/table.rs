@@ -1,5 +1,7 @@
 //! Plain tables for the terminal.
 
+use covft_analyses::tables::one_line;
+
 /// Rows of cells under a header, columns as wide as their widest cell; numbers (cells that start with a digit, a sign or
 /// a point) are set to the right.
 #[derive(Debug, Default)]
@@ -14,7 +16,7 @@ impl Table {
     }
 
     pub(super) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self.rows.push(cells.into_iter().map(|cell| one_line(&cell.into())).collect());
     }
 
     pub(super) fn print(&self) {

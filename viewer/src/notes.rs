@@ -24,7 +24,7 @@ pub(crate) struct Basis {
 /// Everything of an analysis that should be found again.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notes {
-    /// Layer of the context vectors; the one with most rows if `None`.
+    /// Layer of the context vectors; the last but one if `None`.
     pub layer: Option<String>,
     /// Clusters.
     pub k: usize,

@@ -12,6 +12,7 @@ use crate::data::{LayerKey, Place, RunData};
 use crate::jobs::{Spawner, Work};
 use crate::notes::{Basis, Notes};
 use crate::panels::Local;
+use covft_analyses::analysis::default_layer;
 use covft_analyses::cluster::matched;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -173,8 +174,7 @@ impl State {
     pub(crate) fn layer(&self, data: &RunData) -> Option<LayerKey> {
         let layers = data.context_layers();
         let named = self.notes.layer.as_ref().and_then(|name| layers.iter().find(|(l, _)| l.1 == *name));
-        // The one with most rows; the deepest of equals.
-        named.or_else(|| layers.iter().max_by_key(|(layer, rows)| (*rows, layer.0))).map(|(layer, _)| layer.clone())
+        named.or_else(|| default_layer(&layers)).map(|(layer, _)| layer.clone())
     }
 
     /// What is asked for now.

@@ -1,25 +1,25 @@
 //! Principal components and clusters of context vectors, and what the clusters are about.
 
-use super::data::{ContextData, clusters_of};
-use super::error::{AnalysisError, Result};
-use super::fitted::stratified;
+use super::data::ContextData;
+use super::defaults::{FIT, RESTARTS};
+use super::error::AnalysisError;
+use super::fitted::Fitted;
 use super::labels::{Word, over_represented};
 use super::routing_context::{RoutingContext, routing_context};
-use crate::cluster::{Clusters, Contingency, KMeansError, Silhouette, adjusted_rand, silhouette};
+use crate::cluster::{Clusters, Contingency, Silhouette, adjusted_rand, silhouette};
 use crate::reduce::Pca;
-use linfa::DatasetBase;
-use linfa::traits::Fit;
-use ndarray::{Array2, Axis};
+use crate::stats::Undefined;
+use ndarray::Array2;
 
 /// How context vectors are analysed. Every field is kept beside the results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextParams {
-    /// Clusters; with `sweep`, `None` takes the number with the best silhouette, else 10.
+    /// Clusters; with `sweep`, `None` takes the number with the best silhouette, else 10. Never more than distinct vectors.
     pub clusters: Option<usize>,
     /// Numbers of clusters to try, both ends included.
     pub sweep: Option<(usize, usize)>,
-    /// Samples that components and clusters are found from at most, even over tasks ([`stratified`]); the others are placed
-    /// among them. `None`: all.
+    /// Samples that components and clusters are found from at most, even over tasks ([`super::stratified`]); the others are
+    /// placed among them. `None`: all.
     pub fit: Option<usize>,
     /// Principal components that coordinates are given on.
     pub components: usize,
@@ -44,9 +44,9 @@ impl Default for ContextParams {
         Self {
             clusters: None,
             sweep: None,
-            fit: None,
+            fit: Some(FIT),
             components: 10,
-            restarts: 10,
+            restarts: RESTARTS,
             seed: 0,
             silhouette_samples: 2000,
             seeds: 5,
@@ -83,8 +83,19 @@ pub struct SweepPoint {
     pub clusters: usize,
     /// Sum of squared distances to the centroids.
     pub inertia: f64,
-    /// Mean silhouette; `None` where it is undefined.
-    pub silhouette: Option<Silhouette>,
+    /// Mean silhouette, or why there is none.
+    pub silhouette: Result<Silhouette, Undefined>,
+}
+
+/// How clusters and tasks agree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// Share of samples of their cluster's commonest task.
+    pub purity: f64,
+    /// Normalised mutual information.
+    pub nmi: f64,
+    /// Adjusted Rand index.
+    pub ari: f64,
 }
 
 /// How far clusters depend on the seed.
@@ -120,20 +131,18 @@ pub struct ContextAnalysis {
     pub task_of: Vec<usize>,
     /// Cluster x task.
     pub contingency: Contingency,
-    /// Share of samples of their cluster's commonest task.
-    pub purity: f64,
-    /// Normalised mutual information of clusters and tasks.
-    pub nmi: f64,
-    /// Adjusted Rand index of clusters and tasks.
-    pub ari: f64,
-    /// The clusters in words, by number.
+    /// How clusters and tasks agree, or why that cannot be said.
+    pub agreement: Result<Agreement, Undefined>,
+    /// The clusters in words, by number; none without a sample.
     pub summaries: Vec<ClusterSummary>,
-    /// Silhouette of the clusters.
-    pub silhouette: Option<Silhouette>,
+    /// Silhouette of the clusters, or why there is none.
+    pub silhouette: Result<Silhouette, Undefined>,
     /// The numbers of clusters that were tried.
     pub sweep: Vec<SweepPoint>,
-    /// Stability over seeds.
-    pub stability: Option<SeedStability>,
+    /// Stability over seeds, or why there is nothing to compare; `None` where no other seeds were asked for.
+    pub stability: Option<Result<SeedStability, Undefined>>,
+    /// What was asked for and cannot be, in words: fewer clusters, a shorter sweep.
+    pub remarks: Vec<String>,
     /// Routing similarity against context similarity; `None` where the run logs no routing for these samples.
     pub routing: Option<RoutingContext>,
 }
@@ -142,77 +151,55 @@ impl ContextAnalysis {
     /// Analyses `data`. `progress(what, done, all)` is called between the parts; what it returns says whether to go on.
     ///
     /// # Errors
-    /// More clusters than samples; an empty sweep; `progress` said to stop.
+    /// No cluster is asked for; a sweep that is empty or begins above the number of distinct vectors; `progress` said to stop.
     pub fn run(
         params: &ContextParams,
         data: &ContextData,
         progress: &mut dyn FnMut(&str, usize, usize) -> bool,
-    ) -> Result<Self> {
+    ) -> Result<Self, AnalysisError> {
         let mut on =
             |what: &str, done, all| if progress(what, done, all) { Ok(()) } else { Err(AnalysisError::Stopped) };
         let (tasks, task_of) = data.tasks();
         let all = data.samples.len();
-        let drawn = params.fit.filter(|most| *most < all).map(|most| stratified(&task_of, most));
-        let drawn = drawn.map(|rows| data.vectors.select(Axis(0), &rows));
-        let x = DatasetBase::from(drawn.as_ref().map_or(data.vectors.view(), ndarray::ArrayBase::view));
+        let fitted = Fitted::of(data, params.fit);
+        let n = fitted.vectors().nrows();
         on("principal components", 0, 1)?;
-        let (n, width) = x.records().dim();
-        let most = width.min(n.saturating_sub(1)).max(1);
-        let pca = Pca::params(params.components.clamp(1, most)).fit(&x)?;
+        let pca = fitted.pca(params.components)?;
         let coordinates = pca.transform(data.vectors.view());
-        let k_means = |k: usize, seed: u64| {
-            if k > n {
-                return Err(KMeansError::Clusters { clusters: k, samples: n }.into());
-            }
-            clusters_of(x.records().view(), k, params.restarts, seed)
-        };
         let quality = |c: &Clusters| {
-            let of = if c.labels().len() == all { data.vectors.view() } else { x.records().view() };
+            let of = if c.labels().len() == all { data.vectors.view() } else { fitted.vectors() };
             silhouette(of, &c.labels().to_vec(), params.silhouette_samples, params.seed)
         };
+        let mut remarks = Vec::new();
         let mut sweep = Vec::new();
-        if let Some((low, high)) = params.sweep {
-            if low < 1 || high < low || high > n {
-                return Err(AnalysisError::Sweep { low, high, samples: n });
-            }
-            for k in low..=high {
-                on("clusters by number", k - low, high - low + 1)?;
-                let found = k_means(k, params.seed)?;
-                sweep.push(SweepPoint { clusters: k, inertia: found.inertia(), silhouette: quality(&found) });
-            }
+        for k in swept(params, &fitted, &mut remarks)? {
+            on("clusters by number", sweep.len(), fitted.distinct)?;
+            let found = fitted.clusters(k, params.restarts, params.seed)?;
+            sweep.push(SweepPoint { clusters: k, inertia: found.inertia(), silhouette: quality(&found) });
         }
-        let k = params.clusters.or_else(|| best(&sweep)).unwrap_or_else(|| 10.min(n));
+        let asked = params.clusters.or_else(|| best(&sweep)).unwrap_or(10);
         on("clusters", 0, 1)?;
-        let clusters = k_means(k, params.seed)?;
+        let clusters = fitted.clusters(asked, params.restarts, params.seed)?;
         let found = clusters.labels().to_vec();
         let clusters = clusters.labelling(data.vectors.view());
+        let k = clusters.centroids().nrows();
+        remarks.extend(fitted.fewer(asked, k));
         let labels = clusters.labels().to_vec();
-        let mut stability =
-            (params.seeds > 0).then(|| SeedStability { seeds: vec![], ari: vec![], inertia_ratio: vec![] });
-        if let Some(stability) = &mut stability {
-            for i in 0..params.seeds {
-                on("clusters of other seeds", i, params.seeds)?;
-                let seed = params.seed.wrapping_add(1 + i as u64);
-                let other = k_means(k, seed)?;
-                stability.seeds.push(seed);
-                stability.ari.extend(adjusted_rand(&found, &other.labels().to_vec()));
-                let ratio = other.inertia() / clusters.inertia();
-                stability.inertia_ratio.push(if clusters.inertia() > 0.0 { ratio } else { 1.0 });
-            }
-        }
+        let stability = match several(n, k) {
+            _ if params.seeds == 0 => None,
+            Err(why) => Some(Err(why)),
+            Ok(()) => Some(Ok(stability(params, &fitted, &clusters, &found, &mut on)?)),
+        };
         let contingency = Contingency::of(&labels, &task_of, k, tasks.len());
         let distances = clusters.distances(data.vectors.view());
         on("words of the clusters", 0, 1)?;
         let summaries = summaries(data, params, &contingency, &labels, &distances, &tasks);
         on("routing against contexts", 0, 1)?;
         let routing = routing_context(data, params.pairs, params.resamples, params.seed);
-        let whole = "there are at least three samples";
         Ok(Self {
             params: params.clone(),
             silhouette: quality(&clusters),
-            purity: contingency.purity().expect(whole),
-            nmi: contingency.nmi().expect(whole),
-            ari: contingency.ari().expect(whole),
+            agreement: several(all, k).and_then(|()| agreement(&contingency, tasks.len())),
             pca,
             coordinates,
             clusters,
@@ -224,6 +211,7 @@ impl ContextAnalysis {
             summaries,
             sweep,
             stability,
+            remarks,
             routing,
         })
     }
@@ -235,9 +223,67 @@ impl ContextAnalysis {
     }
 }
 
+/// The numbers of clusters to try: no more than distinct vectors.
+fn swept(
+    params: &ContextParams,
+    fitted: &Fitted<'_>,
+    remarks: &mut Vec<String>,
+) -> Result<std::ops::RangeInclusive<usize>, AnalysisError> {
+    let Some((low, high)) = params.sweep else { return Ok(std::ops::RangeInclusive::new(1, 0)) };
+    let distinct = fitted.distinct;
+    if low < 1 || high < low || low > distinct {
+        return Err(AnalysisError::Sweep { low, high, distinct });
+    }
+    if high > distinct {
+        remarks.push(format!(
+            "the sweep ends at {distinct} clusters, not {high}: there are only {distinct} distinct vectors"
+        ));
+    }
+    Ok(low..=high.min(distinct))
+}
+
+/// That two labellings can be compared: of samples enough, with clusters to tell apart.
+fn several(samples: usize, clusters: usize) -> Result<(), Undefined> {
+    Undefined::unless_enough(samples)?;
+    match clusters {
+        1 => Err(Undefined::One("cluster")),
+        k if k == samples => Err(Undefined::Apart),
+        _ => Ok(()),
+    }
+}
+
+fn agreement(contingency: &Contingency, tasks: usize) -> Result<Agreement, Undefined> {
+    let known = (contingency.purity(), contingency.nmi(), contingency.ari());
+    match known {
+        (Some(purity), Some(nmi), Some(ari)) if tasks > 1 => Ok(Agreement { purity, nmi, ari }),
+        _ => Err(Undefined::One("task")),
+    }
+}
+
+/// The clusters of other seeds against `found`, the labels of the samples that `clusters` were found from.
+fn stability(
+    params: &ContextParams,
+    fitted: &Fitted<'_>,
+    clusters: &Clusters,
+    found: &[usize],
+    on: &mut dyn FnMut(&str, usize, usize) -> Result<(), AnalysisError>,
+) -> Result<SeedStability, AnalysisError> {
+    let mut stability = SeedStability { seeds: vec![], ari: vec![], inertia_ratio: vec![] };
+    for i in 0..params.seeds {
+        on("clusters of other seeds", i, params.seeds)?;
+        let seed = params.seed.wrapping_add(1 + i as u64);
+        let other = fitted.clusters(clusters.centroids().nrows(), params.restarts, seed)?;
+        stability.seeds.push(seed);
+        stability.ari.extend(adjusted_rand(found, &other.labels().to_vec()));
+        let ratio = other.inertia() / clusters.inertia();
+        stability.inertia_ratio.push(if clusters.inertia() > 0.0 { ratio } else { 1.0 });
+    }
+    Ok(stability)
+}
+
 /// The number of clusters with the best silhouette, the smallest of equals.
 fn best(sweep: &[SweepPoint]) -> Option<usize> {
-    let known = sweep.iter().filter_map(|p| Some((p.clusters, p.silhouette?.mean)));
+    let known = sweep.iter().filter_map(|p| Some((p.clusters, p.silhouette.ok()?.mean)));
     known.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|b| b.0)
 }
 
@@ -268,5 +314,5 @@ fn summaries(
         let label = if said.is_empty() { share } else { format!("{said} ({share})") };
         ClusterSummary { cluster, label, words, size, task, task_share, nearest }
     };
-    words.into_iter().enumerate().map(one).collect()
+    words.into_iter().enumerate().map(one).filter(|summary| summary.size > 0).collect()
 }

@@ -3,7 +3,7 @@
 use super::error::{AnalysisError, Result};
 use super::overview::{ContextOverview, Definite};
 use crate::cluster::{Clusters, KMeansParams};
-use crate::stats::Stream;
+use crate::stats::{NotFinite, Stream};
 use crate::store::{
     BySample, ContextRow, DatasetRow, Name, OfSample, Place, RoutingWeights, RunDir, SampleKey, SampleTask, StoreError,
     visit_dataset, visit_records,
@@ -93,12 +93,17 @@ pub struct ContextData {
     pub samples: Vec<ContextSample>,
     /// Context vectors `[N, C]`.
     pub vectors: Array2<f32>,
-    /// Routing weights `[N, E]` of the same samples at the same step and layer, where all of them are logged.
+    /// Routing weights `[N, E]` of the same samples at the same step and layer; rows of NaN where they are not finite or
+    /// there are none. `None` where there are none at all.
     pub weights: Option<Array2<f32>>,
+    /// Indices of the samples without routing weights, where others have some.
+    pub without_routing: BTreeSet<usize>,
     /// Samples that the selection has; more than `samples` where some were drawn.
     pub of: usize,
-    /// Samples that were left out because their vector is not finite.
+    /// Samples that were left out because none of their vectors is finite.
     pub not_finite: usize,
+    /// Rows that were passed over because their vector is not finite.
+    pub rows_not_finite: NotFinite,
     /// One message a damaged part.
     pub problems: Vec<String>,
 }
@@ -119,6 +124,9 @@ struct Chosen {
     /// Samples that the selection has.
     of: usize,
     not_finite: usize,
+    rows_not_finite: NotFinite,
+    /// Samples whose vectors have another width than the last ones.
+    other_width: usize,
 }
 
 /// Goes through the selected rows whose vectors are finite.
@@ -134,20 +142,16 @@ fn visit_selected(run: &RunDir, what: &Definite, mut see: impl FnMut(ContextRow)
     })?)
 }
 
-fn is_finite(row: &ContextRow) -> bool {
-    row.vector.iter().all(|v| v.is_finite())
-}
-
 /// The vectors of at most `most` samples, drawn with `seed` where there are more. No more than so many are ever in memory:
 /// where there turn out to be more, the records are read a second time for those that were drawn.
 fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chosen> {
     // Step and width of each sample's last vector.
     let mut last: BTreeMap<SampleKey, (u64, usize)> = BTreeMap::new();
     let mut vectors = Some(Found::new());
-    let mut not_finite = BTreeSet::new();
+    let (mut not_finite, mut rows_not_finite) = (BTreeSet::new(), NotFinite::default());
     visit_selected(run, what, |row| {
         let key = row.key();
-        if !is_finite(&row) {
+        if !rows_not_finite.take_row(&row.vector) {
             not_finite.insert(key);
             return;
         }
@@ -159,6 +163,8 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
     })?;
     // Widths can differ only between parts of a run that was resumed with another model: the last one counts.
     let width = last.values().max_by_key(|v| v.0).map_or(0, |v| v.1);
+    not_finite.retain(|sample| !last.contains_key(sample));
+    let known = last.len();
     last.retain(|_, v| v.1 == width);
     let of = last.len();
     let drawn = Stream::new(seed).choose(of, most);
@@ -174,14 +180,15 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
         let mut again = Found::new();
         visit_selected(run, what, |row| {
             let key = row.key();
-            if is_finite(&row) && last.get(&key) == Some(&(row.step, row.vector.len())) {
+            let finite = NotFinite::default().take_row(&row.vector);
+            if finite && last.get(&key) == Some(&(row.step, row.vector.len())) {
                 again.insert(key, (row.sample, row.step, row.vector));
             }
         })?;
         again
     };
     vectors.retain(|sample, _| last.contains_key(sample));
-    Ok(Chosen { vectors, of, not_finite: not_finite.len() })
+    Ok(Chosen { vectors, of, not_finite: not_finite.len(), rows_not_finite, other_width: known - of })
 }
 
 impl ContextData {
@@ -201,9 +208,11 @@ impl ContextData {
         let run = overview.run();
         let what = overview.definite(selection)?;
         let most = if selection.most == 0 { MOST } else { selection.most };
-        let Chosen { vectors: found, of, not_finite } = choose(run, &what, most, selection.seed)?;
+        let chosen = choose(run, &what, most, selection.seed)?;
+        let Chosen { vectors: found, of, not_finite, rows_not_finite, other_width } = chosen;
         if of < 3 {
-            return Err(AnalysisError::TooFew { found: of, needed: 3, path: run.path().to_owned() });
+            let left = rows_not_finite.words("row", "rows").map_or_else(String::new, |words| format!(" ({words})"));
+            return Err(AnalysisError::TooFew { found: of, needed: 3, left, path: run.path().to_owned() });
         }
         let width = found.values().next().map_or(0, |v| v.2.len());
         let mut rows = Vec::with_capacity(found.len() * width);
@@ -214,11 +223,41 @@ impl ContextData {
         }
         let vectors = Array2::from_shape_vec((keys.len(), width), rows).expect("rows of one width");
         let mut problems = overview.problems().to_vec();
-        let (weights, more) = weights(run, &what, &keys)?;
+        if other_width > 0 {
+            problems.push(format!(
+                "{other_width} samples left out: their vectors have not {width} numbers, as the last ones"
+            ));
+        }
+        let (weights, without_routing, more) = weights(run, &what, &keys)?;
         problems.extend(more.iter().map(ToString::to_string));
         let samples = describe(run, &keys, &mut problems)?;
         let Definite { stage, layer, depth, steps, tracked } = what;
-        Ok(Self { stage, layer, depth, steps, tracked, samples, vectors, weights, of, not_finite, problems })
+        Ok(Self {
+            stage,
+            layer,
+            depth,
+            steps,
+            tracked,
+            samples,
+            vectors,
+            weights,
+            without_routing,
+            of,
+            not_finite,
+            rows_not_finite,
+            problems,
+        })
+    }
+
+    /// What was left out because it is not finite, in words; nothing if all is.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        let words = self.rows_not_finite.words("context vector", "context vectors")?;
+        Some(match self.not_finite {
+            0 => format!("{words}; every sample has another"),
+            1 => format!("{words}; 1 sample has no other"),
+            n => format!("{words}; {n} samples have no other"),
+        })
     }
 
     /// Names of the tasks, sorted, and the index of each sample's.
@@ -229,14 +268,6 @@ impl ContextData {
         let at = |s: &ContextSample| names.binary_search(&s.task).unwrap_or(0);
         let of = self.samples.iter().map(at).collect();
         (names, of)
-    }
-
-    /// k-means in the original space, `clusters` of them (as many as samples at most), numbered from the largest on.
-    ///
-    /// # Errors
-    /// No cluster is asked for.
-    pub fn clusters(&self, clusters: usize, restarts: usize, seed: u64) -> Result<Clusters> {
-        clusters_of(self.vectors.view(), clusters.min(self.samples.len()), restarts, seed)
     }
 }
 
@@ -258,8 +289,12 @@ fn by_size(clusters: Clusters) -> Clusters {
     clusters.renumbered(&to)
 }
 
-/// Routing weights of the samples at their steps; `None` unless all are there.
-fn weights(run: &RunDir, what: &Definite, keys: &[At]) -> Result<(Option<Array2<f32>>, Vec<StoreError>)> {
+/// Routing weights of the samples at their steps (see [`ContextData::weights`]), and which samples are without any.
+fn weights(
+    run: &RunDir,
+    what: &Definite,
+    keys: &[At],
+) -> Result<(Option<Array2<f32>>, BTreeSet<usize>, Vec<StoreError>)> {
     let place: HashMap<(SampleKey, u64), usize> =
         keys.iter().enumerate().map(|(i, at)| ((at.key.clone(), at.step), i)).collect();
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); keys.len()];
@@ -273,10 +308,18 @@ fn weights(run: &RunDir, what: &Definite, keys: &[At]) -> Result<(Option<Array2<
             found[*i] = row.weights;
         }
     })?;
-    let experts = found.first().map_or(0, Vec::len);
-    let whole = experts > 0 && found.iter().all(|w| w.len() == experts && w.iter().all(|v| v.is_finite()));
-    let weights = whole.then(|| Array2::from_shape_vec((keys.len(), experts), found.concat()).expect("one width"));
-    Ok((weights, problems))
+    let experts = found.iter().map(Vec::len).find(|n| *n > 0).unwrap_or(0);
+    if experts == 0 {
+        return Ok((None, BTreeSet::new(), problems));
+    }
+    let without = (0..found.len()).filter(|i| found[*i].len() != experts).collect();
+    for row in &mut found {
+        if row.len() != experts || !NotFinite::default().take_row(row) {
+            *row = vec![f32::NAN; experts];
+        }
+    }
+    let weights = Array2::from_shape_vec((keys.len(), experts), found.concat()).expect("rows of one width");
+    Ok((Some(weights), without, problems))
 }
 
 /// What the data set, or else the sample records, say of the samples.

@@ -38,6 +38,18 @@ pub enum AnalysisError {
         /// The first damage, ending in the file.
         why: String,
     },
+    /// All that was logged is not finite.
+    #[error("the run logged `{stream}`, but all {rows} rows that were asked for hold numbers that are not finite ({kinds}): {}", path.display())]
+    NotFinite {
+        /// Stream.
+        stream: &'static str,
+        /// Rows.
+        rows: u64,
+        /// How many by kind.
+        kinds: String,
+        /// The run.
+        path: PathBuf,
+    },
     /// A stage, layer or step that has no rows.
     #[error("no `{stream}` records of {what} {asked}; there are {known}: {}", path.display())]
     Unknown {
@@ -53,24 +65,28 @@ pub enum AnalysisError {
         path: PathBuf,
     },
     /// Too few samples.
-    #[error("only {found} samples with a finite context vector are left, {needed} are needed; widen --steps: {}", path.display())]
+    #[error("{found} samples with a finite context vector, {needed} are needed{left}; widen --steps: {}", path.display())]
     TooFew {
         /// Found.
         found: usize,
         /// Needed.
         needed: usize,
+        /// What was left out and why, in brackets; empty if nothing.
+        left: String,
         /// The run.
         path: PathBuf,
     },
     /// A range of numbers of clusters that cannot be.
-    #[error("--sweep {low}..{high} is no range of numbers of clusters for {samples} samples; use 2..{samples} at most")]
+    #[error(
+        "--sweep {low}..{high} is no range of numbers of clusters for {distinct} distinct vectors; use 1..{distinct} at most"
+    )]
     Sweep {
         /// From.
         low: usize,
         /// To.
         high: usize,
-        /// Samples.
-        samples: usize,
+        /// Distinct vectors.
+        distinct: usize,
     },
     /// The caller's progress function said so.
     #[error("stopped")]

@@ -1,14 +1,13 @@
 //! The files of an analysis: one parquet table a result, and `analysis.json` with every parameter, seed and summary.
 
-use super::contexts::ContextAnalysis;
+use super::contexts::{ContextAnalysis, SeedStability};
 use super::data::{ContextData, Steps};
-use super::error::Result;
 use super::history::ClusterHistory;
 use super::routing::RoutingStats;
 use super::routing_context::RoutingContext;
 use super::{Selection, ViewFile};
 use crate::export::table::Table;
-use crate::stats::Interval;
+use crate::stats::{Interval, Undefined, finite};
 use crate::store::{BySample, Place, RunDir, StoreError, timestamp, write_atomic};
 use serde_json::{Value, json};
 use std::fs;
@@ -43,7 +42,7 @@ pub struct Written<'a> {
 ///
 /// # Errors
 /// The file system refuses.
-pub fn write(out: &Path, what: &Written<'_>) -> Result<Vec<PathBuf>> {
+pub fn write(out: &Path, what: &Written<'_>) -> super::Result<Vec<PathBuf>> {
     fs::create_dir_all(out).map_err(StoreError::io("make the folder", out))?;
     let mut tables = vec![
         ("contexts", contexts(what)),
@@ -85,7 +84,8 @@ pub fn write(out: &Path, what: &Written<'_>) -> Result<Vec<PathBuf>> {
 /// A name that people gave the cluster, or the automatic one.
 fn label(what: &Written<'_>, cluster: usize) -> String {
     let given = what.view.and_then(|v| v.cluster_names.get(&cluster)).cloned();
-    given.unwrap_or_else(|| what.analysis.summaries[cluster].label.clone())
+    let automatic = || what.analysis.summaries.iter().find(|s| s.cluster == cluster).map(|s| s.label.clone());
+    given.or_else(automatic).unwrap_or_default()
 }
 
 /// Where samples stand in the data.
@@ -129,7 +129,7 @@ fn clusters(what: &Written<'_>) -> Table {
     table.number("task_share", all.iter().map(|c| c.task_share));
     let words = |c: &super::ClusterSummary| c.words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(" ");
     table.text("words", all.iter().map(words));
-    table.list("centroid", what.analysis.clusters.centroids().rows().into_iter().map(|r| r.to_vec()));
+    table.list("centroid", all.iter().map(|c| what.analysis.clusters.centroids().row(c.cluster).to_vec()));
     table
 }
 
@@ -179,7 +179,7 @@ fn sweep(what: &Written<'_>) -> Table {
     let mut table = Table::new();
     table.whole("clusters", all.iter().map(|p| p.clusters as u64));
     table.number("inertia", all.iter().map(|p| p.inertia));
-    table.maybe_number("silhouette", all.iter().map(|p| p.silhouette.map(|s| s.mean)));
+    table.maybe_number("silhouette", all.iter().map(|p| p.silhouette.ok().map(|s| s.mean)));
     table.whole("silhouette_samples", all.iter().map(|p| p.silhouette.map_or(0, |s| s.samples as u64)));
     table
 }
@@ -189,12 +189,14 @@ fn routing_context(what: &Written<'_>) -> Table {
     table.text("layer", what.layers.iter().map(|l| l.0.clone()));
     table.whole("samples", what.layers.iter().map(|l| l.1.samples as u64));
     table.whole("pairs", what.layers.iter().map(|l| l.1.pairs.len() as u64));
-    let kinds: [(&str, fn(&RoutingContext) -> Option<Interval>); 3] =
+    let kinds: [(&str, fn(&RoutingContext) -> Result<Interval, Undefined>); 3] =
         [("r", |c| c.r), ("r_within_tasks", |c| c.within_tasks), ("r_between_tasks", |c| c.between_tasks)];
     for (name, of) in kinds {
-        table.maybe_number(name, what.layers.iter().map(|l| of(&l.1).map(|i| i.estimate)));
-        table.maybe_number(&format!("{name}_low"), what.layers.iter().map(|l| of(&l.1).map(|i| i.low)));
-        table.maybe_number(&format!("{name}_high"), what.layers.iter().map(|l| of(&l.1).map(|i| i.high)));
+        let ends = |l: &(String, RoutingContext)| of(&l.1).and_then(|i| i.ends);
+        table.maybe_number(name, what.layers.iter().map(|l| of(&l.1).ok().map(|i| i.estimate)));
+        table.maybe_number(&format!("{name}_low"), what.layers.iter().map(|l| ends(l).ok().map(|e| e.0)));
+        table.maybe_number(&format!("{name}_high"), what.layers.iter().map(|l| ends(l).ok().map(|e| e.1)));
+        table.maybe_text(&format!("{name}_missing"), what.layers.iter().map(|l| ends(l).err().map(|e| e.to_string())));
     }
     table
 }
@@ -238,9 +240,10 @@ fn routing_steps(routing: &RoutingStats) -> Table {
     table.whole("step", all.iter().map(|s| s.step));
     table.text("layer", all.iter().map(|s| s.layer.clone()));
     table.whole("samples", all.iter().map(|s| s.samples));
-    table.number("entropy", all.iter().map(|s| s.entropy));
-    table.number("effective_experts", all.iter().map(|s| s.effective_experts));
-    table.number("effective_mass", all.iter().map(|s| s.effective_mass));
+    table.whole("not_finite", all.iter().map(|s| s.not_finite.total()));
+    table.maybe_number("entropy", all.iter().map(|s| finite(s.entropy)));
+    table.maybe_number("effective_experts", all.iter().map(|s| finite(s.effective_experts)));
+    table.maybe_number("effective_mass", all.iter().map(|s| finite(s.effective_mass)));
     table.whole("dead_experts", all.iter().map(|s| s.dead_experts));
     table.list("gate_mass", all.iter().map(|s| s.gate_mass.clone()));
     table.list("hard_load", all.iter().map(|s| s.hard_load.clone()));
@@ -254,12 +257,22 @@ fn routing_tasks(routing: &RoutingStats) -> Table {
     table.text("layer", all.iter().map(|s| s.layer.clone()));
     table.text("task", all.iter().map(|s| s.task.clone()));
     table.whole("samples", all.iter().map(|s| s.samples));
+    table.whole("not_finite", all.iter().map(|s| s.not_finite.total()));
     table.list("weights", all.iter().map(|s| s.weights.clone()));
     table
 }
 
-fn interval(i: Option<Interval>) -> Value {
-    i.map_or(Value::Null, |i| json!({"estimate": i.estimate, "low": i.low, "high": i.high}))
+/// Null with its reason where there is none.
+fn interval(i: Result<Interval, Undefined>) -> Value {
+    match i.map(|i| (i.estimate, i.ends)) {
+        Ok((estimate, Ok((low, high)))) => json!({"estimate": estimate, "low": low, "high": high}),
+        Ok((estimate, Err(why))) => json!({"estimate": estimate, "low": null, "high": null, "why": why.to_string()}),
+        Err(why) => json!({"estimate": null, "why": why.to_string()}),
+    }
+}
+
+fn or_why(value: Result<Value, Undefined>) -> Value {
+    value.unwrap_or_else(|why| json!({"value": null, "why": why.to_string()}))
 }
 
 fn sidecar(what: &Written<'_>) -> Value {
@@ -268,9 +281,10 @@ fn sidecar(what: &Written<'_>) -> Value {
         Steps::Late => Value::Null,
         Steps::Between(from, to) => json!([from, to]),
     };
-    let silhouette = found.silhouette.map(|s| json!({"mean": s.mean, "samples": s.samples, "of": s.of}));
-    let stability =
-        found.stability.as_ref().map(|s| json!({"seeds": s.seeds, "ari": s.ari, "inertia_ratio": s.inertia_ratio}));
+    let silhouette = or_why(found.silhouette.map(|s| json!({"mean": s.mean, "samples": s.samples, "of": s.of})));
+    let stability = |s: &SeedStability| json!({"seeds": s.seeds, "ari": s.ari, "inertia_ratio": s.inertia_ratio});
+    let stability = found.stability.as_ref().map(|s| or_why(s.as_ref().map(stability).map_err(|why| *why)));
+    let agreement = found.agreement.ok();
     json!({
         "schema": 1,
         "made_by": concat!("covft-probe ", env!("CARGO_PKG_VERSION")),
@@ -282,6 +296,7 @@ fn sidecar(what: &Written<'_>) -> Value {
         "data": {
             "stage": data.stage, "layer": data.layer, "steps": [data.steps.0, data.steps.1], "tracked": data.tracked,
             "samples": data.samples.len(), "of": data.of, "not_finite": data.not_finite, "width": data.vectors.ncols(),
+            "rows_not_finite": data.rows_not_finite,
             "problems": data.problems,
         },
         "params": {
@@ -293,10 +308,12 @@ fn sidecar(what: &Written<'_>) -> Value {
         "results": {
             "variance_ratio": found.pca.variance_ratio().to_vec(), "inertia": found.clusters.inertia(),
             "iterations": found.clusters.iterations(), "silhouette": silhouette,
-            "purity": found.purity, "nmi": found.nmi, "ari": found.ari, "stability_over_seeds": stability,
+            "purity": agreement.map(|a| a.purity), "nmi": agreement.map(|a| a.nmi), "ari": agreement.map(|a| a.ari),
+            "agreement_missing": found.agreement.err().map(|why| why.to_string()), "remarks": found.remarks,
+            "stability_over_seeds": stability, "routing_rows_not_finite": what.routing.map(|r| r.not_finite),
             "routing_context": what.layers.iter().map(|(layer, c)| json!({
                 "layer": layer, "samples": c.samples, "pairs": c.pairs.len(), "r": interval(c.r),
-                "within_tasks": interval(c.within_tasks), "between_tasks": interval(c.between_tasks),
+                "within_tasks": interval(c.within_tasks), "between_tasks": interval(c.between_tasks), "left_out": c.left_out.words(),
             })).collect::<Vec<_>>(),
         },
     })

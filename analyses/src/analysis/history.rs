@@ -3,6 +3,7 @@
 use super::data::ContextData;
 use super::error::{AnalysisError, Result};
 use crate::cluster::{KMeansParams, adjusted_rand, matched};
+use crate::stats::{NotFinite, Undefined};
 use crate::store::{ContextRow, OfSample, RunDir, SampleKey, visit_records};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -17,9 +18,10 @@ pub struct HistoryStep {
     /// Cluster of each sample of [`ClusterHistory::samples`], numbered so that each shares as many samples as possible with
     /// the cluster of the same number one step before (the first step: with the analysis' own).
     pub labels: Vec<usize>,
-    /// Adjusted Rand index against the step before.
+    /// Adjusted Rand index against the step before; `None` at the first, and of fewer samples than
+    /// [`LEAST`](crate::stats::LEAST).
     pub ari_before: Option<f64>,
-    /// Adjusted Rand index against the last step.
+    /// Adjusted Rand index against the last step; `None` of fewer samples.
     pub ari_last: Option<f64>,
     /// Sum of squared distances to the centroids.
     pub inertia: f64,
@@ -32,6 +34,8 @@ pub struct ClusterHistory {
     pub samples: Vec<(SampleKey, String)>,
     /// Steps in order.
     pub steps: Vec<HistoryStep>,
+    /// Rows of tracked samples whose vector is not finite; such a sample is left out at every step.
+    pub not_finite: NotFinite,
 }
 
 /// Clusters the tracked samples of `data`'s stage and layer at every step at which they were looked at, into `clusters`
@@ -50,14 +54,15 @@ pub fn cluster_history(
     if !data.tracked {
         return Ok(ClusterHistory::default());
     }
-    let (samples, all) = everywhere(run, data)?;
+    let (samples, all, not_finite) = everywhere(run, data)?;
     if all < 2 || samples.len() < clusters.max(2) {
-        return Ok(ClusterHistory::default());
+        return Ok(ClusterHistory { not_finite, ..ClusterHistory::default() });
     }
+    let enough = Undefined::unless_enough(samples.len()).is_ok();
     let mut steps: Vec<HistoryStep> = Vec::new();
     let params = KMeansParams::new(clusters).restarts(restarts).seed(seed);
     // One step's vectors at a time.
-    visit_steps(run, data, |step, rows| {
+    visit_steps(run, data, &mut NotFinite::default(), |step, rows| {
         if !progress("clusters over steps", steps.len(), all) {
             return Err(AnalysisError::Stopped);
         }
@@ -69,20 +74,21 @@ pub fn cluster_history(
         let before = steps.last().map(|s| s.labels.as_slice());
         let to = before.map_or_else(|| (0..clusters).collect(), |before| matched(before, &labels, clusters, clusters));
         let labels: Vec<usize> = labels.into_iter().map(|l| to[l]).collect();
-        let ari_before = before.and_then(|before| adjusted_rand(before, &labels));
+        let ari_before = before.filter(|_| enough).and_then(|before| adjusted_rand(before, &labels));
         steps.push(HistoryStep { step, ari_before, ari_last: None, inertia: found.inertia(), labels });
         Ok(())
     })?;
     let last = steps.last().map(|s| s.labels.clone()).unwrap_or_default();
-    steps.iter_mut().for_each(|s| s.ari_last = adjusted_rand(&s.labels, &last));
-    Ok(ClusterHistory { samples, steps })
+    steps.iter_mut().filter(|_| enough).for_each(|s| s.ari_last = adjusted_rand(&s.labels, &last));
+    Ok(ClusterHistory { samples, steps, not_finite })
 }
 
-/// The samples that occur at every step with finite vectors, and the number of steps.
-fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<(SampleKey, String)>, usize)> {
+/// The samples that occur at every step with finite vectors, the number of steps, and the rows that are not finite.
+fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<(SampleKey, String)>, usize, NotFinite)> {
+    let mut not_finite = NotFinite::default();
     let mut samples: Option<BTreeMap<SampleKey, String>> = None;
     let mut steps = 0;
-    visit_steps(run, data, |_, rows| {
+    visit_steps(run, data, &mut not_finite, |_, rows| {
         steps += 1;
         match &mut samples {
             Some(samples) => samples.retain(|s, _| rows.contains_key(s)),
@@ -90,7 +96,7 @@ fn everywhere(run: &RunDir, data: &ContextData) -> Result<(Vec<(SampleKey, Strin
         }
         Ok(())
     })?;
-    Ok((samples.unwrap_or_default().into_iter().collect(), steps))
+    Ok((samples.unwrap_or_default().into_iter().collect(), steps, not_finite))
 }
 
 /// Ids and vectors of samples.
@@ -98,7 +104,12 @@ type Rows = BTreeMap<SampleKey, (String, Vec<f32>)>;
 
 /// Hands over the finite vectors of the tracked samples step by step (those with any). The rows of a step lie together in the
 /// records.
-fn visit_steps(run: &RunDir, data: &ContextData, mut see: impl FnMut(u64, &Rows) -> Result<()>) -> Result<()> {
+fn visit_steps(
+    run: &RunDir,
+    data: &ContextData,
+    not_finite: &mut NotFinite,
+    mut see: impl FnMut(u64, &Rows) -> Result<()>,
+) -> Result<()> {
     let mut now: Option<u64> = None;
     let mut rows = Rows::new();
     let mut ended = Ok(());
@@ -112,7 +123,7 @@ fn visit_steps(run: &RunDir, data: &ContextData, mut see: impl FnMut(u64, &Rows)
             rows.clear();
         }
         now = Some(row.step);
-        if row.vector.iter().all(|v| v.is_finite()) {
+        if not_finite.take_row(&row.vector) {
             let vector = row.vector.iter().map(|v| v.to_f32()).collect();
             rows.insert(row.key(), (row.sample, vector));
         }

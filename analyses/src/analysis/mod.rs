@@ -6,6 +6,7 @@
 
 mod contexts;
 mod data;
+mod defaults;
 mod error;
 mod files;
 mod fitted;
@@ -19,17 +20,20 @@ mod selection_tests;
 mod tasks;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 mod view_file;
 
-pub use contexts::{ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};
+pub use contexts::{Agreement, ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};
 pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps};
+pub use defaults::{FIT, RESTARTS, default_layer, default_steps};
 pub use error::{AnalysisError, Result};
 pub use files::{Written, write};
-pub use fitted::stratified;
+pub use fitted::{Fitted, stratified};
 pub use history::{ClusterHistory, HistoryStep, cluster_history};
 pub use labels::{Word, over_represented, words};
 pub use overview::ContextOverview;
 pub use routing::{RoutingStats, RoutingStep, RoutingSums, RoutingTask, routing_stats};
-pub use routing_context::{RoutingContext, RoutingPair, routing_context};
+pub use routing_context::{LeftOut, RoutingContext, RoutingPair, routing_context};
 pub(crate) use tasks::sample_tasks;
 pub use view_file::{NamedSelection, VIEW_SCHEMA, ViewFile};

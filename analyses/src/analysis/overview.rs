@@ -1,6 +1,7 @@
 //! Which stages, layers and steps of a run have context vectors.
 
 use super::data::{Selection, Steps};
+use super::defaults::{default_layer, default_steps};
 use super::error::{AnalysisError, Result};
 use crate::store::{ContextKey, Record, RunDir, option_that_logs, visit_records};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,8 +98,7 @@ impl ContextOverview {
         let stage = self.stage(selection.stage.as_deref())?;
         let layers: Vec<_> = self.found.iter().filter(|(k, _)| k.0 == stage).collect();
         let layer = match &selection.layer {
-            // The last but one, as in the paper; the only one where there are no others.
-            None => layers.get(layers.len().saturating_sub(2)),
+            None => default_layer(&layers),
             Some(asked) => layers.iter().find(|(k, _)| k.2 == *asked),
         };
         let Some(((_, depth, layer), seen)) = layer else {
@@ -112,8 +112,7 @@ impl ContextOverview {
         let there = if tracked { &seen.tracked } else { &seen.own };
         let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
         let steps = match selection.steps {
-            Steps::Late if tracked => (last, last),
-            Steps::Late => (first + (last - first).div_ceil(2), last),
+            Steps::Late => default_steps(first, last, tracked),
             Steps::Between(from, to) => (from, to),
         };
         if steps.0 > steps.1 || there.range(steps.0..=steps.1).next().is_none() {

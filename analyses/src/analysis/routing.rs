@@ -1,8 +1,10 @@
 //! Routing by step and by task, in one pass over the records.
 
 use super::data::NO_TASK;
+use super::defaults::default_steps;
 use super::error::{AnalysisError, Result};
 use super::tasks::sample_tasks;
+use crate::stats::NotFinite;
 use crate::store::{Name, Record, RoutingWeights, RunDir, StoreError, option_that_logs, visit_records};
 use std::collections::BTreeMap;
 
@@ -19,6 +21,9 @@ pub struct RoutingStep {
     pub depth: Option<i32>,
     /// Samples.
     pub samples: u64,
+    /// Rows with a weight that is not finite; they are in none of the means. A step of such rows alone has means of nothing:
+    /// no experts, and numbers that are NaN.
+    pub not_finite: NotFinite,
     /// Mean weight of each expert `[E]`; sums to 1.
     pub gate_mass: Vec<f64>,
     /// Share of samples whose largest weight is this expert's `[E]` (the first of equals).
@@ -33,7 +38,7 @@ pub struct RoutingStep {
     pub dead_experts: u64,
 }
 
-/// Mean routing of a task in one layer, over the later half of its stage.
+/// Mean routing of a task in one layer, over the later half of its stage ([`super::default_steps`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingTask {
     /// Stage.
@@ -46,6 +51,8 @@ pub struct RoutingTask {
     pub task: String,
     /// Rows that the mean is over.
     pub samples: u64,
+    /// Rows that are left out because a weight is not finite.
+    pub not_finite: NotFinite,
     /// Mean weight of each expert `[E]`.
     pub weights: Vec<f64>,
 }
@@ -58,7 +65,7 @@ pub struct RoutingStats {
     /// By stage, depth, layer and task.
     pub tasks: Vec<RoutingTask>,
     /// Rows with a weight that is not finite; they are in none of the means.
-    pub not_finite: u64,
+    pub not_finite: NotFinite,
     /// One message a damaged part.
     pub problems: Vec<String>,
 }
@@ -68,6 +75,8 @@ pub struct RoutingStats {
 pub struct RoutingSums {
     /// Rows.
     pub rows: u64,
+    /// Rows with a weight that is not finite; they are in nothing else.
+    pub not_finite: NotFinite,
     mass: Vec<f64>,
     hard: Vec<u64>,
     entropy: f64,
@@ -77,7 +86,7 @@ impl RoutingSums {
     /// Takes in the weights `[E]` of a row, which sum to 1; a row with a weight that is not finite is left out, and told by
     /// `false`.
     pub fn add(&mut self, weights: &[f32]) -> bool {
-        if !weights.iter().all(|w| w.is_finite()) {
+        if !self.not_finite.take_row(weights) {
             return false;
         }
         if self.mass.len() < weights.len() {
@@ -94,8 +103,9 @@ impl RoutingSums {
         true
     }
 
+    /// Of no row there is no mean.
     fn each(&self, sum: f64) -> f64 {
-        sum / self.rows.max(1) as f64
+        sum / self.rows as f64
     }
 
     /// Mean weight of each expert `[E]`.
@@ -110,7 +120,7 @@ impl RoutingSums {
         self.hard.iter().map(|h| self.each(*h as f64)).collect()
     }
 
-    /// Mean over the rows of the entropy of their weights, in nats.
+    /// Mean over the rows of the entropy of their weights, in nats; NaN without a row.
     #[must_use]
     pub fn entropy(&self) -> f64 {
         self.each(self.entropy)
@@ -129,18 +139,11 @@ type Key = (String, Option<i32>, String);
 /// The run has no routing records; the folder cannot be read.
 pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
     let mut steps: BTreeMap<(Key, u64), RoutingSums> = BTreeMap::new();
-    let mut last: BTreeMap<String, u64> = BTreeMap::new();
-    let mut not_finite = 0;
+    let mut stages: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut problems = visit_records(run, |row: RoutingWeights| {
-        if !row.weights.iter().all(|w| w.is_finite()) {
-            not_finite += 1;
-            return;
-        }
-        match last.get_mut(&row.stage) {
-            Some(latest) => *latest = row.step.max(*latest),
-            None => {
-                last.insert(row.stage.clone(), row.step);
-            }
+        match stages.get_mut(&row.stage) {
+            Some((first, last)) => (*first, *last) = (row.step.min(*first), row.step.max(*last)),
+            None => drop(stages.insert(row.stage.clone(), (row.step, row.step))),
         }
         steps.entry(((row.stage, row.depth, row.layer), row.step)).or_default().add(&row.weights);
     })?;
@@ -151,15 +154,22 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
         }
         return Err(AnalysisError::NoRecords { stream, option: option_that_logs(stream), path: run.path().to_owned() });
     }
-    let tasks = by_task(run, &last, &mut problems)?;
+    let mut not_finite = NotFinite::default();
+    steps.values().for_each(|sums| not_finite.add(sums.not_finite));
+    if steps.values().all(|sums| sums.rows == 0) {
+        let (stream, rows, kinds) = (RoutingWeights::STREAM, not_finite.total(), not_finite.kinds());
+        return Err(AnalysisError::NotFinite { stream, rows, kinds, path: run.path().to_owned() });
+    }
+    let tasks = by_task(run, &stages, &mut problems)?;
     let steps = steps.into_iter().map(|(((stage, depth, layer), step), sums)| {
         let (gate_mass, samples, entropy_mean) = (sums.gate_mass(), sums.rows, sums.entropy());
         let dead = 0.1 / gate_mass.len().max(1) as f64;
         RoutingStep {
+            not_finite: sums.not_finite,
             hard_load: sums.hard_load(),
             entropy: entropy_mean,
             effective_experts: entropy_mean.exp(),
-            effective_mass: entropy(gate_mass.iter().copied()).exp(),
+            effective_mass: if samples > 0 { entropy(gate_mass.iter().copied()).exp() } else { f64::NAN },
             dead_experts: gate_mass.iter().filter(|m| **m < dead).count() as u64,
             stage,
             step,
@@ -173,20 +183,25 @@ pub fn routing_stats(run: &RunDir) -> Result<RoutingStats> {
     Ok(RoutingStats { steps: steps.collect(), tasks, not_finite, problems })
 }
 
-fn by_task(run: &RunDir, last: &BTreeMap<String, u64>, problems: &mut Vec<StoreError>) -> Result<Vec<RoutingTask>> {
+fn by_task(
+    run: &RunDir,
+    stages: &BTreeMap<String, (u64, u64)>,
+    problems: &mut Vec<StoreError>,
+) -> Result<Vec<RoutingTask>> {
     let (tasks, more) = sample_tasks(run)?;
     problems.extend(more);
     let mut sums: BTreeMap<(Key, &str), RoutingSums> = BTreeMap::new();
     visit_records(run, |row: RoutingWeights| {
-        let late = last.get(&row.stage).is_some_and(|last| row.step >= last.div_ceil(2));
-        if late && row.weights.iter().all(|w| w.is_finite()) {
+        let (from, to) = stages.get(&row.stage).map_or((1, 0), |(first, last)| default_steps(*first, *last, false));
+        if (from..=to).contains(&row.step) {
             let task = tasks.of(&row).map_or(NO_TASK, Name::as_str);
             sums.entry(((row.stage, row.depth, row.layer), task)).or_default().add(&row.weights);
         }
     })?;
     let row = |(((stage, depth, layer), task), sums): ((Key, &str), RoutingSums)| {
         let weights = sums.gate_mass();
-        RoutingTask { stage, layer, depth, task: task.to_owned(), samples: sums.rows, weights }
+        let (samples, not_finite) = (sums.rows, sums.not_finite);
+        RoutingTask { stage, layer, depth, task: task.to_owned(), samples, not_finite, weights }
     };
     Ok(sums.into_iter().map(row).collect())
 }

@@ -2,6 +2,7 @@
 
 use super::contexts::ContextParams;
 use super::data::{Selection, Steps};
+use super::defaults::RESTARTS;
 use crate::store::{Place, StoreError, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub struct ViewFile {
     #[serde(default)]
     pub seed: u64,
     /// Beginnings of k-means.
-    #[serde(default = "ten")]
+    #[serde(default = "restarts")]
     pub restarts: usize,
     /// Names that people gave clusters, by number.
     #[serde(default)]
@@ -91,8 +92,8 @@ impl NamedSelection {
     }
 }
 
-fn ten() -> usize {
-    10
+fn restarts() -> usize {
+    RESTARTS
 }
 
 impl ViewFile {
@@ -110,7 +111,7 @@ impl ViewFile {
             clusters: None,
             sweep: None,
             seed: 0,
-            restarts: ten(),
+            restarts: RESTARTS,
             cluster_names: BTreeMap::new(),
             selections: Vec::new(),
         }

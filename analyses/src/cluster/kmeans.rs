@@ -75,7 +75,7 @@ pub struct KMeansParams {
 }
 
 impl KMeansParams {
-    /// `clusters` clusters: 10 restarts, seed 0, at most 300 iterations each; an iteration that moves the centroids by
+    /// `clusters` clusters, or fewer where the samples differ too little for so many: 10 restarts, seed 0, at most 300 iterations each; an iteration that moves the centroids by
     /// less than 1e-4 of the mean variance (squared, all together) is the last.
     #[must_use]
     pub fn new(clusters: usize) -> Self {
@@ -170,6 +170,15 @@ impl Clusters {
         let from: Vec<usize> = (0..to.len()).map(|new| to.iter().position(|t| *t == new).unwrap_or(new)).collect();
         self.centroids = self.centroids.select(Axis(0), &from);
         self.labels.mapv_inplace(|l| to[l]);
+        self
+    }
+
+    /// The same clusters without those that have no sample: there are fewer different samples than clusters.
+    fn without_empty(mut self) -> Self {
+        let kept: Vec<usize> = self.sizes().iter().enumerate().filter(|(_, n)| **n > 0).map(|(c, _)| c).collect();
+        let to = |l: usize| kept.binary_search(&l).unwrap_or(0);
+        self.centroids = self.centroids.select(Axis(0), &kept);
+        self.labels.mapv_inplace(to);
         self
     }
 
@@ -285,7 +294,7 @@ impl<T: Real, D: Data<Elem = T>, Y> Fit<ArrayBase<D, Ix2>, Y, KMeansError> for K
             centroids = means(x, &ended.labels, &centroids);
         }
         let labels = ended.labels.iter().map(|l| *l as usize).collect();
-        Ok(Clusters { centroids, labels, inertia, iterations: ended.iterations, method, origin })
+        Ok(Clusters { centroids, labels, inertia, iterations: ended.iterations, method, origin }.without_empty())
     }
 }
 
@@ -356,7 +365,8 @@ mod tests {
     #[test]
     fn edges() {
         let same = Array2::from_elem((3, 2), 1.0);
-        assert_eq!(fit(&same, KMeansParams::new(3)).inertia(), 0.0);
+        let one = fit(&same, KMeansParams::new(3));
+        assert_eq!((one.inertia(), one.sizes()), (0.0, vec![3]), "no cluster is empty");
         let wrong = |k| KMeansParams::new(k).fit(&DatasetBase::from(same.clone())).unwrap_err().to_string();
         assert_eq!(wrong(4), "4 clusters were asked for, of 3 samples; ask for 1 to 3");
         assert!(wrong(0).contains("0 clusters"));

@@ -1,7 +1,7 @@
 //! Silhouettes (Rousseeuw 1987): how much nearer samples lie to their own cluster than to the next.
 
 use crate::linalg::{Real, Rows, mean, products};
-use crate::stats::Stream;
+use crate::stats::{Stream, Undefined};
 use ndarray::{ArrayView2, Axis};
 use rayon::prelude::*;
 
@@ -17,12 +17,19 @@ pub struct Silhouette {
 }
 
 /// Mean silhouette of the rows of `x` under `labels`, by Euclidean distances; over `most` samples drawn with `seed` (without
-/// replacement) where there are more. `None` unless there are at least two clusters and a sample more than clusters.
+/// replacement) where there are more.
+///
+/// # Errors
+/// Fewer than [`LEAST`](crate::stats::LEAST) samples, one cluster, or as many clusters as samples.
 ///
 /// # Panics
 /// `labels` has another length than `x` has rows.
-#[must_use]
-pub fn silhouette<T: Real>(x: ArrayView2<'_, T>, labels: &[usize], most: usize, seed: u64) -> Option<Silhouette> {
+pub fn silhouette<T: Real>(
+    x: ArrayView2<'_, T>,
+    labels: &[usize],
+    most: usize,
+    seed: u64,
+) -> Result<Silhouette, Undefined> {
     assert_eq!(x.nrows(), labels.len(), "a label a sample");
     let drawn = Stream::new(seed).choose(labels.len(), most);
     let labels: Vec<usize> = drawn.iter().map(|i| labels[*i]).collect();
@@ -30,8 +37,12 @@ pub fn silhouette<T: Real>(x: ArrayView2<'_, T>, labels: &[usize], most: usize, 
     let mut sizes = vec![0_usize; count];
     labels.iter().for_each(|l| sizes[*l] += 1);
     let clusters = sizes.iter().filter(|s| **s > 0).count();
-    if clusters < 2 || clusters >= labels.len() {
-        return None;
+    Undefined::unless_enough(labels.len())?;
+    if clusters < 2 {
+        return Err(Undefined::One("cluster"));
+    }
+    if clusters == labels.len() {
+        return Err(Undefined::Apart);
     }
     let chosen = x.select(Axis(0), &drawn);
     let rows = Rows::centred(chosen.view(), mean(chosen.view()).view());
@@ -61,7 +72,7 @@ pub fn silhouette<T: Real>(x: ArrayView2<'_, T>, labels: &[usize], most: usize, 
         })
         .collect();
     let mean = sums.iter().sum::<f64>() / labels.len() as f64;
-    Some(Silhouette { mean, samples: labels.len(), of: x.nrows() })
+    Ok(Silhouette { mean, samples: labels.len(), of: x.nrows() })
 }
 
 #[cfg(test)]
@@ -71,12 +82,18 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        let x = array![[0.0_f64], [1.0], [10.0]];
-        // 1 - 1/10, 1 - 1/9, and 0 for the cluster of one.
-        let found = silhouette(x.view(), &[0, 0, 1], 10, 0).unwrap();
-        assert!((found.mean - (0.9 + 8.0 / 9.0) / 3.0).abs() < 1e-6, "{found:?}");
-        assert_eq!((found.samples, found.of), (3, 3));
-        assert_eq!(silhouette(x.view(), &[0, 0, 0], 10, 0), None);
-        assert_eq!(silhouette(x.view(), &[0, 1, 2], 10, 0), None);
+        // Ten samples at 0, 1 and 10; those of one place are 0 apart.
+        let x = array![[0.0_f64], [0.0], [0.0], [0.0], [1.0], [1.0], [1.0], [1.0], [10.0], [10.0]];
+        let labels = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        // Within: 4/7 for both places of the first cluster; to the second 10 and 9; the second's own are 0 apart.
+        let expected = (4.0 * (1.0 - 4.0 / 70.0) + 4.0 * (1.0 - 4.0 / 63.0) + 2.0) / 10.0;
+        let found = silhouette(x.view(), &labels, 10, 0).unwrap();
+        assert!((found.mean - expected).abs() < 1e-6, "{found:?}");
+        assert_eq!((found.samples, found.of), (10, 10));
+        assert_eq!(silhouette(x.view(), &[0; 10], 10, 0), Err(Undefined::One("cluster")));
+        let apart: Vec<usize> = (0..10).collect();
+        assert_eq!(silhouette(x.view(), &apart, 10, 0), Err(Undefined::Apart));
+        let few = silhouette(x.view(), &labels, 9, 0).unwrap_err().to_string();
+        assert_eq!(few, "9 samples, 10 are needed");
     }
 }

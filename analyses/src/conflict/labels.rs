@@ -1,6 +1,7 @@
 //! What a sample is counted under.
 
 use super::matrix::SampleAt;
+use crate::stats::NotFinite;
 use crate::store::{NoiseRow, OfSample, Result, RoutingWeights, RunDir, SampleKey, read_records, visit_records};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -50,6 +51,10 @@ pub fn dominating_experts(dir: &RunDir, layer: Option<&str>) -> Result<impl Labe
     let mut largest: HashMap<_, HashMap<_, _>> = HashMap::new();
     visit_records(dir, |row: RoutingWeights| {
         if layer.is_some_and(|wanted| wanted != row.layer) || !steps.contains(&(row.stage.clone(), row.step)) {
+            return;
+        }
+        // Of weights that are not finite none is the largest: such a sample has no group.
+        if !NotFinite::default().take_row(&row.weights) {
             return;
         }
         if let Some((expert, _)) = row.weights.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }) {

@@ -24,7 +24,7 @@ pub(super) struct Block<'a> {
     /// Exact norms over all parts.
     pub norms: Vec<f64>,
     /// Steps left out: not in all layers, of norm zero or not finite.
-    pub skipped: usize,
+    pub skipped: Vec<u64>,
     parts: Vec<Part<'a>>,
 }
 
@@ -38,11 +38,18 @@ impl<'a> Block<'a> {
             if aligned { Some(i) } else { layer.steps.iter().position(|step| *step == first[i]) }
         };
         let (mut steps, mut norms, mut rows) = (Vec::new(), Vec::new(), vec![Vec::new(); layers.len()]);
+        let mut skipped = Vec::new();
         for (i, step) in first.iter().enumerate() {
-            let Some(places) = layers.iter().map(|l| place(l, i)).collect::<Option<Vec<_>>>() else { continue };
-            let finite = |(l, at): (&&LayerSketches, &usize)| l.norms[*at].is_finite() && l.scales[*at].is_finite();
+            let Some(places) = layers.iter().map(|l| place(l, i)).collect::<Option<Vec<_>>>() else {
+                skipped.push(*step);
+                continue;
+            };
+            let finite = |(l, at): (&&LayerSketches, &usize)| {
+                l.norms[*at].is_finite() && l.scales[*at].is_finite() && l.row(*at).iter().all(|v| v.is_finite())
+            };
             let square: f64 = layers.iter().zip(&places).map(|(l, at)| l.norms[*at].powi(2)).sum();
             if !layers.iter().zip(&places).all(finite) || square <= 0.0 || !square.is_finite() {
+                skipped.push(*step);
                 continue;
             }
             steps.push(*step);
@@ -59,7 +66,7 @@ impl<'a> Block<'a> {
             Part { sketches, rows, exact, own }
         };
         let parts = layers.iter().zip(rows).map(part).collect();
-        Self { skipped: first.len() - steps.len(), steps, norms, parts }
+        Self { steps, norms, skipped, parts }
     }
 
     /// T.

@@ -38,7 +38,7 @@ pub struct Series {
     /// cosines; likewise for `svd`, whose singular vectors do not change with the signs.
     pub null: Option<Null>,
     /// Steps without a cosine: a gradient of norm zero or with numbers that are not finite.
-    pub skipped: usize,
+    pub skipped: Vec<u64>,
 }
 
 impl Series {

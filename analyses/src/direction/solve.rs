@@ -11,7 +11,7 @@ use super::series::{Null, Series};
 use super::sketches::{LayerSketches, Sketches};
 use crate::stats::{Stream, Summary};
 use crate::store::{ALL, LayerRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Draws of signs behind a null value that needs the direction anew, and behind one that does not.
 const DRAWS: usize = 32;
@@ -37,7 +37,7 @@ pub fn sketched(sketches: &Sketches, definition: Definition) -> Vec<Series> {
             space: sketches.space.clone(),
             layer: layer.to_owned(),
             depth,
-            skipped: block.skipped + block.len() - found.steps.len(),
+            skipped: skipped(&block, &found.steps),
             steps: found.steps,
             cosines: found.cosines,
             errors: found.errors,
@@ -48,6 +48,15 @@ pub fn sketched(sketches: &Sketches, definition: Definition) -> Vec<Series> {
     let mut all: Vec<Series> = sketches.layers.iter().map(|l| series(&[l], &l.layer, l.depth)).collect();
     all.push(series(&sketches.layers.iter().collect::<Vec<_>>(), ALL, None));
     all
+}
+
+/// Steps of the block's layers without a cosine.
+fn skipped(block: &Block<'_>, found: &[u64]) -> Vec<u64> {
+    let found: BTreeSet<u64> = found.iter().copied().collect();
+    let mut skipped = block.skipped.clone();
+    skipped.extend(block.steps.iter().filter(|step| !found.contains(step)));
+    skipped.sort_unstable();
+    skipped
 }
 
 /// Series of `momentum` in `stage` (the last one that has any, if none is named), by layer and over all.
@@ -69,7 +78,7 @@ pub fn momentum(rows: &[LayerRow], stage: Option<&str>) -> Vec<Series> {
             errors: Vec::new(),
             mean_error: 0.0,
             null: None,
-            skipped: 0,
+            skipped: Vec::new(),
         });
         match row.momentum.filter(|m| m.is_finite()) {
             Some(cosine) => {
@@ -77,7 +86,7 @@ pub fn momentum(rows: &[LayerRow], stage: Option<&str>) -> Vec<Series> {
                 series.cosines.push(cosine);
                 series.errors.push(0.0);
             }
-            None => series.skipped += 1,
+            None => series.skipped.push(row.step),
         }
     }
     let signed = |mut series: Series| {

@@ -90,7 +90,7 @@ fn a_planted_direction_is_found_by_every_definition() {
     for definition in [Definition::Mean, Definition::MeanRaw, Definition::Svd] {
         let series = whole(&planted, definition);
         assert!((mean_of(&series) - 0.5_f64.sqrt()).abs() < 0.02, "{definition}: {}", mean_of(&series));
-        assert_eq!((series.t(), series.below_zero(), series.skipped), (100, Some(0.0), 0));
+        assert_eq!((series.t(), series.below_zero(), series.skipped.len()), (100, Some(0.0), 0));
         assert_eq!(series.histogram(2), [0, 100]);
         assert!(series.null.unwrap().mean < 0.15);
     }
@@ -151,7 +151,7 @@ fn steps_that_some_layer_lacks_or_that_are_not_finite_are_left_out_and_counted()
     one.norms[2] = f64::NAN;
     let other = layer("1", &g[..5], <[f64]>::to_vec);
     let all = sketched(&made(vec![one, other]), Definition::Mean);
-    assert_eq!((all[0].steps.as_slice(), all[0].skipped), ([0, 1, 3, 4, 5].as_slice(), 1));
+    assert_eq!((all[0].steps.as_slice(), all[0].skipped.as_slice()), ([0, 1, 3, 4, 5].as_slice(), [2].as_slice()));
     assert_eq!(all[1].t(), 5);
     assert_eq!((all[2].layer.as_str(), all[2].steps.as_slice()), (ALL, [0, 1, 3, 4].as_slice()));
     let joined =
@@ -214,8 +214,8 @@ fn a_run_is_read_and_its_last_stage_taken() {
     assert!(names(Some("none")).is_empty());
     assert!(directions(&dir, Definition::Svd, None, "shared").unwrap().is_empty());
     let moved = directions(&dir, Definition::Momentum, None, "trainable").unwrap();
-    assert_eq!((moved[0].cosines.as_slice(), moved[0].skipped), ([0.5].as_slice(), 0));
-    assert_eq!((moved[1].t(), moved[1].skipped), (0, 1));
+    assert_eq!((moved[0].cosines.as_slice(), moved[0].skipped.len()), ([0.5].as_slice(), 0));
+    assert_eq!((moved[1].t(), moved[1].skipped.as_slice()), (0, [1].as_slice()));
     assert!(momentum(&rows[..1], None).is_empty());
 }
 

@@ -5,6 +5,7 @@ use super::draft::Draft;
 use super::protobuf::{bytes, double, doubles, float, int, record};
 use super::{Export, ExportError, Exported, Result};
 use crate::analysis::{AnalysisError, RoutingStats, routing_stats};
+use crate::stats::finite;
 use crate::store::{ALL, EvalRow, LayerRow, Manifest, NoiseRow, RunDir, SampleRow, StepRow, StoreError, visit_records};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -92,7 +93,7 @@ impl Clock {
         let mut clock = Self { start: Manifest::read(run).map_or(0.0, |m| seconds(&m.started)), ..Self::default() };
         let mut passed = 0.0;
         problems.extend(visit_records(run, |row: StepRow| {
-            passed += row.ms_total / 1000.0;
+            passed += finite(row.ms_total).unwrap_or(0.0) / 1000.0;
             clock.steps.entry(row.stage).or_default().insert(row.step, (row.global_step, clock.start + passed));
         })?);
         Ok(clock)
@@ -126,13 +127,14 @@ pub(super) fn export(run: &RunDir, out: &Path, made: &mut Export) -> Result<()> 
     let routing = match routing_stats(run) {
         Ok(found) => found,
         Err(AnalysisError::Store(error)) => return Err(error.into()),
-        Err(error @ AnalysisError::Unreadable { .. }) => {
+        Err(error @ (AnalysisError::Unreadable { .. } | AnalysisError::NotFinite { .. })) => {
             RoutingStats { problems: vec![error.to_string()], ..RoutingStats::default() }
         }
         Err(_none_logged) => RoutingStats::default(),
     };
     let unread = routing.problems;
-    for step in routing.steps {
+    // A step whose rows are all not finite has no mean.
+    for step in routing.steps.into_iter().filter(|step| step.samples > 0) {
         let mut put = |what: String, value: f64| {
             events.scalar(&clock, &step.stage, step.step, &format!("routing/{what}/{}", step.layer), Some(value));
         };

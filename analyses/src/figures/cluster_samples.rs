@@ -2,7 +2,7 @@
 //! answer.
 
 use super::color::{GREY, INK, WHITE, cluster};
-use super::contexts::Contexts;
+use super::contexts::{Contexts, has};
 use super::scene::{Across, Along, Canvas, Pixels, Point, Shape};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
@@ -48,6 +48,8 @@ pub(super) struct ClusterSamples {
     layer: String,
     from_step: u64,
     rows: Vec<Row>,
+    #[serde(default)]
+    left_out: Vec<String>,
 }
 
 /// A picture as a small PNG; `None` where the sample has none or it cannot be read.
@@ -74,9 +76,12 @@ impl ClusterSamples {
         if !source.run.dataset().exists() {
             return Err(source.lacks(id, "`dataset.parquet`", "every training run"));
         }
-        let clusters = contexts.clusters(options)?;
-        let data = contexts.data;
+        let (clusters, fewer) = contexts.clusters(&contexts.fitted(options), options)?;
+        let left_out = contexts.left_out(fewer);
+        let only = options.shown();
+        let data = &contexts.data;
         let distances = clusters.distances(data.vectors.view());
+        let shown = |i: &usize| has(only.as_ref(), &data.samples[*i]);
         let sample = |i: usize| {
             let s = &data.samples[i];
             Sample {
@@ -90,14 +95,18 @@ impl ClusterSamples {
             }
         };
         let row = |c: usize| {
-            let mut own: Vec<usize> = (0..data.samples.len()).filter(|i| clusters.labels()[*i] == c).collect();
+            let own = (0..data.samples.len()).filter(|i| clusters.labels()[*i] == c);
+            let mut own: Vec<usize> = own.filter(shown).collect();
             own.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]).then(a.cmp(b)));
             let samples = own.len();
             Row { cluster: c, samples, nearest: own.into_iter().take(NEAREST).map(sample).collect() }
         };
-        let rows: Vec<Row> = (0..clusters.centroids().nrows()).map(row).collect();
+        let rows: Vec<Row> = (0..clusters.centroids().nrows()).map(row).filter(|row| row.samples > 0).collect();
+        if rows.is_empty() {
+            return Err(source.unfit(id, "none of the samples asked for has a context vector here".to_owned()));
+        }
         let (stage, layer, from_step) = (data.stage.clone(), data.layer.clone(), data.steps.0);
-        Ok(Self { stage, layer, from_step, rows })
+        Ok(Self { stage, layer, from_step, rows, left_out })
     }
 
     /// Height of a row: a picture beside three lines of question and two of answer.
@@ -182,5 +191,9 @@ impl Figure for ClusterSamples {
             "stage": self.stage, "layer": self.layer, "first_step": self.from_step,
             "nearest": "smallest distance to the cluster's centre in the original space",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.clone()
     }
 }

@@ -66,7 +66,7 @@ impl Figure for ConflictByLayer {
         let names: Vec<(f64, String)> = layers.iter().enumerate().map(|(i, l)| (i as f64, layer_name(l))).collect();
         axes.names(canvas, &names, "layer");
         let middle = (canvas.title * 0.75, f64::midpoint(top, to.1));
-        canvas.upwards(self.measure.title(), middle, canvas.title, INK);
+        canvas.upwards(&self.measure.title("distance"), middle, canvas.title, INK);
         for (i, (_, of)) in methods(&self.pairs).iter().enumerate() {
             let style = series(i);
             let means: Vec<Option<(f64, f64, f64)>> =
@@ -79,7 +79,7 @@ impl Figure for ConflictByLayer {
                 if of.len() > 1 {
                     let x = j as f64;
                     canvas.line(&[axes.at(x, *low), axes.at(x, *high)], style.color, 0.7);
-                    for value in of.iter().filter_map(|p| Self::at(p, &layers[j])).filter(|value| value.is_finite()) {
+                    for value in of.iter().filter_map(|p| Self::at(p, &layers[j])) {
                         canvas.mark(Shape::Disc, axes.at(x, value), 0.9, style.color.mix(WHITE, 0.3));
                     }
                 }
@@ -106,8 +106,12 @@ impl Figure for ConflictByLayer {
 
     fn notes(&self) -> Value {
         json!({
-            "distance": self.measure.title(), "line": "mean over pairs", "bars": "smallest to largest over pairs",
+            "distance": self.measure.title("distance"), "line": "mean over pairs", "bars": "smallest to largest over pairs",
             "pairs": self.pairs.iter().map(|p| json!([p.study, p.run_a, p.run_b, p.stage])).collect::<Vec<_>>(),
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        distances::left_out(&self.pairs)
     }
 }

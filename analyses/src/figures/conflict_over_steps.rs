@@ -21,10 +21,10 @@ pub(super) struct ConflictOverSteps {
     pairs: Vec<Pair>,
 }
 
-/// A line of a panel: its name, and mean, smallest and largest value over the pairs by step.
+/// A line of a panel: its name, and mean, smallest and largest value over the pairs by step; `None` where a pair has none.
 struct Line {
     name: String,
-    points: Vec<(f64, (f64, f64, f64))>,
+    points: Vec<(f64, Option<(f64, f64, f64)>)>,
 }
 
 /// Lines tell apart by lightness, and by every other being dashed.
@@ -64,9 +64,9 @@ impl ConflictOverSteps {
             };
             let at = |step: u64| {
                 let values: Vec<f64> = pairs.iter().filter_map(|p| of(p, step)).collect();
-                (values.len() == pairs.len()).then(|| spread(values.into_iter()).map(|s| (step as f64, s)))?
+                (step as f64, if values.len() == pairs.len() { spread(values.into_iter()) } else { None })
             };
-            Line { name, points: steps.into_iter().filter_map(at).collect() }
+            Line { name, points: steps.into_iter().map(at).collect() }
         };
         bands.iter().map(line).collect()
     }
@@ -103,7 +103,7 @@ impl Figure for ConflictOverSteps {
         let panels = self.panels();
         let ends = panels.iter().flat_map(|p| &p.1).flat_map(|l| &l.points);
         let x = range(ends.clone().map(|p| p.0), 0.0).filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
-        let (_, high) = range(ends.map(|p| p.1.2), 0.04).unwrap_or((0.0, 1.0));
+        let (_, high) = range(ends.filter_map(|p| p.1).map(|p| p.2), 0.04).unwrap_or((0.0, 1.0));
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
         let columns = balanced(panels.len(), (canvas.size.0 / 150.0) as usize);
         let left = left_room(canvas, y);
@@ -127,7 +127,7 @@ impl Figure for ConflictOverSteps {
             let (from, to) = grid.frame(i);
             let axes = Axes { from, to, x, y };
             if i % columns == 0 {
-                axes.frame(canvas, "step", self.measure.title());
+                axes.frame(canvas, "step", &self.measure.title("distance"));
             } else {
                 axes.y_axis(canvas, false);
                 axes.x_axis(canvas, "step");
@@ -138,14 +138,19 @@ impl Figure for ConflictOverSteps {
             }
             for (i, line) in lines.iter().enumerate() {
                 let color = ordered(i, lines.len());
-                let upper = line.points.iter().map(|p| axes.at(p.0, p.1.2));
-                let lower = line.points.iter().rev().map(|p| axes.at(p.0, p.1.1));
-                if line.points.iter().any(|p| p.1.2 > p.1.1) {
-                    canvas.polygon(upper.chain(lower).collect(), color.mix(WHITE, 0.8));
+                for part in line.points.split(|p| p.1.is_none()) {
+                    let known: Vec<(f64, f64, f64)> =
+                        part.iter().filter_map(|p| p.1.map(|s| (p.0, s.1, s.2))).collect();
+                    let upper = known.iter().map(|p| axes.at(p.0, p.2));
+                    let lower = known.iter().rev().map(|p| axes.at(p.0, p.1));
+                    if known.iter().any(|p| p.2 > p.1) {
+                        canvas.polygon(upper.chain(lower).collect(), color.mix(WHITE, 0.8));
+                    }
                 }
             }
             for (i, line) in lines.iter().enumerate() {
-                let points: Vec<Point> = line.points.iter().map(|p| axes.at(p.0, p.1.0)).collect();
+                let points: Vec<Point> =
+                    line.points.iter().map(|p| axes.at(p.0, p.1.map_or(f64::NAN, |s| s.0))).collect();
                 canvas.dashed(&points, ordered(i, lines.len()), 1.1, dash(i));
             }
         }
@@ -167,9 +172,13 @@ impl Figure for ConflictOverSteps {
 
     fn notes(&self) -> Value {
         json!({
-            "distance": self.measure.title(), "bands": self.bands(), "band": "mean over its layers",
+            "distance": self.measure.title("distance"), "bands": self.bands(), "band": "mean over its layers",
             "shading": "smallest to largest over pairs",
             "pairs": self.pairs.iter().map(|p| json!([p.study, p.run_a, p.run_b, p.stage])).collect::<Vec<_>>(),
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        distances::left_out(&self.pairs)
     }
 }

@@ -3,15 +3,17 @@
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
 use super::color::{INK, WHITE, cluster};
-use super::contexts::Contexts;
+use super::contexts::{Contexts, has};
+use super::heat;
+use super::paint::Paint;
 use super::raster;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
-use crate::analysis::ContextSample;
 use crate::store::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// More marks than this are drawn as a picture inside the axes.
@@ -37,28 +39,63 @@ pub(super) struct ContextClusters {
     /// Where the samples of the dots stand in the data; null in older runs, none in older files.
     #[serde(default)]
     places: Vec<Option<Place>>,
+    /// What colours mean where it is not the cluster.
+    #[serde(default)]
+    paint: Option<Paint>,
+    /// Components across and up, from 1.
+    #[serde(default = "first_two")]
+    axes: (usize, usize),
+    /// Name of the selection that alone is shown.
+    #[serde(default)]
+    only: Option<String>,
+    /// Numbers of the clusters with a sample; all in older sidecars.
+    #[serde(default)]
+    shown: Option<Vec<usize>>,
+    #[serde(default)]
+    left_out: Vec<String>,
+}
+
+fn first_two() -> (usize, usize) {
+    (1, 2)
 }
 
 impl ContextClusters {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::ContextClusters;
         let contexts = Contexts::load(id, source, options)?;
-        let clusters = contexts.clusters(options)?;
-        let (plane, share) = contexts.plane()?;
-        let data = contexts.data;
+        let fitted = contexts.fitted(options);
+        let (clusters, fewer) = contexts.clusters(&fitted, options)?;
+        let (plane, share) = contexts.plane(&fitted, options.axes)?;
+        let mut left_out = contexts.left_out(fewer);
+        let data = &contexts.data;
         let (tasks, task_of) = data.tasks();
-        let dot = |(i, s): (usize, &ContextSample)| {
-            (s.sample.clone(), task_of[i], clusters.labels()[i], plane[[i, 0]], plane[[i, 1]])
+        let only = options.shown();
+        let shown = |i: &usize| has(only.as_ref(), &data.samples[*i]);
+        let rows: Vec<usize> = (0..data.samples.len()).filter(shown).collect();
+        if rows.is_empty() {
+            return Err(source.unfit(id, "none of the samples asked for has a context vector here".to_owned()));
+        }
+        let dot = |i: &usize| {
+            (data.samples[*i].sample.clone(), task_of[*i], clusters.labels()[*i], plane[[*i, 0]], plane[[*i, 1]])
         };
+        let dots: Vec<Dot> = rows.iter().map(dot).collect();
+        let paint = Paint::load(source, options.color_by, data, &rows)?;
+        left_out.extend(paint.as_ref().and_then(Paint::left_out));
+        let clusters_shown: BTreeSet<usize> = dots.iter().map(|d| d.2).collect();
         Ok(Self {
-            dots: data.samples.iter().enumerate().map(dot).collect(),
-            places: data.samples.iter().map(|s| s.place).collect(),
+            dots,
+            places: rows.iter().map(|i| data.samples[*i].place).collect(),
+            paint,
+            axes: options.axes,
+            only: options.samples.as_ref().map(|s| s.name.clone()),
+            shown: Some(clusters_shown.into_iter().collect()),
+            left_out,
             clusters: clusters.centroids().nrows(),
             inertia: clusters.inertia(),
             seed: options.seed,
             of: data.of,
-            stage: data.stage,
-            layer: data.layer,
+            stage: data.stage.clone(),
+            layer: data.layer.clone(),
             from_step: data.steps.0,
             share,
             tasks,
@@ -70,13 +107,20 @@ impl ContextClusters {
         self.tasks.iter().enumerate().map(task).collect()
     }
 
+    /// What the colours mean.
     fn key(&self) -> Vec<Entry> {
-        (0..self.clusters).map(|i| (i.to_string(), cluster(i), Mark::Alone(Shape::Disc))).collect()
+        if let Some(paint) = &self.paint {
+            return paint.entries();
+        }
+        let all = || (0..self.clusters).collect();
+        let of = |i: usize| (i.to_string(), cluster(i), Mark::Alone(Shape::Disc));
+        self.shown.clone().unwrap_or_else(all).into_iter().map(of).collect()
     }
 
     fn marks(&self, canvas: &mut Canvas, axes: &Axes, radius: f64) {
-        for (_, task, of, x, y) in &self.dots {
-            canvas.mark(Shape::ALL[task % Shape::ALL.len()], axes.at(*x, *y), radius, cluster(*of));
+        for (i, (_, task, of, x, y)) in self.dots.iter().enumerate() {
+            let color = self.paint.as_ref().map_or_else(|| cluster(*of), |paint| paint.color(i));
+            canvas.mark(Shape::ALL[task % Shape::ALL.len()], axes.at(*x, *y), radius, color);
         }
     }
 
@@ -102,12 +146,21 @@ impl ContextClusters {
         }
     }
 
+    /// What the colours are called.
+    fn colors(&self) -> &str {
+        self.paint.as_ref().map_or("cluster", |paint| &paint.by)
+    }
+
     fn legends(&self, canvas: &mut Canvas, left: f64, right: f64) -> f64 {
         let small = canvas.small;
         let mut y = small * 0.75;
-        for (name, entries) in [("cluster", self.key()), ("task", self.entries())] {
+        let wide = canvas.width(self.colors(), small).max(canvas.width("task", small));
+        for (name, entries) in [(self.colors(), self.key()), ("task", self.entries())] {
+            if entries.is_empty() {
+                continue;
+            }
             canvas.text(name, (left, y), small, (Across::Left, Along::Middle), INK);
-            let start = left + canvas.width("cluster", small) + 6.0;
+            let start = left + wide + 6.0;
             y += legend(canvas, &entries, (start, y), right) + 1.0;
         }
         y
@@ -147,7 +200,8 @@ impl Figure for ContextClusters {
     fn size(&self, venue: Venue) -> Point {
         let width = venue.column() * 72.0;
         let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
-        let start = 12.0 + canvas.width("cluster", venue.small());
+        let wide = canvas.width(self.colors(), venue.small()).max(canvas.width("task", venue.small()));
+        let start = 12.0 + wide;
         let used: f64 =
             [self.key(), self.entries()].iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
         (width, width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used)
@@ -156,11 +210,14 @@ impl Figure for ContextClusters {
     fn draw(&self, canvas: &mut Canvas) {
         let x = range(self.dots.iter().map(|d| d.3), 0.04).unwrap_or((0.0, 1.0));
         let y = range(self.dots.iter().map(|d| d.4), 0.04).unwrap_or((0.0, 1.0));
-        let right = canvas.size.0 - 5.0;
-        let top = self.legends(canvas, 5.0, right) - canvas.small * 0.4;
+        let whole = canvas.size.0 - 5.0;
+        let top = self.legends(canvas, 5.0, whole) - canvas.small * 0.4;
+        let scale = self.paint.as_ref().and_then(Paint::scale);
+        let right = scale.map_or(whole, |scale| canvas.size.0 - heat::bar_room(canvas, scale));
         let left = left_room(canvas, y);
         let axes = Axes { from: (left, top), to: (right, canvas.size.1 - bottom_room(canvas)), x, y };
-        let title = |i: usize| format!("PC {} ({:.1} % of variance)", i + 1, self.share[i] * 100.0);
+        let title =
+            |i: usize| format!("PC {} ({:.1} % of variance)", [self.axes.0, self.axes.1][i], self.share[i] * 100.0);
         axes.frame(canvas, &title(0), &title(1));
         // Fewer marks may be larger.
         let radius = (60.0 / (self.dots.len() as f64).sqrt()).clamp(0.9, 2.2);
@@ -175,6 +232,9 @@ impl Figure for ContextClusters {
             self.marks(canvas, &axes, radius);
         }
         self.numbers(canvas, &axes);
+        if let Some(scale) = scale {
+            heat::bar(canvas, (axes.to.0, axes.from.1), axes.to.1, scale, self.colors());
+        }
     }
 
     fn table(&self) -> Table {
@@ -184,7 +244,13 @@ impl Figure for ContextClusters {
             [sample.clone(), task, cluster.to_string(), x.to_string(), y.to_string(), index, split]
         };
         let rows = self.dots.iter().enumerate().map(line).collect();
-        Table::new(["sample", "task", "cluster", "pc1", "pc2", "index", "split"], rows)
+        let mut table = Table::new(["sample", "task", "cluster", "pc1", "pc2", "index", "split"], rows);
+        (table.columns[3], table.columns[4]) = (format!("pc{}", self.axes.0), format!("pc{}", self.axes.1));
+        if let Some(paint) = &self.paint {
+            table.columns.push(paint.by.clone());
+            table.rows.iter_mut().enumerate().for_each(|(i, row)| row.push(paint.cell(i)));
+        }
+        table
     }
 
     fn notes(&self) -> Value {
@@ -192,8 +258,12 @@ impl Figure for ContextClusters {
             "stage": self.stage, "layer": self.layer, "first_step": self.from_step,
             "samples": format!("showing {} of {}", self.dots.len(), self.of),
             "clusters": "k-means in the original space", "k": self.clusters, "seed": self.seed, "inertia": self.inertia,
-            "variance_ratio": self.share,
+            "variance_ratio": self.share, "colour": self.colors(), "only": self.only,
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::source::Inputs;
 use super::{FigureId, Measure, Options, Result};
+use crate::stats::{NotFinite, Summary};
 use crate::store::{ALL, DistanceRow, Study, StudyRun, option_that_logs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub(super) struct Pair {
     pub stage: String,
     /// By depth.
     pub layers: Vec<Layer>,
+    /// Distances of any layer and step that are not finite.
+    #[serde(default)]
+    pub not_finite: NotFinite,
 }
 
 /// Pairs by method and by what they differ in, in the order in which they came.
@@ -51,11 +55,7 @@ pub(super) fn named(method: &str, seeds: usize) -> String {
 
 /// Mean, smallest and largest of what is there.
 pub(super) fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64, f64)> {
-    let values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    (!values.is_empty()).then_some((mean, low, high))
+    Summary::of(values).map(|all| (all.mean, all.min, all.max))
 }
 
 /// What sets two runs apart besides their name, as legends say it.
@@ -82,18 +82,21 @@ fn pairs_of(study: &Study, name: &str, rows: Vec<DistanceRow>, measure: Measure)
             run_b: row.run_b,
             stage: row.stage,
             layers: Vec::new(),
+            not_finite: NotFinite::default(),
         });
         let value = match measure {
             Measure::Distance => Some(row.distance),
             Measure::Relative => row.distance_relative,
-            Measure::PerElement => row.distance_per_element,
+            // Checked by the caller: the others are of single runs.
+            _ => row.distance_per_element,
         };
         let depth = row.depth.unwrap_or(i32::MAX);
         let at = pair.layers.iter().position(|l| l.name == row.layer).unwrap_or_else(|| {
             pair.layers.push(Layer { name: row.layer, depth, values: BTreeMap::new() });
             pair.layers.len() - 1
         });
-        pair.layers[at].values.insert(row.step, value.filter(|v| v.is_finite()));
+        let value = value.and_then(|v| pair.not_finite.take(v));
+        pair.layers[at].values.insert(row.step, value);
     }
     let mut pairs: Vec<Pair> = pairs.into_values().collect();
     for pair in &mut pairs {
@@ -117,10 +120,18 @@ fn thin(pair: &mut Pair, last_only: bool) {
 
 /// All pairs of all studies; of the last step alone if `last_only`.
 pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options, last_only: bool) -> Result<Vec<Pair>> {
+    if !options.measure.is_distance() {
+        return Err(super::FigureError::Option {
+            figure: id.to_string(),
+            option: format!("--measure {}", options.measure),
+            takes: "--measure distance, relative or per-element".to_owned(),
+        });
+    }
     let mut pairs = Vec::new();
     for source in &inputs.studies {
         let stage = options.stage.as_ref().unwrap_or(&source.study.stage);
-        let wanted = |r: &DistanceRow| r.module == ALL && r.layer != ALL && r.stage == *stage;
+        let wanted =
+            |r: &DistanceRow| r.module == ALL && r.layer != ALL && r.stage == *stage && options.has_step(r.step);
         let rows = source.rows(wanted)?;
         pairs.extend(pairs_of(&source.study, &source.folder.name(), rows, options.measure));
     }
@@ -128,6 +139,10 @@ pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options, last_only: 
         thin(pair, last_only);
     }
     if pairs.iter().all(|p| p.layers.iter().all(|l| l.values.values().all(Option::is_none))) {
+        let bad = left_out(&pairs);
+        if !bad.is_empty() {
+            return Err(super::FigureError::Data { figure: id.to_string(), why: bad.join("; "), path: inputs.path() });
+        }
         return Err(super::FigureError::Lacks {
             figure: id.to_string(),
             what: "`distances` of two runs".to_owned(),
@@ -136,4 +151,10 @@ pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options, last_only: 
         });
     }
     Ok(pairs)
+}
+
+/// What is not finite, in words.
+pub(super) fn left_out(pairs: &[Pair]) -> Vec<String> {
+    let of = |p: &Pair| Some(format!("{}, {}: {}", p.run_a, p.run_b, p.not_finite.words("distance", "distances")?));
+    pairs.iter().filter_map(of).collect()
 }

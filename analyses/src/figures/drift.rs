@@ -5,7 +5,8 @@ use super::color::{INK, Scale};
 use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::{Inputs, Source};
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Measure, Options, Result, Table, Venue, cell};
+use crate::stats::NotFinite;
 use crate::store::{ALL, LayerRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,11 +24,30 @@ struct Panel {
     steps: Vec<u64>,
     /// `[layer][step]`
     moved: Vec<Vec<Option<f64>>>,
+    #[serde(default)]
+    not_finite: NotFinite,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Drift {
     panels: Vec<Panel>,
+    #[serde(default)]
+    measure: Measure,
+    /// `all` in older sidecars.
+    #[serde(default)]
+    module: Option<String>,
+}
+
+/// What is stated of a layer at a step; `None` where it was not logged or is not defined.
+fn measured(row: &LayerRow, measure: Measure) -> Option<f64> {
+    match measure {
+        Measure::Distance => Some(row.drift),
+        Measure::Relative => row.drift_relative,
+        Measure::PerElement => row.drift_per_element,
+        Measure::Update => Some(row.update),
+        Measure::GradientNorm => row.grad_norm,
+        Measure::Momentum => row.momentum,
+    }
 }
 
 /// Layers by their names in figures.
@@ -41,8 +61,9 @@ pub(super) fn layer_name(layer: &str) -> String {
 
 fn panel(source: &Source, options: &Options) -> Result<Option<Panel>> {
     let wanted = source.stage(options.stage.as_deref());
+    let module = options.module.as_deref().unwrap_or(ALL);
     let ours =
-        |row: &LayerRow| row.module == ALL && row.layer != ALL && wanted.as_ref().is_none_or(|w| *w == row.stage);
+        |row: &LayerRow| row.module == module && row.layer != ALL && wanted.as_ref().is_none_or(|w| *w == row.stage);
     let mut stage: Option<String> = None;
     source.visit(|row: LayerRow| {
         // A stage that leaves the encoder alone does not take the place of one that trains it.
@@ -52,10 +73,12 @@ fn panel(source: &Source, options: &Options) -> Result<Option<Panel>> {
         }
     })?;
     let Some(stage) = stage else { return Ok(None) };
-    let mut by_layer: BTreeMap<(Option<i32>, String), BTreeMap<u64, f64>> = BTreeMap::new();
+    let mut by_layer: BTreeMap<(Option<i32>, String), BTreeMap<u64, Option<f64>>> = BTreeMap::new();
+    let mut not_finite = NotFinite::default();
     source.visit(|row: LayerRow| {
-        if ours(&row) && row.stage == stage {
-            by_layer.entry((row.depth, row.layer)).or_default().insert(row.step, row.drift);
+        if ours(&row) && row.stage == stage && options.has_step(row.step) {
+            let value = measured(&row, options.measure).and_then(|v| not_finite.take(v));
+            by_layer.entry((row.depth, row.layer)).or_default().insert(row.step, value);
         }
     })?;
     let mut steps: Vec<u64> = by_layer.values().flat_map(|d| d.keys().copied()).collect();
@@ -64,14 +87,11 @@ fn panel(source: &Source, options: &Options) -> Result<Option<Panel>> {
     let every = steps.len().div_ceil(COLUMNS).max(1);
     let steps: Vec<u64> = steps.chunks(every).filter_map(|c| c.last().copied()).collect();
     let deepest_first = || by_layer.iter().rev();
-    let values = |d: &BTreeMap<u64, f64>| steps.iter().map(|s| d.get(s).copied().filter(|v| v.is_finite())).collect();
-    Ok(Some(Panel {
-        label: source.label.clone(),
-        stage,
-        layers: deepest_first().map(|((_, layer), _)| layer.clone()).collect(),
-        moved: deepest_first().map(|(_, d)| values(d)).collect(),
-        steps,
-    }))
+    let values = |d: &BTreeMap<u64, Option<f64>>| steps.iter().map(|s| d.get(s).copied().flatten()).collect();
+    let layers = deepest_first().map(|((_, layer), _)| layer.clone()).collect();
+    let moved = deepest_first().map(|(_, d)| values(d)).collect();
+    let label = source.label.clone();
+    Ok(if steps.is_empty() { None } else { Some(Panel { label, stage, layers, steps, moved, not_finite }) })
 }
 
 impl Drift {
@@ -82,15 +102,39 @@ impl Drift {
         }
         if panels.is_empty() {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Drift))?;
-            let what = "`layers` of a stage that trains the vision encoder";
-            return Err(source.lacks(FigureId::Drift, what, "`[probe] drift = true`"));
+            let of = options.module.as_ref().map_or_else(String::new, |m| format!(" (module {m})"));
+            let what = format!("`layers` of a stage that trains the vision encoder{of}");
+            return Err(source.lacks(FigureId::Drift, &what, "`[probe] drift = true`"));
         }
-        Ok(Self { panels })
+        let figure = Self { panels, measure: options.measure, module: options.module.clone() };
+        if figure.values().next().is_none() {
+            let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Drift))?;
+            let bad = figure.left_out().join("; ");
+            if bad.is_empty() {
+                let what = format!("{} in `layers`", options.measure.title("drift"));
+                return Err(source.lacks(FigureId::Drift, &what, "`--log-grads`"));
+            }
+            return Err(source.unfit(FigureId::Drift, bad));
+        }
+        Ok(figure)
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.panels.iter().flat_map(|p| p.moved.iter().flatten().flatten().copied())
     }
 
     fn scale(&self) -> Scale {
-        let all = self.panels.iter().flat_map(|p| p.moved.iter().flatten().flatten());
-        Scale::sequential(0.0, all.fold(0.0, |a, v| a.max(*v)))
+        if self.measure == Measure::Momentum {
+            return Scale::diverging(self.values());
+        }
+        Scale::sequential(0.0, self.values().fold(0.0, f64::max))
+    }
+
+    /// What grey cells are, where some are not finite.
+    fn key(&self) -> Option<String> {
+        let mut all = NotFinite::default();
+        self.panels.iter().for_each(|p| all.add(p.not_finite));
+        (all.total() > 0).then(|| format!("grey: not finite ({})", all.kinds()))
     }
 
     fn columns(&self, width: f64) -> usize {
@@ -108,7 +152,8 @@ impl Figure for Drift {
         let lines = self.panels.len().div_ceil(self.columns(width)) as f64;
         let layers = self.panels.iter().map(|p| p.layers.len()).max().unwrap_or(1) as f64;
         let body = (layers * venue.small() * 1.15).clamp(width / self.columns(width) as f64 * 0.36, width * 0.9);
-        (width, lines * (body + venue.small() * 3.2 + venue.font_size() * 1.4))
+        let key = if self.key().is_some() { venue.small() * 1.4 } else { 0.0 };
+        (width, lines * (body + venue.small() * 3.2 + venue.font_size() * 1.4) + key)
     }
 
     fn draw(&self, canvas: &mut Canvas) {
@@ -118,11 +163,16 @@ impl Figure for Drift {
         let widest = names.iter().flatten().map(|n| canvas.width(n, canvas.small)).fold(0.0, f64::max);
         let columns = self.columns(canvas.size.0);
         let several = self.panels.len() > 1;
+        let mut bottom = canvas.size.1;
+        if let Some(key) = self.key() {
+            bottom -= canvas.small * 1.4;
+            canvas.text(&key, (4.0, bottom + canvas.small * 0.2), canvas.small, (Across::Left, Along::Top), INK);
+        }
         let grid = Grid {
             columns,
             lines: self.panels.len().div_ceil(columns),
             from: (canvas.title * 1.4 + widest + 5.0, if several { 1.0 } else { 4.0 }),
-            to: (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1),
+            to: (canvas.size.0 - heat::bar_room(canvas, scale), bottom),
             head: if several { canvas.title * 1.4 } else { 0.0 },
             foot: bottom_room(canvas) + 1.0,
             gap: if several { widest + 12.0 } else { 0.0 },
@@ -148,7 +198,7 @@ impl Figure for Drift {
             }
         }
         let (top, bottom) = (grid.frame(0).0.1, grid.frame(self.panels.len() - 1).1.1);
-        heat::bar(canvas, (grid.to.0, top), bottom, scale, "drift (L2 norm)");
+        heat::bar(canvas, (grid.to.0, top), bottom, scale, &self.measure.title("drift"));
     }
 
     fn table(&self) -> Table {
@@ -161,13 +211,23 @@ impl Figure for Drift {
                 rows.extend(p.steps.iter().zip(drifts).map(line));
             }
         }
-        Table::new(["run", "stage", "layer", "step", "drift"], rows)
+        let mut table = Table::new(["run", "stage", "layer", "step", "drift"], rows);
+        if self.measure != Measure::Distance {
+            table.columns[4] = self.measure.to_string().replace('-', "_");
+        }
+        table
     }
 
     fn notes(&self) -> Value {
         json!({
             "stages": self.panels.iter().map(|p| &p.stage).collect::<Vec<_>>(),
+            "measure": self.measure, "module": self.module.as_deref().unwrap_or(ALL),
             "drift": "L2 distance of all trained tensors of the layer from the stage's start",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let of = |p: &Panel| Some(format!("{}: {}", p.label, p.not_finite.words("value", "values")?));
+        self.panels.iter().filter_map(of).collect()
     }
 }

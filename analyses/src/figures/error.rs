@@ -19,6 +19,16 @@ pub enum FigureError {
         /// Known names.
         known: String,
     },
+    /// Options that the figure does not take.
+    #[error("the figure `{figure}` does not take {option}; it takes {takes}")]
+    Option {
+        /// Figure.
+        figure: String,
+        /// Refused flags.
+        option: String,
+        /// Flags that it takes.
+        takes: String,
+    },
     /// The run did not log what the figure shows.
     #[error("the figure `{figure}` needs {what}, which is not here; it is logged by {option}: {}", path.display())]
     Lacks {

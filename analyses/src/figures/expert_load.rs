@@ -6,8 +6,10 @@ use super::color::{GREY, INK, series};
 use super::contexts;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue};
-use crate::store::{RoutingKey, RoutingWeights, option_that_logs};
+use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::analysis::RoutingSums;
+use crate::stats::NotFinite;
+use crate::store::RoutingWeights;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,10 +23,10 @@ struct Layer {
     /// Middle of each stretch of steps.
     steps: Vec<f64>,
     samples: Vec<u64>,
+    /// `[expert][stretch]`; null where no row of the stretch is finite.
+    mass: Vec<Vec<Option<f64>>>,
     /// `[expert][stretch]`
-    mass: Vec<Vec<f64>>,
-    /// `[expert][stretch]`
-    load: Vec<Vec<f64>>,
+    load: Vec<Vec<Option<f64>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,62 +34,50 @@ pub(super) struct ExpertLoad {
     stage: String,
     every: u64,
     layers: Vec<Layer>,
-}
-
-#[derive(Default)]
-struct Sums {
-    samples: u64,
-    mass: Vec<f64>,
-    load: Vec<u64>,
-}
-
-impl Sums {
-    fn add(&mut self, weights: &[f32]) {
-        if weights.is_empty() || weights.iter().any(|w| !w.is_finite()) {
-            return;
-        }
-        self.mass.resize(weights.len().max(self.mass.len()), 0.0);
-        self.load.resize(self.mass.len(), 0);
-        self.samples += 1;
-        let mut top = 0;
-        for (i, weight) in weights.iter().enumerate() {
-            self.mass[i] += f64::from(*weight);
-            if *weight > weights[top] {
-                top = i;
-            }
-        }
-        self.load[top] += 1;
-    }
+    /// Name of the selection that alone is shown.
+    #[serde(default)]
+    only: Option<String>,
+    #[serde(default)]
+    not_finite: NotFinite,
 }
 
 impl ExpertLoad {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
-        let lacks = || source.lacks(FigureId::ExpertLoad, "`routing`", option_that_logs("routing"));
-        let (stage, last) =
-            contexts::last_step::<RoutingKey>(source, options, |r| (&r.stage, r.step))?.ok_or_else(lacks)?;
-        let every = (last + 1).div_ceil(STRETCHES).max(1);
-        let mut sums: BTreeMap<(Option<i32>, String), BTreeMap<u64, Sums>> = BTreeMap::new();
+        let id = FigureId::ExpertLoad;
+        let (stage, (_, last)) = contexts::routed(id, source, options)?;
+        let (from, to) = options.steps.unwrap_or((0, last));
+        let every = (to.min(last).saturating_sub(from) + 1).div_ceil(STRETCHES).max(1);
+        let only = options.shown();
+        let mut sums: BTreeMap<(Option<i32>, String), BTreeMap<u64, RoutingSums>> = BTreeMap::new();
         source.visit(|row: RoutingWeights| {
-            if row.stage == stage {
+            let counts = row.stage == stage
+                && (from..=to).contains(&row.step)
+                && options.layer.as_ref().is_none_or(|l| *l == row.layer)
+                && only.as_ref().is_none_or(|only| only.of(&row).is_some());
+            if counts {
                 let of_layer = sums.entry((row.depth, row.layer)).or_default();
-                of_layer.entry(row.step / every).or_default().add(&row.weights);
+                of_layer.entry((row.step - from) / every).or_default().add(&row.weights);
             }
         })?;
-        let layer = |((_, name), by_stretch): ((Option<i32>, String), BTreeMap<u64, Sums>)| {
-            let stretches: Vec<(u64, Sums)> = by_stretch.into_iter().filter(|s| s.1.samples > 0).collect();
-            let experts = stretches.iter().map(|s| s.1.mass.len()).max().unwrap_or(0);
-            let share = |sum: f64, s: &Sums| sum / s.samples as f64;
-            let mass = |e: usize, s: &Sums| share(s.mass.get(e).copied().unwrap_or(0.0), s);
-            let load = |e: usize, s: &Sums| share(s.load.get(e).copied().unwrap_or(0) as f64, s);
+        let mut not_finite = NotFinite::default();
+        sums.values().flat_map(BTreeMap::values).for_each(|s| not_finite.add(s.not_finite));
+        if sums.values().flat_map(BTreeMap::values).all(|s| s.rows == 0) {
+            return Err(contexts::nothing_routed(id, source, not_finite));
+        }
+        let layer = |((_, name), stretches): ((Option<i32>, String), BTreeMap<u64, RoutingSums>)| {
+            let (mass, load): (Vec<_>, Vec<_>) = stretches.values().map(|s| (s.gate_mass(), s.hard_load())).unzip();
+            let experts = mass.iter().map(Vec::len).max().unwrap_or(0);
+            let of = |all: &[Vec<f64>], e: usize| all.iter().map(|s| s.get(e).copied()).collect();
             Layer {
                 name,
-                steps: stretches.iter().map(|s| (s.0 * every) as f64 + (every - 1) as f64 / 2.0).collect(),
-                samples: stretches.iter().map(|s| s.1.samples).collect(),
-                mass: (0..experts).map(|e| stretches.iter().map(|s| mass(e, &s.1)).collect()).collect(),
-                load: (0..experts).map(|e| stretches.iter().map(|s| load(e, &s.1)).collect()).collect(),
+                steps: stretches.keys().map(|s| (from + s * every) as f64 + (every - 1) as f64 / 2.0).collect(),
+                samples: stretches.values().map(|s| s.rows).collect(),
+                mass: (0..experts).map(|e| of(&mass, e)).collect(),
+                load: (0..experts).map(|e| of(&load, e)).collect(),
             }
         };
-        Ok(Self { stage, every, layers: sums.into_iter().map(layer).collect() })
+        let only = options.samples.as_ref().map(|s| s.name.clone());
+        Ok(Self { stage, every, layers: sums.into_iter().map(layer).collect(), only, not_finite })
     }
 
     fn experts(&self) -> usize {
@@ -107,7 +97,7 @@ impl ExpertLoad {
     }
 
     fn high(&self) -> f64 {
-        let all = self.layers.iter().flat_map(|l| l.mass.iter().chain(&l.load).flatten());
+        let all = self.layers.iter().flat_map(|l| l.mass.iter().chain(&l.load).flatten().flatten());
         all.fold(0.0_f64, |a, v| a.max(*v)).max(0.1) * 1.04
     }
 }
@@ -138,7 +128,12 @@ impl Figure for ExpertLoad {
             gap: 9.0,
         };
         let steps = || self.layers.iter().flat_map(|l| &l.steps).copied();
-        let x = (0.0, steps().fold(1.0, f64::max));
+        let last = steps().fold(f64::NEG_INFINITY, f64::max);
+        // A stage is shown from its beginning, later steps alone as they are.
+        let x = match steps().fold(f64::INFINITY, f64::min) {
+            first if first > 0.5 * last && last > first => (first, last),
+            _ => (0.0, last.max(1.0)),
+        };
         for (i, layer) in self.layers.iter().enumerate() {
             let (from, to) = grid.frame(i);
             let gap = small * 0.9;
@@ -161,7 +156,8 @@ impl Figure for ExpertLoad {
                 let even = 1.0 / values.len().max(1) as f64;
                 canvas.dashed(&[axes.at(x.0, even), axes.at(x.1, even)], GREY, 0.6, &[1.5, 1.5]);
                 for (e, of) in values.iter().enumerate() {
-                    let points: Vec<Point> = layer.steps.iter().zip(of).map(|(s, v)| axes.at(*s, *v)).collect();
+                    let at = |(s, v): (&f64, &Option<f64>)| axes.at(*s, v.unwrap_or(f64::NAN));
+                    let points: Vec<Point> = layer.steps.iter().zip(of).map(at).collect();
                     canvas.dashed(&points, series(e).color, 1.0, series(e).dash);
                 }
             }
@@ -177,7 +173,7 @@ impl Figure for ExpertLoad {
                 rows.extend(layer.steps.iter().enumerate().map(|(s, step)| {
                     let (name, expert) = (layer.name.clone(), e.to_string());
                     let samples = layer.samples[s].to_string();
-                    [name, expert, step.to_string(), mass[s].to_string(), load[s].to_string(), samples]
+                    [name, expert, step.to_string(), cell(mass[s]), cell(load[s]), samples]
                 }));
             }
         }
@@ -186,8 +182,12 @@ impl Figure for ExpertLoad {
 
     fn notes(&self) -> Value {
         json!({
-            "stage": self.stage, "steps_a_point": self.every, "dotted": "even load",
+            "stage": self.stage, "steps_a_point": self.every, "dotted": "even load", "only": self.only,
             "gate_mass": "mean routing weight", "hard_load": "share of samples whose largest weight is the expert's",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.not_finite.words("routing row", "routing rows").into_iter().collect()
     }
 }

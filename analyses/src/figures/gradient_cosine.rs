@@ -4,10 +4,12 @@
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, signed};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
-use super::points::{Points, TOGETHER, drawn, finite, grouped, smoothed, thin};
+use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::stats::finite;
+use crate::store::ALL;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -33,12 +35,18 @@ struct Run {
     null: Option<(f64, f64)>,
     /// Standard error of the mean from the sketches.
     mean_error: Option<f64>,
+    /// Steps without a cosine.
+    #[serde(default)]
+    skipped: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GradientCosine {
     direction: String,
     space: String,
+    /// `all` in older sidecars.
+    #[serde(default)]
+    layer: Option<String>,
     runs: Vec<Run>,
 }
 
@@ -49,7 +57,12 @@ impl GradientCosine {
         let mut runs = Vec::new();
         for Curve { label, group, series } in curves {
             let Some(summary) = series.summary() else { continue };
-            let points = series.steps.iter().zip(&series.cosines).map(|(s, c)| (*s as f64, finite(*c)));
+            let mut points: Points =
+                series.steps.iter().zip(&series.cosines).map(|(s, c)| (*s as f64, finite(*c))).collect();
+            if !series.skipped.is_empty() {
+                points.extend(series.skipped.iter().map(|s| (*s as f64, None)));
+                points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            }
             runs.push(Run {
                 label,
                 group,
@@ -58,7 +71,8 @@ impl GradientCosine {
                 mean: summary.mean,
                 deviation: summary.deviation,
                 below_zero: series.below_zero().unwrap_or(0.0),
-                cosines: thin(points.collect()),
+                cosines: thin(points),
+                skipped: series.skipped.len(),
                 null: series.null.map(|n| (n.mean, n.deviation)),
                 mean_error: finite(series.mean_error),
                 stage: series.stage,
@@ -67,7 +81,8 @@ impl GradientCosine {
         if runs.is_empty() {
             return Err(inputs.nothing(id));
         }
-        Ok(Self { direction: definition.to_string(), space: options.space.clone(), runs })
+        let (layer, space) = (options.layer.clone(), options.space.clone());
+        Ok(Self { direction: definition.to_string(), space, layer, runs })
     }
 
     /// The runs of each panel.
@@ -207,7 +222,9 @@ impl Figure for GradientCosine {
             }
         }
         let middle = (canvas.title * 0.7, f64::midpoint(from, bottom));
-        canvas.upwards(&format!("cosine to {}", directions::short(&self.direction)), middle, canvas.title, INK);
+        let layer = self.layer.as_ref().filter(|l| *l != ALL).map_or_else(String::new, |l| format!(", layer {l}"));
+        let title = format!("cosine to {}{layer}", directions::short(&self.direction));
+        canvas.upwards(&title, middle, canvas.title, INK);
     }
 
     fn table(&self) -> Table {
@@ -235,9 +252,16 @@ impl Figure for GradientCosine {
         };
         json!({
             "titles_of_panels": "mean and standard deviation over all steps of a panel's runs",
-            "direction": directions::explain(&self.direction), "space": self.space, "smoothing": SMOOTHING,
+            "direction": directions::explain(&self.direction), "space": self.space,
+            "layer": self.layer.as_deref().unwrap_or(ALL), "smoothing": SMOOTHING,
             "runs": self.runs.iter().map(run).collect::<Vec<_>>(),
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let words =
+            |r: &Run| format!("{}: {} steps whose gradient is zero or not finite: left out", r.label, r.skipped);
+        self.runs.iter().filter(|r| r.skipped > 0).map(words).collect()
     }
 }
 
@@ -258,8 +282,14 @@ mod tests {
             below_zero: 0.0,
             null: None,
             mean_error: None,
+            skipped: 0,
         };
-        GradientCosine { direction: "mean".into(), space: "shared".into(), runs: runs.iter().map(run).collect() }
+        GradientCosine {
+            direction: "mean".into(),
+            space: "shared".into(),
+            layer: None,
+            runs: runs.iter().map(run).collect(),
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl LayerConflict {
         let cell = |layer: &String, module: &String| found.cell(layer, module).map(|c| Pairs::of(&c.all));
         let cells = layers.iter().map(|l| modules.iter().map(|m| cell(l, m)).collect()).collect();
         let space = options.space.clone();
-        Ok(Self { stage: found.stage.clone(), mode: mode.to_owned(), space, layers, modules, cells })
+        Ok(Self { stage: found.stage.clone(), mode, space, layers, modules, cells })
     }
 
     fn shares(&self) -> Vec<Vec<Option<f64>>> {
@@ -136,5 +136,15 @@ impl Figure for LayerConflict {
             "stage": self.stage, "mode": self.mode, "space": self.space,
             "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let mut all = Pairs::default();
+        for pairs in self.cells.iter().flatten().flatten() {
+            all.pairs += pairs.pairs;
+            all.undefined += pairs.undefined;
+            all.not_finite += pairs.not_finite;
+        }
+        all.left_out().into_iter().map(|words| format!("over all layers and modules: {words}")).collect()
     }
 }

@@ -3,16 +3,19 @@
 
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, range};
 use super::color::{BLUE, GREY, INK, VERMILION, WHITE, series};
-use super::points::{Points, TOGETHER, drawn, finite, grouped, smoothed, thin};
-use super::scene::{Across, Along, Canvas, Point, Shape};
+use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
+use super::scene::{Across, Along, Canvas, Point, Rgb, Shape};
 use super::source::{Inputs, Source};
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::stats::{NotFinite, finite};
 use crate::store::{ALL, EvalRow, StepRow, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
+/// Colour of what says that losses are not finite.
+const BROKEN: Rgb = Rgb(0xCC, 0x00, 0x33);
 
 /// One stage's curves.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +28,58 @@ struct Stage {
     subset: Points,
     /// Over everything that is held out.
     whole: Points,
+    /// Stretches of steps whose training loss is not finite.
+    #[serde(default)]
+    broken: Vec<Stretch>,
+    /// Held-out losses that are not finite.
+    #[serde(default)]
+    held_broken: NotFinite,
+}
+
+/// Steps in a row whose loss is not finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stretch {
+    from: f64,
+    to: f64,
+    losses: NotFinite,
+}
+
+impl Stretch {
+    /// `NaN at step 3`, `infinite from step 5 on`, with the last step of the stage.
+    fn words(&self, last: f64) -> String {
+        let kind = match (self.losses.nan, self.losses.infinite) {
+            (_, 0) => "NaN",
+            (0, _) => "infinite",
+            _ => "NaN or infinite",
+        };
+        match (self.from, self.to) {
+            (from, to) if from == to => format!("{kind} at step {from}"),
+            (from, to) if to == last => format!("{kind} from step {from} on"),
+            (from, to) => format!("{kind} at steps {from} to {to}"),
+        }
+    }
+}
+
+/// The stretches of `losses` by step.
+fn stretches(losses: &[(f64, f64)]) -> Vec<Stretch> {
+    let mut found: Vec<Stretch> = Vec::new();
+    let mut open = false;
+    for (step, loss) in losses {
+        let mut one = NotFinite::default();
+        if one.take(*loss).is_some() {
+            open = false;
+            continue;
+        }
+        match found.last_mut().filter(|_| open) {
+            Some(last) => {
+                last.to = *step;
+                last.losses.add(one);
+            }
+            None => found.push(Stretch { from: *step, to: *step, losses: one }),
+        }
+        open = true;
+    }
+    found
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,7 +110,11 @@ fn mean(of: &[&Points]) -> Option<Points> {
 fn mean_run(label: &str, of: &[&Run]) -> Option<Run> {
     let stages: Vec<&Stage> = of.iter().map(|run| run.stages.first()).collect::<Option<_>>()?;
     let all = |points: fn(&Stage) -> &Points| mean(&stages.iter().map(|s| points(s)).collect::<Vec<_>>());
+    let mut held_broken = NotFinite::default();
+    stages.iter().for_each(|s| held_broken.add(s.held_broken));
     let stage = Stage {
+        broken: stages.iter().flat_map(|s| s.broken.iter().cloned()).collect(),
+        held_broken,
         train: all(|s| &s.train)?,
         subset: all(|s| &s.subset)?,
         whole: all(|s| &s.whole)?,
@@ -82,26 +141,43 @@ pub(super) struct Loss {
     runs: Vec<Run>,
 }
 
-fn stages(source: &Source, only: Option<&str>) -> Result<Vec<Stage>> {
+impl Stage {
+    fn new(name: String, from: f64) -> Self {
+        let (train, subset, whole) = (Points::new(), Points::new(), Points::new());
+        Self { name, from, train, subset, whole, broken: Vec::new(), held_broken: NotFinite::default() }
+    }
+
+    /// Its last step.
+    fn last(&self) -> f64 {
+        self.train.last().map_or(self.from, |p| p.0)
+    }
+}
+
+fn stages(source: &Source, only: Option<&str>, options: &Options) -> Result<Vec<Stage>> {
     let mut stages: Vec<Stage> = Vec::new();
+    let mut losses: Vec<Vec<(f64, f64)>> = Vec::new();
     source.visit(|row: StepRow| {
-        if only.is_some_and(|s| s != row.stage) {
+        if only.is_some_and(|s| s != row.stage) || !options.has_step(row.step) {
             return;
         }
         if stages.last().is_none_or(|s| s.name != row.stage) {
-            let (train, subset, whole) = (Points::new(), Points::new(), Points::new());
-            let from = row.global_step as f64 - row.step as f64;
-            stages.push(Stage { name: row.stage.clone(), from, train, subset, whole });
+            stages.push(Stage::new(row.stage.clone(), row.global_step as f64 - row.step as f64));
+            losses.push(Vec::new());
         }
-        if let Some(stage) = stages.last_mut() {
-            stage.train.push((row.global_step as f64, finite(row.loss)));
+        if let Some(losses) = losses.last_mut() {
+            losses.push((row.global_step as f64, row.loss));
         }
     })?;
-    for row in source.rows(|e: &EvalRow| e.task == ALL && e.loss.is_some())? {
-        let point = (row.global_step as f64, row.loss.and_then(finite));
-        if let Some(stage) = stages.iter_mut().find(|s| s.name == row.stage) {
-            if row.split == "val" { &mut stage.whole } else { &mut stage.subset }.push(point);
-        }
+    for (stage, losses) in stages.iter_mut().zip(losses) {
+        stage.broken = stretches(&losses);
+        stage.train = losses.into_iter().map(|(step, loss)| (step, finite(loss))).collect();
+    }
+    for row in
+        source.rows(|e: &EvalRow| e.task == ALL && e.loss.is_some() && options.has_step(e.step.saturating_sub(1)))?
+    {
+        let Some(stage) = stages.iter_mut().find(|s| s.name == row.stage) else { continue };
+        let point = (row.global_step as f64, row.loss.and_then(|loss| stage.held_broken.take(loss)));
+        if row.split == "val" { &mut stage.whole } else { &mut stage.subset }.push(point);
     }
     for stage in &mut stages {
         stage.train = thin(std::mem::take(&mut stage.train));
@@ -115,7 +191,7 @@ impl Loss {
         let several = inputs.runs.len() > 1;
         for source in &inputs.runs {
             let wanted = if several { source.stage(options.stage.as_deref()) } else { options.stage.clone() };
-            let mut stages = stages(source, wanted.as_deref())?;
+            let mut stages = stages(source, wanted.as_deref(), options)?;
             if several {
                 // One stage of each: the last, counted from its own beginning.
                 stages = stages.pop().into_iter().collect();
@@ -124,6 +200,7 @@ impl Loss {
                     for points in [&mut stage.train, &mut stage.subset, &mut stage.whole] {
                         points.iter_mut().for_each(|p| p.0 -= from);
                     }
+                    stage.broken.iter_mut().for_each(|s| (s.from, s.to) = (s.from - from, s.to - from));
                 }
             }
             if !stages.is_empty() {
@@ -176,7 +253,36 @@ impl Loss {
         if has(|s| !s.whole.is_empty()) {
             entries.push(("held-out, all".to_owned(), last, Mark::Alone(Shape::Diamond)));
         }
+        if has(|s| !s.broken.is_empty()) {
+            entries.push((self.broken_words(), BROKEN, Mark::Alone(Shape::Cross)));
+        }
         entries
+    }
+
+    /// Where losses are not finite, in few words.
+    fn broken_words(&self) -> String {
+        let all: Vec<String> = self.stages().flat_map(|s| s.broken.iter().map(|b| b.words(s.last()))).collect();
+        match all.as_slice() {
+            [] => String::new(),
+            [one] => one.clone(),
+            [first, rest @ ..] => format!("{first}, and {} times more", rest.len()),
+        }
+    }
+
+    /// A mark at the upper edge where losses cease to be finite, and a line along the edge as far as they are not.
+    fn broken(&self, canvas: &mut Canvas, axes: &Axes) {
+        for (i, run) in self.runs.iter().enumerate() {
+            let color = if self.alone() { BROKEN } else { series(i).color };
+            for stretch in run.stages.iter().flat_map(|s| &s.broken) {
+                let (from, to) = (axes.at(stretch.from, axes.y.1), axes.at(stretch.to, axes.y.1));
+                if to.0 > from.0 {
+                    canvas.line(&[from, to], color, 1.6);
+                }
+                canvas.dashed(&[from, (from.0, axes.to.1)], color.mix(WHITE, 0.4), 0.5, &[2.0, 2.0]);
+                canvas.mark(Shape::Cross, from, 3.0, WHITE);
+                canvas.mark(Shape::Cross, from, 2.3, color);
+            }
+        }
     }
 
     /// Names the stages of one run above their parts of the plot, where there is room.
@@ -248,6 +354,7 @@ impl Figure for Loss {
             self.divide(canvas, &axes);
         }
         self.curves(canvas, &axes);
+        self.broken(canvas, &axes);
     }
 
     fn table(&self) -> Table {
@@ -274,9 +381,29 @@ impl Figure for Loss {
     fn notes(&self) -> Value {
         let stages = |r: &Run| json!({ "run": r.label, "mean_of_runs": r.runs, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
         json!({
+            "crosses": "where the training loss ceases to be finite; the line beside one: as long as it is not",
             "smoothing": SMOOTHING, "step": if self.alone() { "of the run" } else { "of the stage" },
             "runs": self.runs.iter().map(stages).collect::<Vec<_>>(),
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for run in &self.runs {
+            for stage in &run.stages {
+                let mut losses = NotFinite::default();
+                stage.broken.iter().for_each(|b| losses.add(b.losses));
+                let places: Vec<String> = stage.broken.iter().take(5).map(|b| b.words(stage.last())).collect();
+                let more = if stage.broken.len() > places.len() { ", and more" } else { "" };
+                let of = format!("{}, stage {}", run.label, stage.name);
+                lines.extend(
+                    losses.words("loss", "losses").map(|words| format!("{of}: {words} ({}{more})", places.join(", "))),
+                );
+                let held = stage.held_broken.words("held-out loss", "held-out losses");
+                lines.extend(held.map(|words| format!("{of}: {words}")));
+            }
+        }
+        lines
     }
 }
 
@@ -286,8 +413,7 @@ mod tests {
 
     fn run(label: &str, losses: &[f64]) -> (String, Run) {
         let train = losses.iter().enumerate().map(|(i, loss)| (i as f64, finite(*loss))).collect();
-        let stage =
-            Stage { name: "s".into(), from: 0.0, train, subset: Points::new(), whole: vec![(2.0, Some(losses[0]))] };
+        let stage = Stage { train, whole: vec![(2.0, Some(losses[0]))], ..Stage::new("s".into(), 0.0) };
         let group = label.split('-').next().unwrap().to_owned();
         (group, Run { label: label.to_owned(), runs: 1, stages: vec![stage] })
     }
@@ -307,5 +433,17 @@ mod tests {
         let mean = &runs[0].stages[0];
         assert_eq!(mean.train, [(0.0, Some(2.0)), (1.0, Some(4.0))]);
         assert_eq!(mean.whole, [(2.0, Some(2.0))]);
+    }
+    #[test]
+    fn where_losses_are_not_finite_is_said_step_by_step() {
+        let losses: Vec<(f64, f64)> = [1.0, f64::NAN, f64::NAN, 2.0, f64::INFINITY, 3.0, f64::NAN, f64::INFINITY]
+            .into_iter()
+            .enumerate()
+            .map(|(i, loss)| (i as f64, loss))
+            .collect();
+        let found = stretches(&losses);
+        let words: Vec<String> = found.iter().map(|s| s.words(7.0)).collect();
+        assert_eq!(words, ["NaN at steps 1 to 2", "infinite at step 4", "NaN or infinite from step 6 on"]);
+        assert_eq!(found[0].losses, NotFinite { nan: 2, infinite: 0 });
     }
 }

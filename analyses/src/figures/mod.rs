@@ -34,6 +34,7 @@ mod layer_conflict;
 mod loss;
 mod options;
 mod overhead;
+mod paint;
 mod pdf;
 mod plot;
 mod points;
@@ -53,7 +54,7 @@ mod theme;
 pub use color::viridis;
 pub use error::FigureError;
 pub use growth::{Growth, GrowthPanel};
-pub use options::{Format, Measure, Options};
+pub use options::{ColorBy, Format, Measure, Options};
 pub use plot::Plot;
 pub use sidecar::Sidecar;
 pub use source::{Inputs, Source, StudySource};
@@ -100,6 +101,10 @@ trait Figure {
     fn table(&self) -> Table;
     /// What a caption should say besides run and command.
     fn notes(&self) -> Value;
+    /// What is not in the figure though it was logged, and why, one line each.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Numbers of a figure, read from runs: all of them in one figure, or one figure a run.

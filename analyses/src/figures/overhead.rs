@@ -5,6 +5,7 @@ use super::color::{INK, WHITE};
 use super::scene::{Across, Along, Canvas, Point, Rgb};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use crate::stats::NotFinite;
 use crate::store::{StepRow, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,6 +33,9 @@ struct Bar {
     bytes: f64,
     /// Largest resident memory, bytes.
     memory: Option<u64>,
+    /// Steps whose times are not finite.
+    #[serde(default)]
+    not_finite: NotFinite,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,13 +53,15 @@ struct Sums {
     total: f64,
     bytes: u64,
     memory: Option<u64>,
+    not_finite: NotFinite,
 }
 
 impl Sums {
     fn add(&mut self, row: &StepRow) {
-        // The first step warms caches and the allocator; a time that is not finite is none.
-        if row.step > 0 && row.ms_total.is_finite() {
-            let known = [row.ms_data, row.ms_forward, row.ms_backward, row.ms_optimizer, row.ms_probe];
+        let known = [row.ms_data, row.ms_forward, row.ms_backward, row.ms_optimizer, row.ms_probe];
+        let all = known.map(|v| v + row.ms_total);
+        // The first step warms caches and the allocator.
+        if row.step > 0 && self.not_finite.take_row(&all) {
             let other = (row.ms_total - known.iter().sum::<f64>()).max(0.0);
             for (sum, part) in self.parts.iter_mut().zip(known.into_iter().chain([other])) {
                 *sum += part;
@@ -77,6 +83,7 @@ impl Sums {
             total: self.total / n,
             bytes: self.bytes as f64 / n,
             memory: self.memory,
+            not_finite: self.not_finite,
         }
     }
 }
@@ -89,7 +96,7 @@ impl Overhead {
             let wanted = source.stage(options.stage.as_deref());
             let mut sums: Vec<Sums> = Vec::new();
             source.visit(|row: StepRow| {
-                if wanted.as_ref().is_some_and(|w| *w != row.stage) {
+                if wanted.as_ref().is_some_and(|w| *w != row.stage) || !options.has_step(row.step) {
                     return;
                 }
                 if sums.last().is_none_or(|s| s.stage != row.stage) {
@@ -191,5 +198,10 @@ impl Figure for Overhead {
             "times": "means over the steps but the first", "logs": "bytes of records a step, before compression",
             "peak": "largest resident memory of the process so far",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let of = |b: &Bar| Some(format!("{}: {}", b.label, b.not_finite.words("step's time", "steps' times")?));
+        self.bars.iter().filter_map(of).collect()
     }
 }

@@ -24,8 +24,10 @@ impl Plot {
     /// Reads what `id` needs from `inputs`: one plot of all runs together, or one plot a run that logged it.
     ///
     /// # Errors
-    /// No run has what the figure needs (the message says which option logs it), or one cannot be read.
+    /// No run has what the figure needs (the message says which option logs it), or one cannot be read; an option that the
+    /// figure does not take (see [`Options::of_figure`]).
     pub fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<Vec<Self>> {
+        options.check(id)?;
         if id.overlays() {
             let all: Vec<&Source> = inputs.runs.iter().collect();
             let figure = id.load(&Read::Together(inputs), options)?;
@@ -88,6 +90,12 @@ impl Plot {
         &self.name
     }
 
+    /// What is not in the figure though it was logged, and why, one line each; the sidecar says it too.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        self.figure.left_out()
+    }
+
     /// Width and height in points (1/72 in) at `venue`.
     #[must_use]
     pub fn size(&self, venue: Venue) -> (f64, f64) {
@@ -120,6 +128,10 @@ impl Plot {
     /// # Errors
     /// It cannot be written as JSON.
     pub fn json(&self, venue: Venue, command: &[String]) -> Result<String> {
+        let mut notes = self.figure.notes();
+        if let Some(notes) = notes.as_object_mut() {
+            notes.insert("left_out".to_owned(), self.left_out().into());
+        }
         let sidecar = Sidecar {
             figure: self.id.to_string(),
             name: self.name.clone(),
@@ -128,7 +140,7 @@ impl Plot {
             program: concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned(),
             options: self.options.clone(),
             provenance: self.provenance.clone(),
-            notes: self.figure.notes(),
+            notes,
             csv_sha256: super::source::sha256(self.csv().as_bytes()),
             data: self.data.clone(),
         };

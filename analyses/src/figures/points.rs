@@ -1,5 +1,7 @@
 //! Points of curves.
 
+use crate::stats::finite;
+
 /// Runs that can still be told apart in one plot; of more, those of a group are shown together.
 pub(super) const TOGETHER: usize = 4;
 
@@ -21,10 +23,6 @@ pub(super) type Points = Vec<(f64, Option<f64>)>;
 
 /// The most points that a curve is drawn with: more than pixels of a page.
 pub(super) const MOST: usize = 3000;
-
-pub(super) fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
 
 /// Means over equal stretches where there are more than [`MOST`] points.
 pub(super) fn thin(points: Points) -> Points {

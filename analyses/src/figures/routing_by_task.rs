@@ -7,14 +7,12 @@ use super::heat;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
-use crate::analysis::NO_TASK;
-use crate::store::{Name, RoutingKey, RoutingWeights, option_that_logs};
+use crate::analysis::{NO_TASK, RoutingSums, default_steps};
+use crate::stats::NotFinite;
+use crate::store::{Name, RoutingWeights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Number of samples of each task, and the sum of their weights.
-type ByTask = BTreeMap<String, (u64, Vec<f64>)>;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Layer {
@@ -26,11 +24,20 @@ struct Layer {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RoutingByTask {
     stage: String,
-    /// First step that counts: the later half of the stage.
+    /// First step that counts.
     from_step: u64,
+    /// Last step; the stage's in older sidecars.
+    #[serde(default)]
+    to_step: Option<u64>,
     tasks: Vec<String>,
+    /// Rows of each task in the layer with most.
     samples: Vec<u64>,
     layers: Vec<Layer>,
+    /// Name of the selection that alone is shown.
+    #[serde(default)]
+    only: Option<String>,
+    #[serde(default)]
+    not_finite: NotFinite,
 }
 
 /// Room that the tasks' names may take, as a share of the width.
@@ -39,37 +46,61 @@ const NAMES: f64 = 0.22;
 impl RoutingByTask {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::RoutingByTask;
-        let (stage, last) = contexts::last_step::<RoutingKey>(source, options, |r| (&r.stage, r.step))?
-            .ok_or_else(|| source.lacks(id, "`routing`", option_that_logs("routing")))?;
+        let (stage, (first, last)) = contexts::routed(id, source, options)?;
         let tasks = contexts::tasks(source)?;
-        let from_step = last.div_ceil(2);
-        let mut sums: BTreeMap<(Option<i32>, String), ByTask> = BTreeMap::new();
+        let (from, to) = options.steps.unwrap_or_else(|| default_steps(first, last, false));
+        let only = options.shown();
+        let mut sums: BTreeMap<(Option<i32>, String), BTreeMap<String, RoutingSums>> = BTreeMap::new();
         source.visit(|row: RoutingWeights| {
-            if row.stage != stage || row.step < from_step {
-                return;
+            let counts = row.stage == stage
+                && (from..=to).contains(&row.step)
+                && options.layer.as_ref().is_none_or(|l| *l == row.layer)
+                && only.as_ref().is_none_or(|only| only.of(&row).is_some());
+            if counts {
+                let task = tasks.of(&row).map_or(NO_TASK, Name::as_str);
+                let of_layer = sums.entry((row.depth, row.layer)).or_default();
+                if !of_layer.contains_key(task) {
+                    of_layer.insert(task.to_owned(), RoutingSums::default());
+                }
+                if let Some(sums) = of_layer.get_mut(task) {
+                    sums.add(&row.weights);
+                }
             }
-            let task = tasks.of(&row).map_or(NO_TASK, Name::as_str);
-            let of_layer = sums.entry((row.depth, row.layer)).or_default();
-            if !of_layer.contains_key(task) {
-                of_layer.insert(task.to_owned(), (0, vec![0.0; row.weights.len()]));
-            }
-            let Some((count, sum)) = of_layer.get_mut(task) else { return };
-            *count += 1;
-            sum.iter_mut().zip(&row.weights).for_each(|(s, w)| *s += f64::from(*w));
         })?;
-        let counts: BTreeMap<&String, u64> =
-            sums.values().next().into_iter().flatten().map(|(task, (count, _))| (task, *count)).collect();
-        let names: Vec<String> = counts.keys().map(|t| (*t).clone()).collect();
-        let mean = |of: Option<&(u64, Vec<f64>)>, experts: usize| match of {
-            Some((count, sum)) => sum.iter().map(|s| Some(s / *count as f64).filter(|m| m.is_finite())).collect(),
-            None => vec![None; experts],
+        let all = || sums.values().flat_map(BTreeMap::values);
+        let mut not_finite = NotFinite::default();
+        all().for_each(|s| not_finite.add(s.not_finite));
+        let experts = all().map(|s| s.gate_mass().len()).max().unwrap_or(0);
+        if experts == 0 {
+            return Err(contexts::nothing_routed(id, source, not_finite));
+        }
+        // A task may have rows in some layers alone.
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for (task, of) in sums.values().flatten() {
+            let most = counts.entry(task.clone()).or_default();
+            *most = of.rows.max(*most);
+        }
+        let names: Vec<String> = counts.keys().cloned().collect();
+        let mean = |of: Option<&RoutingSums>| {
+            let mass = of.map(RoutingSums::gate_mass).unwrap_or_default();
+            (0..experts).map(|e| mass.get(e).copied()).collect()
         };
-        let layer = |((_, name), by_task): (&(Option<i32>, String), &ByTask)| {
-            let experts = by_task.values().next().map_or(0, |(_, sum)| sum.len());
-            Layer { name: name.clone(), weights: names.iter().map(|t| mean(by_task.get(t), experts)).collect() }
+        let layer = |((_, name), by_task): (&(Option<i32>, String), &BTreeMap<String, RoutingSums>)| Layer {
+            name: name.clone(),
+            weights: names.iter().map(|t| mean(by_task.get(t))).collect(),
         };
         let layers = sums.iter().map(layer).collect();
-        Ok(Self { stage, from_step, samples: counts.into_values().collect(), tasks: names, layers })
+        let (only, samples) = (options.samples.as_ref().map(|s| s.name.clone()), counts.into_values().collect());
+        Ok(Self {
+            stage,
+            from_step: from,
+            to_step: Some(to.min(last)),
+            samples,
+            tasks: names,
+            layers,
+            only,
+            not_finite,
+        })
     }
 
     fn scale(&self) -> Scale {
@@ -161,6 +192,13 @@ impl Figure for RoutingByTask {
     }
 
     fn notes(&self) -> Value {
-        json!({ "stage": self.stage, "first_step": self.from_step, "weights": "mean over the later half of the stage" })
+        json!({
+            "stage": self.stage, "first_step": self.from_step, "last_step": self.to_step, "only": self.only,
+            "weights": "mean over the rows of these steps",
+        })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.not_finite.words("routing row", "routing rows").into_iter().collect()
     }
 }

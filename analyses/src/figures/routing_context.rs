@@ -9,7 +9,7 @@ use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::{Figure, FigureId, Options, Result, Table, Venue};
 use crate::analysis::routing_context;
-use crate::stats::Interval;
+use crate::stats::{Interval, Undefined};
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,8 +28,12 @@ pub(super) struct RoutingContext {
     samples: usize,
     pairs: usize,
     r: f64,
-    low: f64,
-    high: f64,
+    /// Null where there is no interval.
+    low: Option<f64>,
+    high: Option<f64>,
+    /// Why there is none, and what was left out.
+    #[serde(default)]
+    left_out: Vec<String>,
     /// Range of the contexts' similarity.
     x: (f64, f64),
     /// Range of the routings' similarity.
@@ -46,15 +50,17 @@ fn bounds(values: &[f64]) -> (f64, f64) {
 impl RoutingContext {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::RoutingContext;
-        let data = Contexts::load(id, source, options)?.data;
+        let contexts = Contexts::load(id, source, options)?.of_selection(options)?;
+        let data = &contexts.data;
         let routing = || source.lacks(id, "`routing` at the steps of `contexts`", option_that_logs("routing"));
-        let found = routing_context(&data, PAIRS, RESAMPLES, options.seed).ok_or_else(routing)?;
-        let alike = || super::FigureError::Data {
-            figure: id.to_string(),
-            why: "contexts or routing weights of all samples are alike".to_owned(),
-            path: source.run.path().to_owned(),
+        let found = routing_context(data, PAIRS, RESAMPLES, options.seed).ok_or_else(routing)?;
+        let left = found.left_out.words();
+        let undefined = |why: Undefined| {
+            source.unfit(id, left.clone().into_iter().fold(why.to_string(), |why, left| format!("{why}; {left}")))
         };
-        let Interval { estimate: r, low, high } = found.r.ok_or_else(alike)?;
+        let Interval { estimate: r, ends } = found.r.map_err(undefined)?;
+        let unsure = ends.err().map(|why| format!("no interval of r: {why}"));
+        let left_out = contexts.left_out(None).into_iter().chain(left.clone()).chain(unsure).collect();
         let xs: Vec<f64> = found.pairs.iter().map(|p| p.context).collect();
         let ys: Vec<f64> = found.pairs.iter().map(|p| p.routing).collect();
         let (x, y) = (bounds(&xs), bounds(&ys));
@@ -63,8 +69,22 @@ impl RoutingContext {
             (((v - low) / (high - low) * CELLS as f64).floor().max(0.0) as usize).min(CELLS - 1)
         };
         xs.iter().zip(&ys).for_each(|(a, b)| counts[place(*b, y)][place(*a, x)] += 1);
-        let (stage, layer, from_step, samples) = (data.stage, data.layer, data.steps.0, found.samples);
-        Ok(Self { stage, layer, from_step, samples, pairs: xs.len(), r, low, high, x, y, counts })
+        let (stage, layer, samples) = (data.stage.clone(), data.layer.clone(), found.samples);
+        let (low, high) = (ends.ok().map(|e| e.0), ends.ok().map(|e| e.1));
+        Ok(Self {
+            stage,
+            layer,
+            from_step: data.steps.0,
+            samples,
+            pairs: xs.len(),
+            r,
+            low,
+            high,
+            left_out,
+            x,
+            y,
+            counts,
+        })
     }
 
     /// Densities span orders of magnitude: the scale is that of logarithms.
@@ -96,8 +116,9 @@ impl Figure for RoutingContext {
                 canvas.rect(corner(c, r + 1), corner(c + 1, r), color);
             }
         }
-        let [r, low, high] = [self.r, self.low, self.high].map(|v| signed(v, 2));
-        let text = format!("r = {r} [{low}, {high}], {} pairs", self.pairs);
+        let ends = self.low.zip(self.high);
+        let ends = ends.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", signed(low, 2), signed(high, 2)));
+        let text = format!("r = {}{ends}, {} pairs", signed(self.r, 2), self.pairs);
         canvas.text(&text, (left, canvas.small * 0.75), canvas.small, (Across::Left, Along::Middle), INK);
         canvas.line(&[axes.from, (axes.from.0, to.1), to], INK, 0.6);
         heat::bar(canvas, (to.0, top), to.1, scale, "pairs (log10)");
@@ -123,5 +144,9 @@ impl Figure for RoutingContext {
             "pairs": self.pairs, "pearson_r": self.r, "interval_95": [self.low, self.high], "interval": "bootstrap over samples",
             "similarity": "cosine of context vectors, cosine of routing weights",
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.clone()
     }
 }

@@ -175,14 +175,18 @@ impl Canvas {
         Scene { size: self.size, items: self.items }
     }
 
-    /// A line through `points`, `width` pt thick. What is not finite breaks it.
+    /// A line through `points`, `width` pt thick. What is not finite breaks it; a point alone between breaks is a disc.
     pub(super) fn line(&mut self, points: &[Point], color: Rgb, width: f64) {
         self.dashed(points, color, width, &[]);
     }
 
     /// The same with a dash.
     pub(super) fn dashed(&mut self, points: &[Point], color: Rgb, width: f64, dash: Dash) {
-        for part in points.split(|p| !(p.0.is_finite() && p.1.is_finite())).filter(|p| p.len() > 1) {
+        for part in points.split(|p| !(p.0.is_finite() && p.1.is_finite())).filter(|p| !p.is_empty()) {
+            if let [at] = part {
+                self.mark(Shape::Disc, *at, (0.9 * width).max(0.7), color);
+                continue;
+            }
             let dash = dash.iter().map(|d| d * width.max(0.8)).collect();
             self.items.push(Item::Line { points: part.to_vec(), color, width, dash });
         }

@@ -92,6 +92,11 @@ impl Source {
         }
     }
 
+    /// That what the run logged cannot become the figure.
+    pub(super) fn unfit(&self, id: FigureId, why: String) -> FigureError {
+        FigureError::Data { figure: id.to_string(), why, path: self.run.path().to_owned() }
+    }
+
     /// The stage to draw: asked for, the study's, or `None`.
     pub(super) fn stage(&self, asked: Option<&str>) -> Option<String> {
         asked.map(str::to_owned).or_else(|| self.stage.clone())

@@ -3,6 +3,7 @@
 use super::source::Source;
 use super::{FigureId, Options, Result};
 use crate::conflict::{Conflict, Counts, Selection, Tally, conflict, conflict_counts};
+use crate::stats::finite;
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +21,31 @@ pub(super) struct Pairs {
     pub mean: Option<f64>,
     /// Its standard error; null for fewer than two pairs.
     pub error: Option<f64>,
+    /// Pairs without a cosine: a gradient is zero or nothing but rounding.
+    #[serde(default)]
+    pub undefined: u64,
+    /// Pairs whose numbers are not finite.
+    #[serde(default)]
+    pub not_finite: u64,
 }
 
 impl Pairs {
     pub(super) fn of(tally: &Tally) -> Self {
         let (pairs, conflict, undecided) = (tally.pairs, tally.conflict, tally.undecided);
-        let finite = |v: Option<f64>| v.filter(|v| v.is_finite());
-        Self { pairs, conflict, undecided, mean: finite(tally.mean()), error: finite(tally.error()) }
+        let (mean, error) = (tally.mean().and_then(finite), tally.error().and_then(finite));
+        let (undefined, not_finite) = (tally.undefined, tally.not_finite);
+        Self { pairs, conflict, undecided, mean, error, undefined, not_finite }
+    }
+
+    /// The pairs that are in none of the numbers, in words.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let of = |n: u64, why: &str| (n > 0).then(|| format!("{n} of {} pairs {why}: left out", self.all()));
+        let zero = of(self.undefined, "have no cosine (a gradient is zero or nothing but rounding)");
+        zero.into_iter().chain(of(self.not_finite, "have numbers that are not finite")).collect()
+    }
+
+    fn all(&self) -> u64 {
+        self.pairs + self.undefined + self.not_finite
     }
 
     /// Share of the pairs in conflict, %.
@@ -42,7 +61,14 @@ impl Pairs {
 
 fn selection(source: &Source, options: &Options, mode: &str) -> Selection {
     let stage = source.stage(options.stage.as_deref());
-    Selection { stage, mode: mode.to_owned(), ..Selection::of(&options.space) }
+    let steps = options.steps.map_or(0..=u64::MAX, |(from, to)| from..=to);
+    let tracked = options.tracked.unwrap_or(false);
+    Selection { stage, steps, tracked, mode: mode.to_owned(), ..Selection::of(&options.space) }
+}
+
+/// The ways of measuring pairs to look for, the first that was logged.
+fn modes(options: &Options) -> Vec<&str> {
+    options.mode.as_deref().map_or_else(|| vec!["sketch", "exact"], |mode| vec![mode])
 }
 
 /// The pairs of one layer and module to draw: sketched ones, or exact ones where no others were logged.
@@ -52,27 +78,37 @@ pub(super) fn load(
     options: &Options,
     layer: &str,
     module: &str,
-) -> Result<(Conflict, &'static str)> {
-    for mode in ["sketch", "exact"] {
+) -> Result<(Conflict, String)> {
+    let mut bad = Vec::new();
+    for mode in modes(options) {
         let (layer, module) = (Some(layer.to_owned()), Some(module.to_owned()));
         let found = conflict(&source.run, &Selection { layer, module, ..selection(source, options, mode) })?;
         source.note(found.problems.iter().map(ToString::to_string));
         if found.cells.iter().any(|c| c.all.pairs > 0) {
-            return Ok((found, mode));
+            return Ok((found, mode.to_owned()));
         }
+        bad.extend(found.cells.iter().flat_map(|c| Pairs::of(&c.all).left_out()));
+    }
+    if let Some(why) = bad.first() {
+        return Err(source.unfit(id, why.clone()));
     }
     let what = format!("`pairs` of space {} and layer {layer}", options.space);
     Err(source.lacks(id, &what, option_that_logs("pairs")))
 }
 
 /// The counts of every layer and module to draw, of such pairs.
-pub(super) fn counts(id: FigureId, source: &Source, options: &Options) -> Result<(Counts, &'static str)> {
-    for mode in ["sketch", "exact"] {
+pub(super) fn counts(id: FigureId, source: &Source, options: &Options) -> Result<(Counts, String)> {
+    let mut bad = Vec::new();
+    for mode in modes(options) {
         let found = conflict_counts(&source.run, &selection(source, options, mode))?;
         source.note(found.problems.iter().map(ToString::to_string));
         if found.cells.iter().any(|c| c.all.pairs > 0) {
-            return Ok((found, mode));
+            return Ok((found, mode.to_owned()));
         }
+        bad.extend(found.cells.iter().flat_map(|c| Pairs::of(&c.all).left_out()));
+    }
+    if let Some(why) = bad.first() {
+        return Err(source.unfit(id, why.clone()));
     }
     let what = format!("`conflict` of space {}", options.space);
     Err(source.lacks(id, &what, option_that_logs("conflict")))

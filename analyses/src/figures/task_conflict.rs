@@ -18,6 +18,9 @@ pub(super) struct TaskConflict {
     mode: String,
     space: String,
     layer: String,
+    /// `all` in older sidecars.
+    #[serde(default)]
+    module: Option<String>,
     tasks: Vec<String>,
     /// `[task][task]`, symmetric.
     cells: Vec<Vec<Pairs>>,
@@ -32,8 +35,9 @@ impl TaskConflict {
     pub(super) fn load(source: &Source, options: &Options) -> Result<Self> {
         let id = FigureId::TaskConflict;
         let layer = options.layer.clone().unwrap_or_else(|| ALL.to_owned());
-        let (found, mode) = tally::load(id, source, options, &layer, ALL)?;
-        let Some(cell) = found.cell(&layer, ALL) else {
+        let module = options.module.clone().unwrap_or_else(|| ALL.to_owned());
+        let (found, mode) = tally::load(id, source, options, &layer, &module)?;
+        let Some(cell) = found.cell(&layer, &module) else {
             return Err(source.lacks(id, &format!("`pairs` of layer {layer}"), option_that_logs("pairs")));
         };
         let n = found.labels.len();
@@ -43,10 +47,11 @@ impl TaskConflict {
             all: Pairs::of(&cell.all),
             longer: tally::longer(&cell.all),
             unlabelled: found.unlabelled,
-            mode: mode.to_owned(),
+            mode,
             space: options.space.clone(),
             stage: found.stage,
             layer,
+            module: Some(module),
         })
     }
 
@@ -153,10 +158,17 @@ impl Figure for TaskConflict {
 
     fn notes(&self) -> Value {
         json!({
-            "stage": self.stage, "layer": self.layer, "mode": self.mode, "space": self.space,
+            "stage": self.stage, "layer": self.layer, "module": self.module.as_deref().unwrap_or(ALL), "mode": self.mode, "space": self.space,
             "conflict": "the 95 % interval of the pair's cosine lies below 0", "undecided": "it holds 0",
             "percent_in_conflict": self.all.share(), "percent_undecided": self.all.undecided_share(), "pairs": self.all.pairs,
             "pairs_without_a_task": self.unlabelled, "sketches_this_many_times_as_long_would_decide": self.longer,
         })
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let unlabelled = (self.unlabelled > 0).then(|| {
+            format!("{} pairs with a sample that has no task: in the numbers over all alone", self.unlabelled)
+        });
+        self.all.left_out().into_iter().chain(unlabelled).collect()
     }
 }

@@ -3,6 +3,7 @@
 
 use super::rank::{Rank, spearman};
 use super::{Cell, Column, Format, Table};
+use crate::stats::{NotFinite, Summary, finite};
 use crate::store::{ALL, DistanceRow, LayerRow, Result, RunDir, Study, StudyRun, read_where};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +21,8 @@ pub struct Conflict {
     pub layers: Vec<LayerConflict>,
     /// Whether it grows with depth: rank correlations over the blocks that train.
     pub growth: Vec<Growth>,
+    /// Distances at the end, of any two runs, that are not finite: in no mean and no correlation.
+    pub not_finite: NotFinite,
 }
 
 /// One layer.
@@ -97,7 +100,8 @@ impl Conflict {
         layers.sort_by_key(|l| l.depth.unwrap_or(i32::MAX));
         let growth = growth(&layers);
         let runs = [a.label.clone(), b.label.clone()];
-        Ok(Some(Self { method: a.method.clone(), runs, steps: step + 1, layers, growth }))
+        let (_, not_finite) = NotFinite::split(end.iter().map(|row| row.distance));
+        Ok(Some(Self { method: a.method.clone(), runs, steps: step + 1, layers, growth, not_finite }))
     }
 
     /// As a table; its notes say what is over what, and whether the distance grows with depth.
@@ -145,7 +149,7 @@ impl Conflict {
     }
 
     fn notes(&self, nulls: bool) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.not_finite.words("distance", "distances").into_iter().collect();
         if nulls {
             notes.push(
                 "order alone: mean distance of two runs of the same instructions in another order; both: of two runs that \
@@ -216,15 +220,14 @@ fn mean_over(end: &[&DistanceRow], study: &Study, layer: &str, wanted: Differenc
         .iter()
         .filter(|row| row.layer == layer)
         .filter(|row| run(&row.run_a).zip(run(&row.run_b)).is_some_and(|(a, b)| difference(a, b) == wanted));
-    let distances: Vec<f64> = of_kind.map(|row| row.distance).collect();
-    (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64)
+    Summary::of(of_kind.map(|row| row.distance)).map(|all| all.mean)
 }
 
 fn growth(layers: &[LayerConflict]) -> Vec<Growth> {
     let is_block = |l: &&LayerConflict| l.layer.parse::<u32>().is_ok() && l.elements > 0 && l.distance > 0.0;
     let blocks: Vec<&LayerConflict> = layers.iter().filter(is_block).collect();
     let over = |of: &'static str, number: &dyn Fn(&LayerConflict) -> Option<f64>| {
-        let points = blocks.iter().filter_map(|l| Some((f64::from(l.depth?), number(l)?)));
+        let points = blocks.iter().filter_map(|l| Some((f64::from(l.depth?), number(l).and_then(finite)?)));
         let (depth, values): (Vec<f64>, Vec<f64>) = points.unzip();
         spearman(&depth, &values).map(|rank| Growth { of, rank })
     };

@@ -2,6 +2,7 @@
 
 use super::runs::{DirectionNumbers, RunNumbers};
 use super::{Better, Cell, Column, Format, Table};
+use crate::stats::{NotFinite, Summary};
 use crate::store::{ALL, Manifest, Result, RunDir, Status, Study};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -185,6 +186,10 @@ impl Comparison {
                         question is new)";
             notes.push(what.to_owned());
         }
+        for run in self.numbers() {
+            let words = run.losses_not_finite.words("training loss", "training losses");
+            notes.extend(words.map(|words| format!("{}: of the last tenth {words}", run.label)));
+        }
         if !self.unfinished.is_empty() {
             notes.push(format!("not finished, not counted: {}", self.unfinished.join(", ")));
         }
@@ -214,6 +219,10 @@ impl Comparison {
                 ));
             }
         }
+        for run in self.numbers() {
+            let words = run.times_not_finite.words("step's time", "steps' times");
+            notes.extend(words.map(|words| format!("{}: {words}", run.label)));
+        }
         notes.push(
             "trained: numbers that train and that the loss reaches; s / step: median, probes included".to_owned(),
         );
@@ -234,11 +243,18 @@ fn over(group: &Group, number: impl Fn(&RunNumbers) -> Option<f64>) -> Cell {
     Cell::mean(&group.runs.iter().filter_map(number).collect::<Vec<_>>())
 }
 
+/// What all runs of a row left out together.
+fn all(group: &Group, of: impl Fn(&RunNumbers) -> NotFinite) -> NotFinite {
+    let mut left = NotFinite::default();
+    group.runs.iter().for_each(|run| left.add(of(run)));
+    left
+}
+
 fn learnt(group: &Group, tasks: &[String]) -> Vec<Cell> {
     let mut cells = vec![
         Cell::Text(group.name.clone()),
         Cell::number(group.runs.len() as f64),
-        over(group, |run| run.train_loss),
+        over(group, |run| run.train_loss).without(all(group, |run| run.losses_not_finite)),
         over(group, RunNumbers::held_out_loss),
     ];
     cells.extend(tasks.iter().map(String::as_str).chain([ALL]).map(|task| over(group, |run| run.score(task))));
@@ -256,7 +272,7 @@ fn cost(group: &Group) -> Vec<Cell> {
         over(group, |run| run.drift_relative),
         same(group, |run| run.trained),
         same(group, |run| run.trained_vision),
-        over(group, |run| run.step_seconds),
+        over(group, |run| run.step_seconds).without(all(group, |run| run.times_not_finite)),
         over(group, |run| run.peak_memory.map(|bytes| bytes as f64)),
     ]
 }
@@ -270,7 +286,8 @@ fn same(group: &Group, number: impl Fn(&RunNumbers) -> u64) -> Cell {
 fn wins(group: &Group, freeze: &Group, tasks: &[String]) -> String {
     let mean = |group: &Group, task: &str| {
         let scores: Vec<f64> = group.runs.iter().filter_map(|run| run.score(task)).collect();
-        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+        // A score that is not finite is neither won nor lost.
+        Summary::of(scores).filter(|all| all.not_finite.total() == 0).map(|all| all.mean)
     };
     if group.name == freeze.name {
         return "-".to_owned();

@@ -1,6 +1,7 @@
 //! Tables of results: printed, and as CSV, Markdown and LaTeX (booktabs).
 
 mod conflict;
+mod escape;
 mod methods;
 mod rank;
 mod render;
@@ -9,9 +10,12 @@ mod runs;
 mod tests;
 
 pub use conflict::{Conflict, Growth, LayerConflict};
+pub use escape::one_line;
 pub use methods::{Chance, Comparison, Group};
 pub use rank::{Rank, spearman};
 pub use runs::{DirectionNumbers, RunNumbers, TaskNumbers};
+
+use crate::stats::{NotFinite, Summary};
 
 /// A table. Rows have as many cells as there are columns.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,12 +78,14 @@ pub enum Cell {
     Text(String),
     /// A number, or a mean over several runs.
     Number {
-        /// The number.
+        /// The number; NaN or infinite where it is that, or where none of several is finite.
         value: f64,
         /// Standard deviation over the runs, where there are several.
         deviation: Option<f64>,
-        /// Runs.
+        /// Runs with a finite number.
         n: usize,
+        /// Numbers that are not finite, and in no mean; the cell shows how many.
+        not_finite: NotFinite,
         /// Whether it competes for the best of its column.
         ranked: bool,
     },
@@ -109,7 +115,7 @@ impl Cell {
     /// One number.
     #[must_use]
     pub fn number(value: f64) -> Self {
-        Self::Number { value, deviation: None, n: 1, ranked: true }
+        Self::mean(&[value])
     }
 
     /// One number, or nothing.
@@ -118,19 +124,43 @@ impl Cell {
         value.map_or(Self::Missing, Self::number)
     }
 
-    /// Mean and deviation of the numbers of several runs; nothing where there is none.
+    /// Mean and deviation of the numbers of several runs that are finite, with the count of those that are not; a number
+    /// that is not finite where none is; nothing where there is no number.
     #[must_use]
     pub fn mean(values: &[f64]) -> Self {
-        let Some(all) = crate::stats::Summary::of(values.iter().copied()) else { return Self::Missing };
-        let deviation = (all.n > 1).then_some(all.deviation);
-        Self::Number { value: all.mean, deviation, n: all.n, ranked: true }
+        let (finite, not_finite) = NotFinite::split(values.iter().copied());
+        match (Summary::of(finite), values.first()) {
+            (Some(all), _) => {
+                let deviation = (all.n > 1).then_some(all.deviation);
+                Self::Number { value: all.mean, deviation, n: all.n, not_finite, ranked: not_finite.total() == 0 }
+            }
+            (None, Some(first)) => {
+                let value = if not_finite.nan > 0 { f64::NAN } else { *first };
+                Self::Number { value, deviation: None, n: 0, not_finite, ranked: false }
+            }
+            (None, None) => Self::Missing,
+        }
+    }
+
+    /// The same, where numbers behind it were left out because they are not finite.
+    #[must_use]
+    pub fn without(self, left: NotFinite) -> Self {
+        match self {
+            Self::Number { value, deviation, n, mut not_finite, ranked } if value.is_finite() => {
+                not_finite.add(left);
+                Self::Number { value, deviation, n, not_finite, ranked: ranked && not_finite.total() == 0 }
+            }
+            other => other,
+        }
     }
 
     /// The same, but it is no candidate for the best (a reference such as chance).
     #[must_use]
     pub fn unranked(self) -> Self {
         match self {
-            Self::Number { value, deviation, n, .. } => Self::Number { value, deviation, n, ranked: false },
+            Self::Number { value, deviation, n, not_finite, .. } => {
+                Self::Number { value, deviation, n, not_finite, ranked: false }
+            }
             other => other,
         }
     }

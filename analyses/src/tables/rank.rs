@@ -16,11 +16,11 @@ pub struct Rank {
 const EXACT: usize = 9;
 
 /// Spearman's rho of `a` and `b`, ties at their mean rank; `None` for fewer than three pairs, unequal lengths, a side
-/// without any difference, or NaN.
+/// without any difference, or a number that is not finite.
 #[must_use]
 pub fn spearman(a: &[f64], b: &[f64]) -> Option<Rank> {
     let n = a.len();
-    if n < 3 || n != b.len() || a.iter().chain(b).any(|x| x.is_nan()) {
+    if n < 3 || n != b.len() || !a.iter().chain(b).all(|x| x.is_finite()) {
         return None;
     }
     let (a, b) = (ranks(a), ranks(b));

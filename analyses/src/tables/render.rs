@@ -1,5 +1,6 @@
 //! A table as text, Markdown, CSV and LaTeX.
 
+use super::escape::{self, one_line};
 use super::{Better, Cell, Column, Format, Table};
 use std::fmt::Write as _;
 
@@ -9,7 +10,8 @@ impl Table {
     /// For the terminal: columns as wide as their widest cell, numbers to the right, notes below.
     #[must_use]
     pub fn text(&self) -> String {
-        let cells: Vec<Vec<String>> = self.rows.iter().map(|row| self.line(row)).collect();
+        let cells: Vec<Vec<String>> =
+            self.rows.iter().map(|row| self.line(row).iter().map(|cell| one_line(cell)).collect()).collect();
         let width = |c: usize| cells.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> =
             self.columns.iter().enumerate().map(|(c, column)| width(c).max(column.name.chars().count())).collect();
@@ -23,36 +25,35 @@ impl Table {
             }
             format!("{}\n", text.trim_end())
         };
-        let header: Vec<String> = self.columns.iter().map(|c| c.name.clone()).collect();
+        let header: Vec<String> = self.columns.iter().map(|c| one_line(&c.name)).collect();
         let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
-        let mut text = if self.caption.is_empty() { String::new() } else { format!("{}\n", self.caption) };
+        let mut text = if self.caption.is_empty() { String::new() } else { format!("{}\n", one_line(&self.caption)) };
         text.push_str(&line(&header));
         text.push_str(&line(&rule));
         text.extend(cells.iter().map(|row| line(row)));
-        text.extend(self.notes.iter().map(|note| format!("  {note}\n")));
+        text.extend(self.notes.iter().map(|note| format!("  {}\n", one_line(note))));
         text
     }
 
     /// Markdown, the best of a column bold.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let escape = |text: &str| text.replace('|', "\\|");
         let best = self.best();
-        let mut text = if self.caption.is_empty() { String::new() } else { format!("{}\n\n", self.caption) };
+        let mut text = if self.caption.is_empty() { String::new() } else { format!("{}\n\n", one_line(&self.caption)) };
         let mut line = |cells: Vec<String>| {
             // Writing into a String cannot fail.
             writeln!(text, "| {} |", cells.join(" | ")).ok();
         };
-        line(self.columns.iter().map(|c| escape(&c.name)).collect());
+        line(self.columns.iter().map(|c| escape::markdown(&c.name)).collect());
         let right = |c: &Column| if c.format == Format::Words { "---" } else { "---:" }.to_owned();
         line(self.columns.iter().map(right).collect());
         for (r, row) in self.rows.iter().enumerate() {
             let bold = |c: usize, cell: String| if best[c] == Some(r) { format!("**{cell}**") } else { cell };
-            line(self.line(row).iter().enumerate().map(|(c, cell)| bold(c, escape(cell))).collect());
+            line(self.line(row).iter().enumerate().map(|(c, cell)| bold(c, escape::markdown(cell))).collect());
         }
         if !self.notes.is_empty() {
             text.push('\n');
-            text.extend(self.notes.iter().map(|note| format!("{note}\n")));
+            text.extend(self.notes.iter().map(|note| format!("{}\n", one_line(note))));
         }
         text
     }
@@ -60,34 +61,47 @@ impl Table {
     /// CSV with full numbers: a column whose cells are means has `<name> deviation` and `<name> n` beside it.
     #[must_use]
     pub fn csv(&self) -> String {
-        let quote = |text: &str| {
-            let plain = !text.contains([',', '"', '\n']);
-            if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
-        };
         let means: Vec<bool> = (0..self.columns.len())
             .map(|c| self.rows.iter().any(|r| matches!(r.get(c), Some(Cell::Number { n, .. }) if *n > 1)))
             .collect();
+        let left: Vec<bool> = (0..self.columns.len())
+            .map(|c| {
+                let some = |cell: &Cell| matches!(cell, Cell::Number { not_finite, .. } if not_finite.total() > 0);
+                self.rows.iter().any(|r| r.get(c).is_some_and(some))
+            })
+            .collect();
         let mut header = Vec::new();
-        for (column, mean) in self.columns.iter().zip(&means) {
-            header.push(quote(&column.name));
+        for ((column, mean), left) in self.columns.iter().zip(&means).zip(&left) {
+            header.push(escape::csv(&column.name));
             if *mean {
-                header.extend([quote(&format!("{} deviation", column.name)), quote(&format!("{} n", column.name))]);
+                header.extend([
+                    escape::csv(&format!("{} deviation", column.name)),
+                    escape::csv(&format!("{} n", column.name)),
+                ]);
+            }
+            if *left {
+                header.push(escape::csv(&format!("{} not finite", column.name)));
             }
         }
         let mut text = format!("{}\n", header.join(","));
         for row in &self.rows {
             let mut cells = Vec::new();
-            for (cell, mean) in row.iter().zip(&means) {
-                let (first, rest) = match cell {
-                    Cell::Missing => (String::new(), [String::new(), String::new()]),
-                    Cell::Text(words) => (quote(words), [String::new(), String::new()]),
-                    Cell::Number { value, deviation, n, .. } => {
-                        (value.to_string(), [deviation.map(|d| d.to_string()).unwrap_or_default(), n.to_string()])
+            for ((cell, mean), left) in row.iter().zip(&means).zip(&left) {
+                let none = || [String::new(), String::new(), String::new()];
+                let (first, [deviation, n, bad]) = match cell {
+                    Cell::Missing => (String::new(), none()),
+                    Cell::Text(words) => (escape::csv(words), none()),
+                    Cell::Number { value, deviation, n, not_finite, .. } => {
+                        let deviation = deviation.map(|d| d.to_string()).unwrap_or_default();
+                        (value.to_string(), [deviation, n.to_string(), not_finite.total().to_string()])
                     }
                 };
                 cells.push(first);
                 if *mean {
-                    cells.extend(rest);
+                    cells.extend([deviation, n]);
+                }
+                if *left {
+                    cells.push(bad);
                 }
             }
             text.push_str(&format!("{}\n", cells.join(",")));
@@ -101,14 +115,14 @@ impl Table {
         let best = self.best();
         let alignment: String =
             self.columns.iter().map(|c| if c.format == Format::Words { 'l' } else { 'r' }).collect();
-        let mut text: String = self.notes.iter().map(|note| format!("% {note}\n")).collect();
+        let mut text: String = self.notes.iter().map(|note| format!("% {}\n", one_line(note))).collect();
         text.push_str(&format!("\\begin{{tabular}}{{{alignment}}}\n\\toprule\n"));
         let mut line = |cells: Vec<String>| text.push_str(&format!("{} \\\\\n", cells.join(" & ")));
-        line(self.columns.iter().map(|c| escape_latex(&c.name)).collect());
+        line(self.columns.iter().map(|c| escape::latex(&c.name)).collect());
         let mut body = String::from("\\midrule\n");
         for (r, row) in self.rows.iter().enumerate() {
             let cell = |(c, cell): (usize, &String)| {
-                let cell = escape_latex(cell).replace('\u{b1}', "$\\pm$");
+                let cell = escape::latex(cell).replace('\u{b1}', "$\\pm$");
                 if best[c] == Some(r) { format!("\\textbf{{{cell}}}") } else { cell }
             };
             let cells: Vec<String> = self.line(row).iter().enumerate().map(cell).collect();
@@ -148,12 +162,23 @@ fn written(format: Format, cell: &Cell) -> String {
     match cell {
         Cell::Missing => MISSING.to_owned(),
         Cell::Text(words) => words.clone(),
-        Cell::Number { value, deviation: None, .. } => number(format, *value),
-        Cell::Number { value, deviation: Some(deviation), .. } => {
-            let spread = if matches!(format, Format::Signed(_)) { unsigned(format) } else { format };
-            format!("{} \u{b1} {}", number(format, *value), number(spread, *deviation))
+        Cell::Number { value, n: 0, not_finite, .. } if not_finite.total() > 1 => {
+            format!("{} ({} runs)", number(format, *value), not_finite.total())
+        }
+        Cell::Number { value, not_finite, .. } if !value.is_finite() || not_finite.total() == 0 => {
+            spread(format, cell, number(format, *value))
+        }
+        Cell::Number { value, not_finite, .. } => {
+            format!("{} ({})", spread(format, cell, number(format, *value)), not_finite.kinds())
         }
     }
+}
+
+/// The number with its deviation, where it has one.
+fn spread(format: Format, cell: &Cell, value: String) -> String {
+    let Cell::Number { deviation: Some(deviation), .. } = cell else { return value };
+    let of = if matches!(format, Format::Signed(_)) { unsigned(format) } else { format };
+    format!("{value} \u{b1} {}", number(of, *deviation))
 }
 
 fn unsigned(format: Format) -> Format {
@@ -188,20 +213,6 @@ fn thousands(value: f64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn escape_latex(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', c]),
-            '\\' => escaped.push_str("\\textbackslash{}"),
-            '~' => escaped.push_str("\\textasciitilde{}"),
-            '^' => escaped.push_str("\\textasciicircum{}"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -256,5 +267,37 @@ mod tests {
         assert_eq!(lines[1], "chance,,,,0.9,");
         assert_eq!(lines[2], "full,1.5,0.7071067811865476,2,0.5,1234");
         assert_eq!(lines[3], "a|b,3,,1,0.7,0");
+    }
+    #[test]
+    fn numbers_that_are_not_finite_are_shown_and_counted() {
+        let nan = f64::NAN;
+        let mut table = table();
+        table.rows = vec![
+            vec![Cell::Text("a".into()), Cell::mean(&[1.0, nan, 2.0]), Cell::number(nan), Cell::Missing],
+            vec![Cell::Text("b".into()), Cell::mean(&[nan, nan]), Cell::number(f64::INFINITY), Cell::Missing],
+            vec![Cell::Text("c".into()), Cell::number(3.0), Cell::number(0.5), Cell::Missing],
+            vec![Cell::Text("d".into()), Cell::number(4.0), Cell::number(0.6), Cell::Missing],
+        ];
+        let text = table.markdown();
+        assert!(text.contains("| a | 1.50 \u{b1} 0.71 (1 NaN) | NaN | - |"), "{text}");
+        assert!(text.contains("| b | NaN (2 runs) | inf | - |"), "{text}");
+        // A mean that leaves something out does not compete for the best.
+        assert!(text.contains("| c | **3.00** | 50.0 | - |") && text.contains("| d | 4.00 | **60.0** |"), "{text}");
+        let csv = table.csv();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines[0], "method,loss,loss deviation,loss n,loss not finite,score_%,score_% not finite,trained");
+        assert_eq!(lines[1], "a,1.5,0.7071067811865476,2,1,NaN,1,");
+        assert_eq!(lines[2], "b,NaN,,0,2,inf,1,");
+    }
+
+    #[test]
+    fn names_with_line_breaks_and_marks_leave_tables_whole() {
+        let mut table = table();
+        table.rows[1][0] = Cell::Text("new\nline | \\".into());
+        assert!(table.markdown().lines().filter(|l| l.starts_with('|')).count() == 5);
+        assert!(table.markdown().contains(r"| new line \| \\ | **1.50"), "{}", table.markdown());
+        assert!(table.latex().contains(r"new line \textbar{} \textbackslash{} & "), "{}", table.latex());
+        assert_eq!(table.text().lines().count(), 7);
+        assert!(table.csv().contains("\"new\nline | \\\",1.5,"), "{}", table.csv());
     }
 }

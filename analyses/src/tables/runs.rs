@@ -1,7 +1,7 @@
 //! The numbers of one run that tables are made of.
 
 use crate::direction::{Definition, directions};
-use crate::stats::{Summary, quantiles};
+use crate::stats::{NotFinite, Summary, quantiles};
 use crate::store::{
     ALL, BySample, EvalRow, LayerRow, Manifest, OfSample, PredictionRow, Result, RunDir, StageEntry, StepRow,
     read_where,
@@ -17,8 +17,10 @@ pub struct RunNumbers {
     pub stage: String,
     /// Steps recorded; 0 for a stage whose end was loaded.
     pub steps: u64,
-    /// Mean training loss over the last tenth of the steps.
+    /// Mean training loss over the last tenth of the steps that is finite; NaN where none is.
     pub train_loss: Option<f64>,
+    /// Training losses of that tenth that are not finite, and in no mean.
+    pub losses_not_finite: NotFinite,
     /// Which held-out samples: `val` or `val-subset`.
     pub split: Option<String>,
     /// The last evaluation by task, `all` included.
@@ -37,8 +39,10 @@ pub struct RunNumbers {
     pub trained: u64,
     /// Those of the vision encoder.
     pub trained_vision: u64,
-    /// Median seconds a step, probes included.
+    /// Median seconds a step, probes included; over the times that are finite.
     pub step_seconds: Option<f64>,
+    /// Times of steps that are not finite.
+    pub times_not_finite: NotFinite,
     /// Largest resident memory, bytes.
     pub peak_memory: Option<u64>,
 }
@@ -87,10 +91,13 @@ impl RunNumbers {
         let layers: Vec<LayerRow> =
             of_stage(run, |row: &LayerRow| row.stage == stage && row.layer == ALL && row.module == ALL)?;
         let last = layers.iter().max_by_key(|row| row.step);
+        let (train_loss, losses_not_finite) = last_tenth(&steps);
+        let (step_seconds, times_not_finite) = median_seconds(&steps);
         Ok(Self {
             label: run.name(),
             steps: steps.len() as u64,
-            train_loss: last_tenth(&steps),
+            train_loss,
+            losses_not_finite,
             split: end.first().map(|row| row.split.clone()),
             tasks: end.into_iter().map(task).collect(),
             scored,
@@ -100,7 +107,8 @@ impl RunNumbers {
             drift_relative: last.and_then(|row| row.drift_relative),
             trained: trained(entry, |_| true),
             trained_vision: trained(entry, |part| part == "vision"),
-            step_seconds: median_seconds(&steps),
+            step_seconds,
+            times_not_finite,
             peak_memory: steps.iter().filter_map(|row| row.peak_memory).max(),
             stage,
         })
@@ -144,14 +152,16 @@ fn scored_samples(run: &RunDir, stage: &str, end: &[EvalRow]) -> Result<BySample
     Ok(scored)
 }
 
-fn last_tenth(steps: &[StepRow]) -> Option<f64> {
+fn last_tenth(steps: &[StepRow]) -> (Option<f64>, NotFinite) {
     let n = (steps.len() / 10).max(1).min(steps.len());
-    Summary::of(steps[steps.len() - n..].iter().map(|row| row.loss)).map(|all| all.mean)
+    let (finite, left) = NotFinite::split(steps[steps.len() - n..].iter().map(|row| row.loss));
+    let mean = Summary::of(finite).map(|all| all.mean);
+    (mean.or_else(|| steps.last().map(|row| row.loss)), left)
 }
 
-fn median_seconds(steps: &[StepRow]) -> Option<f64> {
-    let times: Vec<f64> = steps.iter().map(|row| row.ms_total / 1000.0).collect();
-    quantiles(&times, &[0.5]).map(|q| q[0])
+fn median_seconds(steps: &[StepRow]) -> (Option<f64>, NotFinite) {
+    let (times, left) = NotFinite::split(steps.iter().map(|row| row.ms_total / 1000.0));
+    (quantiles(&times, &[0.5]).map(|q| q[0]), left)
 }
 
 fn trained(entry: Option<&StageEntry>, part: impl Fn(&str) -> bool) -> u64 {

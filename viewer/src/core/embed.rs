@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 /// Components that are kept at most.
 pub(crate) const COMPONENTS: usize = 6;
-/// Samples that components and clusters are found from at most (the paper's number).
-pub(crate) const FITTED: usize = 5000;
+/// Samples that components and clusters are found from at most.
+pub(crate) const FITTED: usize = covft_analyses::analysis::FIT;
 /// Beginnings of k-means.
-pub(crate) const RESTARTS: usize = 10;
+pub(crate) const RESTARTS: usize = covft_analyses::analysis::RESTARTS;
 /// Samples that a silhouette is measured on.
 const SILHOUETTE: usize = 1000;
 /// Rows that are placed at once.
@@ -176,7 +176,7 @@ impl Embedding {
 
     /// What a cluster is about, in the words of its questions; empty where nothing sets it apart.
     pub(crate) fn words(&self, cluster: u16) -> String {
-        let summary = self.found.summaries.get(usize::from(cluster));
+        let summary = self.found.summaries.iter().find(|s| s.cluster == usize::from(cluster));
         let words = summary.map_or(&[][..], |s| &s.words).iter().take(3);
         words.map(|w| w.word.as_str()).collect::<Vec<_>>().join(", ")
     }
@@ -239,8 +239,10 @@ mod tests {
             samples: (0..n).map(sample).collect(),
             vectors: Array2::from_shape_vec((n, 8), vectors.iter().map(|v| v.to_f32()).collect()).unwrap(),
             weights: None,
+            without_routing: std::collections::BTreeSet::new(),
             of: n,
             not_finite: 0,
+            rows_not_finite: covft_analyses::stats::NotFinite::default(),
             problems: Vec::new(),
         };
         let cut = n / 3 * 8;

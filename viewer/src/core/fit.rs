@@ -6,8 +6,10 @@
 use super::scatter::Population;
 use crate::data::{Contexts, LayerKey, RunData};
 use crate::notes::{Basis, Notes};
-use covft_analyses::analysis::{ContextData, ContextSample, stratified};
+use covft_analyses::analysis::{ContextData, ContextSample, default_steps, stratified};
+use covft_analyses::stats::NotFinite;
 use ndarray::Array2;
+use std::collections::BTreeSet;
 
 /// Whether the tracked samples are looked at: asked for, or there are no others.
 pub(crate) fn tracked(contexts: &Contexts, notes: &Notes) -> bool {
@@ -24,8 +26,8 @@ pub(crate) fn basis(data: &RunData, contexts: &Contexts, tracked: bool, until: u
     let stage = rows.stage[(0..rows.len()).rev().find(of)?];
     let steps = || (0..rows.len()).filter(of).filter(|i| rows.stage[*i] == stage).map(|i| u64::from(rows.step[i]));
     let (first, last) = (steps().min()?, steps().max()?);
-    let from = if tracked { last } else { first + (last - first).div_ceil(2) };
-    Some(Basis { stage: data.stages.name(u32::from(stage)).to_owned(), steps: (from, last), tracked })
+    let steps = default_steps(first, last, tracked);
+    Some(Basis { stage: data.stages.name(u32::from(stage)).to_owned(), steps, tracked })
 }
 
 /// The last finite row of every sample between the basis' steps, in order of what tells samples apart.
@@ -94,8 +96,10 @@ pub(crate) fn describe(
         samples: chosen.iter().map(one).collect(),
         vectors,
         weights: None,
+        without_routing: BTreeSet::new(),
         of: chosen.len(),
         not_finite: 0,
+        rows_not_finite: NotFinite::default(),
         problems: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use super::bits::Bits;
 use super::fit;
 use super::scatter::match_rows;
 use crate::data::{LayerKey, NO_TASK, Routing, RunData};
-use covft_analyses::analysis::{RoutingContext, RoutingSums, routing_context};
+use covft_analyses::analysis::{RoutingContext, RoutingSums, default_steps, routing_context};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
@@ -13,20 +13,31 @@ const RESAMPLES: usize = 500;
 /// Samples that pairs are drawn from at most.
 const SAMPLES: usize = 1000;
 
-/// Sums by task, over rows up to step `until` of the samples in `only`.
+/// The stage of the last routing up to step `until` of the run, and the steps of it that are looked at: those of
+/// `routing-by-task`.
+pub(crate) fn late(data: &RunData, routing: &Routing, until: u32) -> Option<(u16, (u64, u64))> {
+    let (starts, rows) = (data.stage_starts(), &routing.rows);
+    let seen = |i: &usize| starts[usize::from(rows.stage[*i])] + rows.step[*i] <= until;
+    let stage = rows.stage[(0..rows.len()).rev().find(seen)?];
+    let steps = || (0..rows.len()).filter(seen).filter(|i| rows.stage[*i] == stage).map(|i| u64::from(rows.step[i]));
+    Some((stage, default_steps(steps().min()?, steps().max()?, false)))
+}
+
+/// Sums by task, over the rows of [`late`] of the samples in `only`.
 pub(crate) fn by_task(
     data: &RunData,
     routing: &Routing,
     until: u32,
     only: Option<&Bits>,
 ) -> BTreeMap<String, RoutingSums> {
-    let starts = data.stage_starts();
+    let Some((stage, (from, to))) = late(data, routing, until) else { return BTreeMap::new() };
     let of: Vec<u32> = (0..data.samples.len() as u32).map(|s| data.samples.task_number(s)).collect();
     let mut sums: BTreeMap<u32, RoutingSums> = BTreeMap::new();
     let rows = &routing.rows;
     for i in 0..rows.len() {
         let sample = rows.sample[i];
-        if starts[rows.stage[i] as usize] + rows.step[i] > until || only.is_some_and(|o| !o.has(sample)) {
+        let counts = rows.stage[i] == stage && (from..=to).contains(&u64::from(rows.step[i]));
+        if !counts || only.is_some_and(|o| !o.has(sample)) {
             continue;
         }
         sums.entry(of[sample as usize]).or_default().add(routing.weights(i));

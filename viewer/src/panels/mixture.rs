@@ -93,9 +93,10 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
             "Purity: share of the points that are of their cluster's largest task. NMI: normalised mutual information. ARI: \
              adjusted Rand index, 0 for chance.",
         );
-        let (inertia, silhouette) = (found.found.clusters.inertia(), found.found.silhouette.map(|s| s.mean));
+        let inertia = found.found.clusters.inertia();
+        let silhouette = found.found.silhouette.map_or_else(|why| format!("not stated ({why})"), |s| format!("{:.2}", s.mean));
         let (fitted, basis) = (thousands(found.fitted()), &found.basis);
-        ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {}", or(silhouette))).on_hover_text(
+        ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {silhouette}")).on_hover_text(
             format!("Stage {}, steps {} to {}", basis.stage, basis.steps.0, basis.steps.1),
         );
         ui.checkbox(&mut cx.state.local.mixture.mixed_first, "Most mixed first");

@@ -5,13 +5,13 @@ use super::plots::{across, choose, line, over_steps, up};
 use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
 use crate::core::memo::Memo;
-use crate::core::routes::{by_step, by_task, similarity};
+use crate::core::routes::{by_step, by_task, late, similarity};
 use crate::core::scatter::category;
 use crate::core::selection::Combine;
 use crate::data::LayerKey;
 use crate::tokens;
 use covft_analyses::analysis::{RoutingContext, RoutingSums};
-use covft_analyses::stats::Interval;
+use covft_analyses::stats::{Interval, Undefined};
 use egui::{ScrollArea, Ui};
 use egui_plot::{Line, LineStyle, Plot, Points};
 use std::collections::BTreeMap;
@@ -73,13 +73,20 @@ fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
     let data = cx.data;
     let make = || data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref()))).collect();
     let all: &Vec<(LayerKey, BTreeMap<String, RoutingSums>)> = cx.state.local.routing.maps.get(key, make);
-    ui.label("Mean weight of each expert (columns) for the samples of each task. Click a cell to select the samples of the task that go to the expert.");
+    let steps = data.routing.values().find_map(|r| late(data, r, until));
+    let over = steps.map_or_else(String::new, |(stage, (from, to))| {
+        format!(" over steps {from} to {to} of stage {}", data.stages.name(u32::from(stage)))
+    });
+    ui.label(format!(
+        "Mean weight of each expert (columns) for the samples of each task{over}. Click a cell to select the samples of the \
+         task that go to the expert."
+    ));
     let mut chosen = None;
     for (layer, tasks) in all {
         let experts = data.routing[layer].experts;
         let names: Vec<String> = tasks.keys().cloned().collect();
         let values: Vec<Vec<Option<f64>>> =
-            tasks.values().map(|t| t.gate_mass().into_iter().map(Some).collect()).collect();
+            tasks.values().map(|t| (0..experts).map(|e| t.gate_mass().get(e).copied()).collect()).collect();
         let high = values.iter().flatten().flatten().copied().fold(0.0, f64::max);
         let columns: Vec<String> = (0..experts).map(|e| format!("expert {e}")).collect();
         ui.strong(format!("Layer {}", layer.1));
@@ -121,12 +128,16 @@ fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let steps = cx.state.local.routing.steps.get((data.version, layer.clone()), || by_step(data, routing));
     let at = cx.state.at;
     let over = |of: &dyn Fn(&RoutingSums) -> f64| line(steps.keys().map(|s| f64::from(*s)), steps.values().map(of));
+    // A step whose rows are all not finite has no experts.
+    let of = |all: &[f64], expert: usize| all.get(expert).copied().unwrap_or(f64::NAN);
     ui.label(format!("Layer {}: gate mass (full lines) and share of samples (dashed) by expert", layer.1));
     over_steps("gate mass and load", "share", 190.0).show(ui, |plot| {
         for expert in 0..routing.experts {
             let color = tokens::rgb(category(expert));
-            plot.line(Line::new(format!("expert {expert}"), over(&|s| s.gate_mass()[expert])).color(color).width(2.0));
-            let load = Line::new(format!("expert {expert}, load"), over(&|s| s.hard_load()[expert]));
+            plot.line(
+                Line::new(format!("expert {expert}"), over(&|s| of(&s.gate_mass(), expert))).color(color).width(2.0),
+            );
+            let load = Line::new(format!("expert {expert}, load"), over(&|s| of(&s.hard_load(), expert)));
             plot.line(load.color(color).style(LineStyle::dashed_dense()).width(1.0));
         }
         mark(plot, at);
@@ -189,9 +200,10 @@ fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
         ui.label("No pair of samples was recorded with both context and routing yet.");
         return;
     };
-    let words = |name: &str, r: Option<Interval>| {
-        let words = |r: Interval| format!("{name} r = {:.2} (95 % interval {:.2} to {:.2})", r.estimate, r.low, r.high);
-        r.map_or_else(|| format!("{name} r is not defined"), words)
+    let words = |name: &str, r: Result<Interval, Undefined>| match r.map(|r| (r.estimate, r.ends)) {
+        Ok((r, Ok((low, high)))) => format!("{name} r = {r:.2} (95 % interval {low:.2} to {high:.2})"),
+        Ok((r, Err(why))) => format!("{name} r = {r:.2} (no interval: {why})"),
+        Err(why) => format!("{name} r is not defined ({why})"),
     };
     ui.label(format!(
         "Layer {}: likeness of routing against likeness of contexts, {} pairs of {} samples; {}; {}; {}",

@@ -60,7 +60,7 @@ fn numbers_that_are_not_finite_break_lines_and_poison_nothing() {
     let (root, whole, _) = run_of(Made { steps: 12, ..WHOLE });
     let mut rows = crate::store::read_records::<crate::store::StepRow>(&whole).unwrap().rows;
     for (row, loss) in rows.iter_mut().zip([1.0, f64::NAN, f64::INFINITY, 2.0]) {
-        (row.loss, row.ms_total) = (loss, loss);
+        (row.loss, row.ms_data) = (loss, loss);
     }
     let dir = RunDir::create(root.path().join("other")).unwrap();
     fs::copy(whole.manifest(), dir.manifest()).unwrap();
@@ -71,7 +71,95 @@ fn numbers_that_are_not_finite_break_lines_and_poison_nothing() {
     for id in [FigureId::Loss, FigureId::Overhead] {
         for plot in Plot::load(id, &inputs, &Options::default()).unwrap() {
             let svg = String::from_utf8(plot.draw(Venue::Cvpr, Format::Svg).unwrap()).unwrap();
-            assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{id}");
+            // As words, never as a place.
+            assert!(!svg.contains("NaN,") && !svg.contains("=\"NaN") && !svg.contains("inf\""), "{id}");
+            assert_eq!(plot.left_out().len(), 1, "{id}: {:?}", plot.left_out());
+        }
+    }
+}
+
+/// A run of one stage with these losses.
+fn losses(root: &std::path::Path, name: &str, losses: &[f64]) -> Inputs {
+    let (_other, whole, _) = run_of(Made { steps: 2, ..WHOLE });
+    let model = crate::store::read_records::<crate::store::StepRow>(&whole).unwrap().rows.remove(0);
+    let dir = RunDir::create(root.join(name)).unwrap();
+    fs::copy(whole.manifest(), dir.manifest()).unwrap();
+    let mut writer = RecordWriter::create(&dir, WriterOptions::default()).unwrap();
+    let row = |(i, loss): (usize, &f64)| {
+        let mut row = model.clone();
+        (row.step, row.global_step, row.loss) = (i as u64, i as u64, *loss);
+        row
+    };
+    writer.push(&losses.iter().enumerate().map(row).collect::<Vec<_>>()).unwrap();
+    writer.finish().unwrap();
+    Inputs::of_run(&dir).unwrap()
+}
+
+#[test]
+fn a_diverged_run_shows_where_its_loss_ceased_to_be_finite() {
+    let root = tempfile::tempdir().unwrap();
+    let nan = f64::NAN;
+    let inputs = losses(root.path(), "diverged", &[3.0, 2.0, nan, 1.5, nan, f64::INFINITY, 2.5, nan, nan, nan]);
+    let plot = Plot::load(FigureId::Loss, &inputs, &Options::default()).unwrap().remove(0);
+    let left = plot.left_out();
+    let words = "6 losses are not finite (5 NaN, 1 infinite): left out (NaN at step 2, NaN or infinite at steps 4 to 5, \
+                 NaN from step 7 on)";
+    assert_eq!(left, [format!("diverged, stage base: {words}")]);
+    let scene = plot.scene(Venue::Cvpr);
+    let texts: Vec<&str> = scene
+        .items
+        .iter()
+        .filter_map(|i| if let scene::Item::Text { text, .. } = i { Some(text.as_str()) } else { None })
+        .collect();
+    assert!(texts.iter().any(|t| t.contains("NaN at step 2, and 2 times more")), "{texts:?}");
+    // The infinite value is in no scale: no tick is above 3.
+    assert!(!texts.iter().any(|t| t.parse::<f64>().is_ok_and(|v| v > 9.0)), "{texts:?}");
+    // The points at steps 3 and 6 stand alone: each is a disc, by step and smoothed.
+    let discs = scene.items.iter().filter(|i| matches!(i, scene::Item::Disc { .. })).count();
+    assert_eq!(discs, 4);
+    assert!(files::layout(&plot, Venue::Cvpr).is_empty(), "{:?}", files::layout(&plot, Venue::Cvpr));
+    let all = losses(root.path(), "dead", &[nan; 5]);
+    let plot = Plot::load(FigureId::Loss, &all, &Options::default()).unwrap().remove(0);
+    assert!(plot.left_out()[0].ends_with("(NaN from step 0 on)"), "{:?}", plot.left_out());
+    plot.draw(Venue::Cvpr, Format::Png).unwrap();
+}
+
+#[test]
+fn steps_measure_and_module_make_the_figure_what_is_asked_for() {
+    let (_root, _dir, inputs) = run_of(Made { steps: 40, ..WHOLE });
+    let with = |id, options: Options| Plot::load(id, &inputs, &options).unwrap().remove(0);
+    let last = |csv: &str, column: usize| csv.lines().last().unwrap().split(',').nth(column).unwrap().to_owned();
+    let some = Options { steps: Some((10, 19)), measure: Measure::Update, ..Options::default() };
+    let drift = with(FigureId::Drift, some.clone());
+    let csv = drift.csv();
+    assert!(
+        csv.starts_with("run,stage,layer,step,update\n") && last(&csv, 3) == "19" && last(&csv, 4) == "0.01",
+        "{csv}"
+    );
+    let error = Plot::load(FigureId::Drift, &inputs, &Options { measure: Measure::Relative, ..Options::default() });
+    assert!(error.unwrap_err().to_string().contains("drift / norm of the start in `layers`"));
+    let error = Plot::load(FigureId::Loss, &inputs, &some).unwrap_err().to_string();
+    assert!(error.contains("does not take --measure"), "{error}");
+    for id in [FigureId::RoutingByTask, FigureId::ExpertLoad, FigureId::ContextClusters, FigureId::Loss] {
+        let plot = with(id, Options { steps: Some((8, 15)), ..Options::default() });
+        let json: serde_json::Value = serde_json::from_str(&plot.json(Venue::Cvpr, &[]).unwrap()).unwrap();
+        assert_eq!(json["options"]["steps"], serde_json::json!([8, 15]), "{id}");
+    }
+    let samples = crate::analysis::NamedSelection::new("odd", [(None, "ocr-1"), (None, "counting-3")]);
+    let only = Options { samples: Some(samples), ..Options::default() };
+    let csv = with(FigureId::ContextClusters, only.clone()).csv();
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    let csv = with(FigureId::RoutingByTask, only).csv();
+    assert!(csv.contains("ocr") && !csv.contains("captioning"), "{csv}");
+    for by in ColorBy::ALL {
+        let options = Options { color_by: by, axes: (2, 3), ..Options::default() };
+        let plot = with(FigureId::ContextClusters, options);
+        let header = plot.csv().lines().next().unwrap().to_owned();
+        assert!(header.starts_with("sample,task,cluster,pc2,pc3"), "{header}");
+        assert_eq!(header.ends_with(&format!(",{by}")), by != ColorBy::Cluster, "{header}");
+        for venue in [Venue::Cvpr, Venue::Neurips] {
+            assert!(files::layout(&plot, venue).is_empty(), "{by}: {:?}", files::layout(&plot, venue));
+            plot.draw(venue, Format::Pdf).unwrap();
         }
     }
 }

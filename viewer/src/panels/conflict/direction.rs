@@ -179,8 +179,8 @@ fn summary(name: &str, series: &Series) -> String {
     let null = series.null.map_or_else(String::new, |n| {
         format!("; with random signs it would be {:.3} \u{b1} {:.3}", n.mean, n.deviation)
     });
-    let skipped = if series.skipped > 0 {
-        format!("; {} steps without a gradient left out", series.skipped)
+    let skipped = if !series.skipped.is_empty() {
+        format!("; {} steps without a gradient left out", series.skipped.len())
     } else {
         String::new()
     };

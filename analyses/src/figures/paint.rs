@@ -1,0 +1,144 @@
+//! What the colours of marks mean besides clusters: a name or a number of each sample.
+
+use super::axes::{Entry, Mark};
+use super::color::{GREY, Scale, cluster};
+use super::scene::{Rgb, Shape};
+use super::source::Source;
+use super::{ColorBy, FigureId, Result, cell};
+use crate::analysis::{ContextData, ContextSample};
+use crate::stats::NotFinite;
+use crate::store::{BySample, DatasetRow, Name, OfSample, SampleKey, SampleRow, option_that_logs, visit_dataset};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+
+/// Names or numbers by mark.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Paint {
+    /// What they are.
+    pub by: String,
+    of: Values,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Values {
+    /// The names, and which one each mark has.
+    Names(Vec<String>, Vec<Option<usize>>),
+    /// The number of each mark, and how many are not finite.
+    Numbers(Vec<Option<f64>>, NotFinite),
+}
+
+fn names(all: &[Option<String>]) -> Values {
+    let known: BTreeSet<&String> = all.iter().flatten().collect();
+    let known: Vec<String> = known.into_iter().cloned().collect();
+    let of = all.iter().map(|name| name.as_ref().and_then(|n| known.binary_search(n).ok())).collect();
+    Values::Names(known, of)
+}
+
+fn numbers(all: impl Iterator<Item = Option<f64>>) -> Values {
+    let mut left = NotFinite::default();
+    let of = all.map(|v| v.and_then(|v| left.take(v))).collect();
+    Values::Numbers(of, left)
+}
+
+/// The loss of each sample at the step of its vector, or else its last one of the stage.
+fn losses(source: &Source, data: &ContextData) -> Result<HashMap<SampleKey, f64>> {
+    let mut at: BySample<u64> = BySample::default();
+    data.samples.iter().for_each(|s| at.insert(s.place, &s.sample, s.step));
+    let mut found: HashMap<SampleKey, (bool, f64)> = HashMap::new();
+    source.visit(|row: SampleRow| {
+        let (Some(loss), Some(step)) = (row.loss, at.of(&row)) else { return };
+        let exact = row.step == *step;
+        if row.stage == data.stage && (exact || found.get(&row.key()).is_none_or(|known| !known.0)) {
+            found.insert(row.key(), (exact, loss));
+        }
+    })?;
+    Ok(found.into_iter().map(|(sample, (_, loss))| (sample, loss)).collect())
+}
+
+fn splits(source: &Source) -> BySample<Name> {
+    let mut found = BySample::default();
+    let read = visit_dataset(&source.run, |row: DatasetRow| found.insert(row.place(), row.id(), row.split.clone()));
+    source.note(read.err().map(|e| e.to_string()));
+    found
+}
+
+impl Paint {
+    /// What the samples `rows` of `data` have; `None` where colours are those of clusters.
+    pub(super) fn load(source: &Source, by: ColorBy, data: &ContextData, rows: &[usize]) -> Result<Option<Self>> {
+        let id = FigureId::ContextClusters;
+        let weights = || {
+            let lacks = || source.lacks(id, "`routing` at the steps of `contexts`", option_that_logs("routing"));
+            let all = data.weights.as_ref().ok_or_else(lacks)?;
+            let row = |i: &usize| Some(all.row(*i).to_vec()).filter(|w| NotFinite::default().take_row(w));
+            Ok::<_, super::FigureError>(rows.iter().map(row).collect::<Vec<Option<Vec<f32>>>>())
+        };
+        let of = match by {
+            ColorBy::Cluster => return Ok(None),
+            ColorBy::Task => names(&rows.iter().map(|i| Some(data.samples[*i].task.clone())).collect::<Vec<_>>()),
+            ColorBy::Expert => {
+                let largest = |w: &Vec<f32>| (1..w.len()).fold(0, |best, e| if w[e] > w[best] { e } else { best });
+                let of = |w: Option<Vec<f32>>| w.map(|w| format!("expert {}", largest(&w)));
+                names(&weights()?.into_iter().map(of).collect::<Vec<_>>())
+            }
+            ColorBy::Entropy => {
+                let term = |w: &f32| if *w > 0.0 { f64::from(*w) * f64::from(*w).ln() } else { 0.0 };
+                numbers(weights()?.into_iter().map(|w| w.map(|w| -w.iter().map(term).sum::<f64>())))
+            }
+            ColorBy::Step => numbers(rows.iter().map(|i| Some(data.samples[*i].step as f64))),
+            ColorBy::Split => {
+                let all = splits(source);
+                let of = |i: &usize| all.get(data.samples[*i].place, &data.samples[*i].sample);
+                names(&rows.iter().map(|i| of(i).map(|split| split.as_str().to_owned())).collect::<Vec<_>>())
+            }
+            ColorBy::Loss => {
+                let all = losses(source, data)?;
+                let key = |s: &ContextSample| SampleKey::new(s.place, s.sample.as_str());
+                numbers(rows.iter().map(|i| all.get(&key(&data.samples[*i])).copied()))
+            }
+        };
+        Ok(Some(Self { by: by.to_string(), of }))
+    }
+
+    /// The scale of numbers.
+    pub(super) fn scale(&self) -> Option<Scale> {
+        let Values::Numbers(all, _) = &self.of else { return None };
+        let (low, high) = super::axes::range(all.iter().flatten().copied(), 0.0)?;
+        Some(Scale::sequential(low, high))
+    }
+
+    /// The colour of mark `i`; grey where nothing is known.
+    pub(super) fn color(&self, i: usize) -> Rgb {
+        match &self.of {
+            Values::Names(_, of) => of[i].map_or(GREY, cluster),
+            Values::Numbers(all, _) => self.scale().map_or(GREY, |scale| scale.color(all[i])),
+        }
+    }
+
+    /// The legend of names.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let Values::Names(known, of) = &self.of else { return Vec::new() };
+        let entry = |(i, name): (usize, &String)| (name.replace('_', " "), cluster(i), Mark::Alone(Shape::Disc));
+        let unknown = || ("unknown".to_owned(), GREY, Mark::Alone(Shape::Disc));
+        known.iter().enumerate().map(entry).chain(of.iter().any(Option::is_none).then(unknown)).collect()
+    }
+
+    /// What stands in the table.
+    pub(super) fn cell(&self, i: usize) -> String {
+        match &self.of {
+            Values::Names(known, of) => of[i].map(|n| known[n].clone()).unwrap_or_default(),
+            Values::Numbers(all, _) => cell(all[i]),
+        }
+    }
+
+    /// Marks that are grey, in words.
+    pub(super) fn left_out(&self) -> Option<String> {
+        let (unknown, bad) = match &self.of {
+            Values::Names(_, of) => (of.iter().filter(|n| n.is_none()).count(), None),
+            Values::Numbers(all, left) => (all.iter().filter(|v| v.is_none()).count(), Some(*left)),
+        };
+        let bad = bad
+            .filter(|b| b.total() > 0)
+            .map_or_else(String::new, |b| format!(" ({} not finite: {})", b.total(), b.kinds()));
+        (unknown > 0).then(|| format!("{unknown} samples without {}{bad}: grey", self.by))
+    }
+}
