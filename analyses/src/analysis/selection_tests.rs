@@ -118,6 +118,7 @@ fn figures_are_over_the_samples_and_clusters_of_the_analysis() {
         for (row, (sample, label)) in rows.iter().zip(data.samples.iter().zip(found.labels())) {
             assert_eq!((row[0], row[2]), (sample.sample.as_str(), label.to_string().as_str()));
         }
+        let options = options.of_figure(FigureId::RoutingContext);
         let plot = Plot::load(FigureId::RoutingContext, &inputs, &options).unwrap().remove(0);
         let json: serde_json::Value =
             serde_json::from_str(&plot.json(crate::figures::Venue::Cvpr, &[]).unwrap()).unwrap();

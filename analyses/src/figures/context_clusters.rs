@@ -13,7 +13,7 @@ use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
 use crate::store::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// More marks than this are drawn as a picture inside the axes.
@@ -124,18 +124,24 @@ impl ContextClusters {
         }
     }
 
-    /// The number of each cluster at the middle of its marks, or beside it with a line to it where numbers would cover each
-    /// other: what tells clusters apart besides colour.
+    /// The number of each cluster at the middle of its marks, or beside it with a line to it where it would cover a small
+    /// cluster or another number: what tells clusters apart besides colour.
     fn numbers(&self, canvas: &mut Canvas, axes: &Axes) {
+        let radius = canvas.small * 0.62 + 0.8;
+        let every = self.dots.len().div_ceil(VECTOR_MARKS).max(1);
+        let seen: Vec<(usize, Point)> = self.dots.iter().step_by(every).map(|d| (d.2, axes.at(d.3, d.4))).collect();
         let middle = |i: usize| {
             let own = || self.dots.iter().filter(|d| d.2 == i);
             let mean = |of: fn(&Dot) -> f64| own().map(of).sum::<f64>() / own().count() as f64;
             (own().count() > 0).then(|| (i, axes.at(mean(|d| d.3), mean(|d| d.4))))
         };
         let middles: Vec<(usize, Point)> = (0..self.clusters).filter_map(middle).collect();
-        let radius = canvas.small * 0.62;
-        let mut places: Vec<Point> = middles.iter().map(|m| m.1).collect();
-        apart(&mut places, 2.0 * (radius + 0.8) + 0.6, axes, radius + 0.8);
+        let mut places: Vec<Point> = Vec::with_capacity(middles.len());
+        for (_, middle) in &middles {
+            places.push(free(*middle, radius, &places, &seen, axes));
+        }
+        apart(&mut places, 2.0 * radius + 0.6, axes, radius);
+        let radius = radius - 0.8;
         for ((_, middle), place) in middles.iter().zip(&places) {
             canvas.line(&[*middle, *place], INK, 0.6);
         }
@@ -165,6 +171,33 @@ impl ContextClusters {
         }
         y
     }
+}
+
+/// Where a number of `radius` pt covers least of any cluster, as near to `middle` as that allows.
+fn free(middle: Point, radius: f64, taken: &[Point], dots: &[(usize, Point)], axes: &Axes) -> Point {
+    let far = |a: Point, b: Point| ((a.0 - b.0).powi(2) + (a.1 - b.1).powi(2)).sqrt();
+    let mut sizes: BTreeMap<usize, f64> = BTreeMap::new();
+    dots.iter().for_each(|(c, _)| *sizes.entry(*c).or_default() += 1.0);
+    let inside = |at: Point| {
+        let x = at.0.min(axes.to.0 - radius).max(axes.from.0 + radius);
+        (x, at.1.min(axes.to.1 - radius).max(axes.from.1 + radius))
+    };
+    let ring =
+        |r: i32| (0..12).map(move |i| (2.2 * radius * f64::from(r), std::f64::consts::TAU * f64::from(i) / 12.0));
+    let around =
+        (1..=4).flat_map(ring).map(|(far, angle)| (middle.0 + far * angle.cos(), middle.1 + far * angle.sin()));
+    // Shares of clusters that would be hidden; a number never lies on another.
+    let cost = |at: Point| {
+        let hidden: f64 = dots.iter().filter(|(_, dot)| far(at, *dot) < radius).map(|(c, _)| 1.0 / sizes[c]).sum();
+        let over = taken.iter().filter(|t| far(at, **t) < 2.0 * radius).count() as f64;
+        hidden + 10.0 * over + 0.01 * far(at, middle) / radius
+    };
+    std::iter::once(middle)
+        .chain(around)
+        .map(inside)
+        .map(|at| (at, cost(at)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .map_or(middle, |best| best.0)
 }
 
 /// Moves places that are nearer to each other than `least`, all of them `margin` inside the axes.
@@ -281,5 +314,20 @@ mod tests {
             assert!(places[..i].iter().all(|b| (a.0 - b.0).powi(2) + (a.1 - b.1).powi(2) > 99.0), "{places:?}");
         }
         assert_eq!(places[5], (80.0, 20.0));
+    }
+    #[test]
+    fn a_number_stays_on_a_large_cluster_and_beside_a_small_one() {
+        let axes = Axes { from: (0.0, 0.0), to: (100.0, 60.0), x: (0.0, 1.0), y: (0.0, 1.0) };
+        // Three marks about one place, and a hundred in a square of 40.
+        let small = (0..3).map(|i| (0, (80.0 + f64::from(i), 20.0)));
+        let large = (0..100).map(|i| (1, (10.0 + 4.0 * f64::from(i % 10), 10.0 + 4.0 * f64::from(i / 10))));
+        let dots: Vec<(usize, Point)> = small.chain(large).collect();
+        let at = free((81.0, 20.0), 4.0, &[], &dots, &axes);
+        assert!(dots[..3].iter().all(|(_, d)| (at.0 - d.0).powi(2) + (at.1 - d.1).powi(2) >= 16.0), "{at:?}");
+        assert!((at.0 - 81.0).abs() < 10.0 && (at.1 - 20.0).abs() < 10.0, "near: {at:?}");
+        let on = free((28.0, 28.0), 4.0, &[], &dots, &axes);
+        assert!((8.0..48.0).contains(&on.0) && (8.0..48.0).contains(&on.1), "{on:?}");
+        let beside = free((28.0, 28.0), 4.0, &[on], &dots, &axes);
+        assert!((beside.0 - on.0).powi(2) + (beside.1 - on.1).powi(2) >= 64.0, "{beside:?}");
     }
 }

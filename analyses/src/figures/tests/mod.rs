@@ -35,7 +35,7 @@ fn plots() -> (TempDir, Vec<Plot>) {
     let study = Inputs::open(&[root.path().join("study")]).unwrap();
     let of = |id: FigureId| {
         let from = if matches!(id, FigureId::ConflictOverSteps | FigureId::ConflictByLayer) { &study } else { &run };
-        Plot::load(id, from, &Options { clusters: 5, ..Options::default() }).unwrap().remove(0)
+        Plot::load(id, from, &Options { clusters: 5, ..Options::default() }.of_figure(id)).unwrap().remove(0)
     };
     let plots = FigureId::ALL.map(of).into();
     (root, plots)
