@@ -285,9 +285,13 @@ fn tell_routing(layers: &[(String, RoutingContext)], data: &ContextData) {
             table.row(counts.into_iter().chain([interval(r.r), interval(r.within_tasks), interval(r.between_tasks)]));
         }
         table.print();
-        reasons(layers).iter().for_each(|why| println!("{why}"));
+        for why in reasons(layers) {
+            println!("{why}");
+        }
         for (layer, context) in layers {
-            context.left_out.words().iter().for_each(|words| println!("layer {layer}: {words}"));
+            if let Some(words) = context.left_out.words() {
+                println!("layer {layer}: {words}");
+            }
         }
     }
 }

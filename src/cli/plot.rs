@@ -4,7 +4,6 @@ use super::steps::{self, Steps};
 use anyhow::{Context, bail};
 use covft_analyses::analysis::{FIT, NamedSelection, RESTARTS, ViewFile};
 use covft_analyses::figures::{ColorBy, FigureError, FigureId, Format, Inputs, Measure, Options, Plot, Venue};
-use covft_analyses::store::RunDir;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -157,7 +156,7 @@ fn selection(asked: &str, runs: &[PathBuf]) -> anyhow::Result<NamedSelection> {
     }
     let mut known = Vec::new();
     for run in runs {
-        let path = RunDir::open(run.clone())?.analysis().join("view.json");
+        let path = run.join("analysis").join("view.json");
         if !path.exists() {
             continue;
         }
@@ -191,7 +190,7 @@ fn cells(line: &str) -> Vec<String> {
     while let Some(c) = rest.next() {
         match c {
             '"' if quoted && rest.peek() == Some(&'"') => {
-                cells.last_mut().expect("one at least").push(rest.next().unwrap_or('"'))
+                cells.last_mut().expect("one at least").push(rest.next().unwrap_or('"'));
             }
             '"' => quoted = !quoted,
             ',' if !quoted => cells.push(String::new()),
@@ -218,7 +217,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         progress.show(id.name(), number, all);
         // Of all figures, each takes what it can.
         let options = if all > 1 { options.of_figure(id) } else { options.clone() };
-        draw(args, &inputs, id, &options, venue, &out, &command, &progress)
+        save(&Plot::load(id, &inputs, &options)?, args, venue, &out, &command, &progress)
     };
     let drawn = match args.figure {
         Which::One(id) => draw(id, 0, 1)?,
@@ -232,6 +231,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                             progress.say(&format!("no {id}: needs {what}, logged by {option}"));
                         }
                         Some(FigureError::Data { why, .. }) => progress.say(&format!("no {id}: {why}")),
+                        Some(refused @ FigureError::Option { .. }) => progress.say(&format!("no {id}: {refused}")),
                         _ => return Err(error),
                     },
                 }
@@ -249,19 +249,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn draw(
+fn save(
+    plots: &[Plot],
     args: &Args,
-    inputs: &Inputs,
-    id: FigureId,
-    options: &Options,
     venue: Venue,
     out: &Path,
     command: &[String],
     progress: &Steps,
 ) -> anyhow::Result<usize> {
     let mut files = 0;
-    for plot in Plot::load(id, inputs, options)? {
-        plot.left_out().iter().for_each(|line| progress.say(&format!("{}: {line}", plot.name())));
+    for plot in plots {
+        for line in plot.left_out() {
+            progress.say(&format!("{}: {line}", plot.name()));
+        }
         for file in plot.save(venue, &args.format, out, command)? {
             progress.say(&file.display().to_string());
             files += 1;

@@ -16,7 +16,8 @@ impl Table {
     }
 
     pub(super) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(|cell| one_line(&cell.into())).collect());
+        let shown = |cell: S| -> String { one_line(&Into::<String>::into(cell)) };
+        self.rows.push(cells.into_iter().map(shown).collect());
     }
 
     pub(super) fn print(&self) {

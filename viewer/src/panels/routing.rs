@@ -24,12 +24,15 @@ const PAIRS: usize = 2000;
 /// Records, step, selection if only that counts.
 type MapKey = (u64, u32, Option<u64>);
 
+/// The stage and steps that the maps are over, and the sums by layer and task.
+type Maps = (Option<(u16, (u64, u64))>, Vec<(LayerKey, BTreeMap<String, RoutingSums>)>);
+
 /// What the panel keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Keep {
     layer: Option<String>,
     only_selected: bool,
-    maps: Memo<MapKey, Vec<(LayerKey, BTreeMap<String, RoutingSums>)>>,
+    maps: Memo<MapKey, Maps>,
     steps: Memo<(u64, LayerKey), BTreeMap<u32, RoutingSums>>,
     like: Memo<(u64, u32, LayerKey), Option<RoutingContext>>,
     way: Memo<(u64, u32, u32), Vec<(String, Vec<f32>)>>,
@@ -71,9 +74,11 @@ fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
     let only = cx.state.local.routing.only_selected.then(|| cx.state.selection.now().clone());
     let key = (cx.data.version, until.min(cx.data.last_step()), only.as_ref().map(|_| cx.state.selection.changes()));
     let data = cx.data;
-    let make = || data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref()))).collect();
-    let all: &Vec<(LayerKey, BTreeMap<String, RoutingSums>)> = cx.state.local.routing.maps.get(key, make);
-    let steps = data.routing.values().find_map(|r| late(data, r, until));
+    let make = || {
+        let sums = data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref())));
+        (data.routing.values().find_map(|r| late(data, r, until)), sums.collect())
+    };
+    let (steps, all): &Maps = cx.state.local.routing.maps.get(key, make);
     let over = steps.map_or_else(String::new, |(stage, (from, to))| {
         format!(" over steps {from} to {to} of stage {}", data.stages.name(u32::from(stage)))
     });
