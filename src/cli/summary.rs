@@ -50,7 +50,7 @@ fn stages(steps: &[StepRow], evals: &[EvalRow]) {
     table.print();
 }
 
-/// The mean of what is finite, with the count of what is not; `NaN` or `inf` where nothing is.
+/// The mean of what is finite, with the count of what is not; that count alone where nothing is.
 fn mean(values: impl Iterator<Item = f64>, written: impl Fn(f64) -> String) -> String {
     let (finite, left) = NotFinite::split(values);
     let mean = Summary::of(finite).map(|all| written(all.mean));
