@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 /// The samples that components and clusters are found from.
 pub struct Fitted<'a> {
     data: &'a ContextData,
-    /// Their vectors, where they are not all.
+    /// Their indices, where they are not all.
+    rows: Option<Vec<usize>>,
+    /// Their vectors, likewise.
     drawn: Option<Array2<f32>>,
     /// Different vectors among them: no more clusters can be told apart.
     pub distinct: usize,
@@ -23,10 +25,17 @@ impl<'a> Fitted<'a> {
     #[must_use]
     pub fn of(data: &'a ContextData, most: Option<usize>) -> Self {
         let most = most.filter(|most| *most < data.samples.len());
-        let drawn = most.map(|most| data.vectors.select(Axis(0), &stratified(&data.tasks().1, most)));
-        let mut fitted = Self { data, drawn, distinct: 0 };
+        let rows = most.map(|most| stratified(&data.tasks().1, most));
+        let drawn = rows.as_ref().map(|rows| data.vectors.select(Axis(0), rows));
+        let mut fitted = Self { data, rows, drawn, distinct: 0 };
         fitted.distinct = distinct(fitted.vectors());
         fitted
+    }
+
+    /// Their indices among the samples of the data `[M]`.
+    #[must_use]
+    pub fn rows(&self) -> Vec<usize> {
+        self.rows.clone().unwrap_or_else(|| (0..self.data.samples.len()).collect())
     }
 
     /// Their vectors `[M, C]`.

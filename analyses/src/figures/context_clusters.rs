@@ -71,7 +71,9 @@ impl ContextClusters {
         let (tasks, task_of) = data.tasks();
         let only = options.shown();
         let shown = |i: &usize| has(only.as_ref(), &data.samples[*i]);
-        let rows: Vec<usize> = (0..data.samples.len()).filter(shown).collect();
+        // Of very many, those that the clusters were found from stand for all.
+        let rows: Vec<usize> =
+            if only.is_some() { (0..data.samples.len()).filter(shown).collect() } else { fitted.rows() };
         if rows.is_empty() {
             return Err(source.unfit(id, "none of the samples asked for has a context vector here".to_owned()));
         }

@@ -181,7 +181,7 @@ fn draw(
 ) -> Result<Vec<String>, FigureError> {
     let formats = [FigureFormat::Svg, FigureFormat::Pdf, FigureFormat::Png];
     let mut names = Vec::new();
-    for plot in Plot::load(id, inputs, options)? {
+    for plot in Plot::load(id, inputs, &options.of_figure(id))? {
         plot.save(Venue::Cvpr, &formats, out, command)?;
         names.push(plot.name().to_owned());
     }
