@@ -131,3 +131,42 @@ fn unsafe_code_lives_in_kernels_only() {
         outside.iter().filter(|f| !known.iter().any(|k| f.file_name().is_some_and(|n| n == *k))).collect();
     assert!(strange.is_empty(), "unsafe outside src/kernels: {strange:?}");
 }
+
+/// The files that `file` and its modules reach.
+fn reached(file: &Path, found: &mut BTreeSet<PathBuf>) {
+    if !found.insert(file.to_owned()) {
+        return;
+    }
+    let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+    let root = ["lib", "main", "mod"].contains(&stem.as_str());
+    let folder = if root { file.parent().unwrap().to_owned() } else { file.with_extension("") };
+    let mut named = None;
+    for line in fs::read_to_string(file).unwrap().lines() {
+        let code = line.trim_start();
+        if let Some(path) = code.strip_prefix("#[path = \"").and_then(|c| c.strip_suffix("\"]")) {
+            named = Some(file.with_file_name(path));
+        }
+        let code = ["pub(crate) ", "pub(super) ", "pub "].iter().fold(code, |c, p| c.strip_prefix(p).unwrap_or(c));
+        let Some(name) = code.strip_prefix("mod ").and_then(|c| c.strip_suffix(';')) else { continue };
+        let usual = [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")];
+        if let Some(place) = named.take().into_iter().chain(usual).find(|p| p.is_file()) {
+            reached(&place, found);
+        }
+    }
+}
+
+#[test]
+fn every_file_is_reached_by_a_mod() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    for start in ["src/lib.rs", "src/main.rs", "analyses/src/lib.rs", "viewer/src/lib.rs", "tests/main.rs"] {
+        reached(&root.join(start), &mut found);
+    }
+    let mut files = Vec::new();
+    for folder in ["src", "analyses/src", "viewer/src", "tests"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 300, "only {} files were read", files.len());
+    let dead: Vec<_> = files.iter().filter(|f| !found.contains(*f)).collect();
+    assert!(dead.is_empty(), "no `mod` reaches {dead:?}");
+}

@@ -1,5 +1,6 @@
 //! Colours that survive colour blindness, and what tells series apart besides colour.
 
+use super::looks::{LOOKS, paper};
 use super::scene::{Dash, Rgb, Shape};
 
 pub(super) const WHITE: Rgb = Rgb(0xFF, 0xFF, 0xFF);
@@ -35,24 +36,10 @@ pub(super) fn series(i: usize) -> Style {
     Style { color, dash, shape: Shape::ALL[i % Shape::ALL.len()] }
 }
 
-/// Tol's muted palette: clusters, which carry their number as well.
-const CLUSTERS: [Rgb; 10] = [
-    Rgb(0x33, 0x22, 0x88),
-    Rgb(0xCC, 0x66, 0x77),
-    Rgb(0x11, 0x77, 0x33),
-    Rgb(0xDD, 0xCC, 0x77),
-    Rgb(0x88, 0xCC, 0xEE),
-    Rgb(0x88, 0x22, 0x55),
-    Rgb(0x44, 0xAA, 0x99),
-    Rgb(0x99, 0x99, 0x33),
-    Rgb(0xAA, 0x44, 0x99),
-    Rgb(0xDD, 0xDD, 0xDD),
-];
-
 /// The colour of cluster `i`; beyond ten the same again, darker.
 pub(super) fn cluster(i: usize) -> Rgb {
-    let darker = 0.35 * (i / CLUSTERS.len()) as f64;
-    CLUSTERS[i % CLUSTERS.len()].mix(INK, darker.min(0.8))
+    let darker = 0.35 * (i / LOOKS) as f64;
+    paper(Some(i % LOOKS)).mix(INK, darker.min(0.8))
 }
 
 /// matplotlib's viridis at 17 places.
@@ -75,6 +62,20 @@ fn ramp(colors: &[u32], part: f64) -> Rgb {
 #[must_use]
 pub fn viridis(part: f64) -> [u8; 3] {
     let Rgb(red, green, blue) = ramp(&VIRIDIS, part);
+    [red, green, blue]
+}
+
+/// Red, green and blue of the signed colour map at `part` (-1..=1, white at 0), the same in figures and viewer.
+#[must_use]
+pub fn diverging(part: f64) -> [u8; 3] {
+    let Rgb(red, green, blue) = ramp(&DIVERGING, f64::midpoint(part, 1.0));
+    [red, green, blue]
+}
+
+/// Black or white as red, green and blue, whichever is read better on `ground`; the same in figures and viewer.
+#[must_use]
+pub fn readable_on([red, green, blue]: [u8; 3]) -> [u8; 3] {
+    let Rgb(red, green, blue) = ink_on(Rgb(red, green, blue));
     [red, green, blue]
 }
 
@@ -132,7 +133,7 @@ fn linear(color: Rgb) -> [f64; 3] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Machado, Oliveira and Fernandes (2009), severity 1: protanopia, deuteranopia, tritanopia; and ordinary sight.
@@ -163,17 +164,22 @@ mod tests {
         SIGHTS.iter().map(one).fold(f64::INFINITY, f64::min)
     }
 
-    fn closest(colors: &[Rgb]) -> f64 {
+    /// Least distance of two of `colors` for any sight; a just noticeable difference is about 2.3.
+    pub(in super::super) fn closest(colors: &[Rgb]) -> f64 {
         let pairs = colors.iter().enumerate().flat_map(|(i, a)| colors[..i].iter().map(|b| apart(*a, *b)));
         pairs.fold(f64::INFINITY, f64::min)
     }
 
+    /// Contrast of two colours, 1..=21.
+    pub(in super::super) fn contrast(a: Rgb, b: Rgb) -> f64 {
+        let (a, b) = (luminance(a) + 0.05, luminance(b) + 0.05);
+        a.max(b) / a.min(b)
+    }
+
     #[test]
     fn colours_stay_apart_for_every_sight() {
-        // A just noticeable difference is about 2.3.
         let series: Vec<Rgb> = SERIES.iter().map(|s| s.0).collect();
         assert!(closest(&series) > 15.0, "{}", closest(&series));
-        assert!(closest(&CLUSTERS) > 15.0, "{}", closest(&CLUSTERS));
         let blue_green = [Rgb(0, 114, 178), Rgb(0, 110, 170)];
         assert!(closest(&blue_green) < 5.0, "the measure tells close colours");
         for n in 2..=8 {
@@ -207,8 +213,11 @@ mod tests {
         assert_eq!(scale.color(None), GREY);
         for i in 0..=20 {
             let ground = ramp(&VIRIDIS, f64::from(i) / 20.0);
-            let (a, b) = (luminance(ground) + 0.05, luminance(ink_on(ground)) + 0.05);
-            assert!(a.max(b) / a.min(b) >= 3.8, "{i}: {}", a.max(b) / a.min(b));
+            assert!(contrast(ground, ink_on(ground)) >= 3.8, "{i}: {}", contrast(ground, ink_on(ground)));
+            let ground = diverging(f64::from(i) / 10.0 - 1.0);
+            let [red, green, blue] = readable_on(ground);
+            let contrast = contrast(Rgb(ground[0], ground[1], ground[2]), Rgb(red, green, blue));
+            assert!(contrast >= 3.8, "{i}: {contrast}");
         }
     }
 }

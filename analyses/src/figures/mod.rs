@@ -31,6 +31,7 @@ mod gradient_cosine;
 mod growth;
 mod heat;
 mod layer_conflict;
+pub mod looks;
 mod loss;
 mod options;
 mod overhead;
@@ -51,7 +52,7 @@ mod task_conflict;
 mod tests;
 mod theme;
 
-pub use color::viridis;
+pub use color::{diverging, readable_on, viridis};
 pub use error::FigureError;
 pub use growth::{Growth, GrowthPanel};
 pub use options::{ColorBy, Format, Measure, Options};

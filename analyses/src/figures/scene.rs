@@ -83,6 +83,8 @@ pub(super) enum Shape {
     Star,
     Bar,
     Hexagon,
+    /// Smaller than all others: what has no mark of its own.
+    Dot,
 }
 
 impl Shape {
@@ -111,6 +113,7 @@ impl Shape {
         let up = -std::f64::consts::FRAC_PI_2;
         match self {
             Self::Disc => Vec::new(),
+            Self::Dot => turned(8, 0.0, 0.5),
             Self::Square => vec![(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
             Self::Triangle => turned(3, up, 1.3),
             Self::Down => turned(3, -up, 1.3),

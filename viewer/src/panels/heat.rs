@@ -1,7 +1,7 @@
 //! A heat map with names, a colour bar, and the value under the pointer.
 
 use crate::tokens;
-use covft_analyses::figures::viridis;
+use covft_analyses::figures::{diverging, readable_on, viridis};
 use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Role, Sense, Shape, Ui, Vec2, WidgetInfo};
 
 /// Which colours stand for which numbers.
@@ -9,7 +9,7 @@ use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Role, Sense, Shape, Ui, Ve
 pub(crate) enum Scale {
     /// From the darkest to the lightest colour.
     From(f64, f64),
-    /// Blue below 0, red-brown above, as far as this on both sides.
+    /// Blue below 0, red above, as far as this on both sides.
     Around(f64),
 }
 
@@ -30,21 +30,12 @@ pub(crate) struct Heat<'a> {
 /// A cell, and whether it was clicked.
 pub(crate) type Under = (usize, usize, bool);
 
-fn mix(a: [f64; 3], b: [f64; 3], t: f64) -> Color32 {
-    let part = |k: usize| ((1.0 - t) * a[k] + t * b[k]) as u8;
-    Color32::from_rgb(part(0), part(1), part(2))
-}
-
 impl Scale {
     fn color(self, value: Option<f64>) -> Color32 {
         let Some(value) = value.filter(|v| v.is_finite()) else { return tokens::NO_VALUE };
         match self {
             Self::From(low, high) => tokens::rgb(viridis(if high > low { (value - low) / (high - low) } else { 0.0 })),
-            Self::Around(far) => {
-                let t = if far > 0.0 { (value / far).clamp(-1.0, 1.0) } else { 0.0 };
-                let end = if t < 0.0 { [5.0, 90.0, 170.0] } else { [180.0, 75.0, 5.0] };
-                mix([247.0; 3], end, t.abs())
-            }
+            Self::Around(far) => tokens::rgb(diverging(if far > 0.0 { value / far } else { 0.0 })),
         }
     }
 
@@ -57,8 +48,7 @@ impl Scale {
 }
 
 fn ink_on(color: Color32) -> Color32 {
-    let light = 0.2126 * f32::from(color.r()) + 0.7152 * f32::from(color.g()) + 0.0722 * f32::from(color.b());
-    if light > 140.0 { Color32::BLACK } else { Color32::WHITE }
+    tokens::rgb(readable_on([color.r(), color.g(), color.b()]))
 }
 
 impl Heat<'_> {
