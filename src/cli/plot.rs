@@ -3,9 +3,11 @@
 use super::steps::{self, Steps};
 use anyhow::{Context, bail};
 use covft_analyses::analysis::{FIT, NamedSelection, RESTARTS, ViewFile};
-use covft_analyses::figures::{ColorBy, FigureError, FigureId, Format, Inputs, Measure, Options, Plot, Venue};
+use covft_analyses::figures::{ColorBy, FigureError, FigureId, Fonts, Format, Inputs, Measure, Options, Plot, Venue};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,7 +42,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Draw a figure again from its sidecar `<figure>.json`, without the run.
     #[arg(long, conflicts_with_all = ["runs", "figure", "stage", "steps", "layer", "module", "samples", "tracked", "own",
-        "measure", "color_by", "axes", "direction", "space", "mode", "clusters", "fit", "restarts", "seed"])]
+        "measure", "color_by", "axes", "direction", "space", "mode", "clusters", "fit", "restarts", "seed", "most"])]
     from: Option<PathBuf>,
     /// Stage; the last that has what the figure needs if left out.
     #[arg(long)]
@@ -96,6 +98,13 @@ pub(super) struct Args {
     /// Seed of clusters, samples and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Tasks, clusters, experts or runs that have a look or a row of their own, the largest; the others go together.
+    /// As many as are told apart if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    most: Option<u16>,
+    /// A font (TTF, OTF; FILE#N for the Nth of a TTC) for what the built-in one lacks; several are asked in their order.
+    #[arg(long = "font", value_name = "FILE")]
+    fonts: Vec<PathBuf>,
 }
 
 /// `X,Y`.
@@ -138,6 +147,7 @@ impl Args {
             fit: self.fit.max(3),
             restarts: self.restarts.max(1),
             seed: self.seed,
+            most: self.most.map(usize::from),
         })
     }
 }
@@ -212,12 +222,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         println!("not begun, left out: {}", path.display());
     }
     let options = args.options()?;
+    let fonts = Fonts::open(&args.fonts)?;
+    let warnings = RefCell::new(Vec::new());
     let progress = Steps::new();
     let draw = |id: FigureId, number: usize, all: usize| {
         progress.show(id.name(), number, all);
         // Of all figures, each takes what it can.
         let options = if all > 1 { options.of_figure(id) } else { options.clone() };
-        save(&Plot::load(id, &inputs, &options)?, args, venue, &out, &command, &progress)
+        let plots = Plot::load(id, &inputs, &options)?;
+        let plots = plots.into_iter().map(|plot| plot.with_fonts(Arc::clone(&fonts)));
+        save(plots, args, venue, (&out, &command), &progress, &mut warnings.borrow_mut())
     };
     let drawn = match args.figure {
         Which::One(id) => draw(id, 0, 1)?,
@@ -240,7 +254,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     drop(progress);
-    for problem in inputs.problems() {
+    for problem in inputs.problems().into_iter().chain(warnings.into_inner()) {
         eprintln!("warning: {problem}");
     }
     if drawn == 0 {
@@ -250,12 +264,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn save(
-    plots: &[Plot],
+    plots: impl Iterator<Item = Plot>,
     args: &Args,
     venue: Venue,
-    out: &Path,
-    command: &[String],
+    (out, command): (&Path, &[String]),
     progress: &Steps,
+    warnings: &mut Vec<String>,
 ) -> anyhow::Result<usize> {
     let mut files = 0;
     for plot in plots {
@@ -266,17 +280,24 @@ fn save(
             progress.say(&file.display().to_string());
             files += 1;
         }
+        warnings.extend(plot.warnings(venue));
     }
     Ok(files)
 }
 
 fn again(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
-    let (plot, sidecar) = Plot::from_sidecar(path)?;
+    let (mut plot, sidecar) = Plot::from_sidecar(path)?;
+    if !args.fonts.is_empty() {
+        plot = plot.with_fonts(Fonts::open(&args.fonts)?);
+    }
     let venue = args.venue.map_or_else(|| sidecar.venue.parse(), Ok)?;
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let out = args.out.as_deref().unwrap_or(beside);
     for file in plot.save(venue, &args.format, out, &sidecar.command)? {
         println!("{}", file.display());
+    }
+    for warning in plot.warnings(venue) {
+        eprintln!("warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -122,7 +122,8 @@ impl Axes {
         }
         canvas.line(&[(self.from.0, bottom), self.to], INK, 0.6);
         let place = (f64::midpoint(self.from.0, self.to.0), bottom + canvas.small * 1.84);
-        canvas.text(title, place, canvas.title, (Across::Center, Along::Top), INK);
+        let room = 2.0 * place.0.min(canvas.size.0 - place.0);
+        canvas.text(&canvas.fit(title, canvas.title, room), place, canvas.title, (Across::Center, Along::Top), INK);
     }
 
     /// The bottom edge with a name at each place.
@@ -195,14 +196,29 @@ pub(super) enum Mark {
 /// An entry of a legend.
 pub(super) type Entry = (String, Rgb, Mark);
 
+/// The entry of classes that go together: their number, and that of their members where they are counted.
+pub(super) fn others(
+    what: &str,
+    classes: usize,
+    members: Option<(usize, &str)>,
+    color: Rgb,
+    mark: Mark,
+) -> Option<Entry> {
+    let members = members.map_or_else(String::new, |(n, of)| format!(", {n} {of}"));
+    (classes > 0).then(|| (format!("others ({classes} {what}{members})"), color, mark))
+}
+
 /// Draws entries side by side from `at` (left, vertical centre), wrapping at `right`; returns the height used.
 pub(super) fn legend(canvas: &mut Canvas, entries: &[Entry], at: Point, right: f64) -> f64 {
     let (mut x, mut y) = at;
     let small = canvas.small;
-    for (text, color, mark) in entries {
-        let swatch = if matches!(mark, Mark::Alone(_) | Mark::Box) { small * 0.9 } else { small * 2.2 };
-        let text = canvas.fit(text, small, right - at.0 - swatch - 3.0);
-        let width = swatch + 3.0 + canvas.width(&text, small);
+    let swatch = |mark: &Mark| if matches!(mark, Mark::Alone(_) | Mark::Box) { small * 0.9 } else { small * 2.2 };
+    let widest = entries.iter().map(|e| swatch(&e.2)).fold(0.0, f64::max);
+    let texts: Vec<String> = entries.iter().map(|e| e.0.clone()).collect();
+    let texts = canvas.short(&texts, small, right - at.0 - widest - 3.0);
+    for (text, (_, color, mark)) in texts.iter().zip(entries) {
+        let swatch = swatch(mark);
+        let width = swatch + 3.0 + canvas.width(text, small);
         if x > at.0 && x + width > right {
             (x, y) = (at.0, y + small * 1.35);
         }
@@ -220,7 +236,7 @@ pub(super) fn legend(canvas: &mut Canvas, entries: &[Entry], at: Point, right: f
                 canvas.outline(from, to, INK, 0.4);
             }
         }
-        canvas.text(&text, (x + swatch + 3.0, y), small, (Across::Left, Along::Middle), INK);
+        canvas.text(text, (x + swatch + 3.0, y), small, (Across::Left, Along::Middle), INK);
         x += width + small * 1.1;
     }
     if entries.is_empty() { 0.0 } else { y - at.1 + small * 1.35 }
@@ -228,7 +244,7 @@ pub(super) fn legend(canvas: &mut Canvas, entries: &[Entry], at: Point, right: f
 
 /// Height of [`legend`] without drawing it.
 pub(super) fn legend_height(canvas: &Canvas, entries: &[Entry], left: f64, right: f64) -> f64 {
-    let mut trial = Canvas::new(canvas.small, canvas.title, canvas.size);
+    let mut trial = canvas.page.canvas(canvas.size);
     legend(&mut trial, entries, (left, 0.0), right)
 }
 

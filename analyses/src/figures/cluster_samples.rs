@@ -1,11 +1,13 @@
 //! `cluster-samples`: of each cluster of context vectors the four samples nearest to its centre: picture, question,
 //! answer.
 
-use super::color::{GREY, INK, WHITE, cluster};
+use super::color::{GREY, INK, WHITE};
 use super::contexts::{Contexts, has};
+use super::looks::{self, Looks};
+use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Pixels, Point, Shape};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
+use super::{Figure, FigureId, Options, Result, Table, place_cells};
 use crate::store::{Place, RunDir};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -114,7 +116,18 @@ impl ClusterSamples {
         small * 1.15 * (LINES as f64 + 3.0) + 5.0
     }
 
-    fn sample(canvas: &mut Canvas, sample: &Sample, from: Point, to: Point) {
+    /// The clusters that a page has room for, the largest.
+    fn shown(&self, page: &Page) -> Looks {
+        let most = page.fit(self.rows.len(), Self::row_height(page.venue.small()), 4.0);
+        let most = page.most.map_or(most, |asked| most.min(asked));
+        Looks::largest(&self.sizes(), Some(most), usize::MAX)
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.rows.iter().map(|r| r.samples).collect()
+    }
+
+    fn sample(canvas: &mut Canvas, sample: &Sample, task: &str, from: Point, to: Point) {
         let small = canvas.small;
         let side = (to.1 - from.1 - 4.0).min((to.0 - from.0) * 0.42);
         let (left, top) = (from.0, from.1 + 2.0);
@@ -130,8 +143,7 @@ impl ClusterSamples {
         }
         let (x, room) = (left + side + 4.0, to.0 - left - side - 8.0);
         let mut y = top;
-        let task = canvas.fit(&sample.task.replace('_', " "), small, room);
-        canvas.text(&task, (x, y), small, (Across::Left, Along::Top), GREY.mix(INK, 0.55));
+        canvas.text(task, (x, y), small, (Across::Left, Along::Top), GREY.mix(INK, 0.55));
         y += small * 1.15;
         for line in canvas.wrap(&sample.question, small, room, LINES) {
             canvas.text(&line, (x, y), small, (Across::Left, Along::Top), INK);
@@ -145,29 +157,38 @@ impl ClusterSamples {
 }
 
 impl Figure for ClusterSamples {
-    fn size(&self, venue: Venue) -> Point {
-        (venue.full() * 72.0, self.rows.len() as f64 * Self::row_height(venue.small()) + 4.0)
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        (venue.full() * 72.0, self.shown(page).own().len() as f64 * Self::row_height(venue.small()) + 4.0)
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let height = Self::row_height(canvas.small);
         let left = canvas.small * 3.4;
         let width = (canvas.size.0 - left) / NEAREST as f64;
-        for (r, row) in self.rows.iter().enumerate() {
+        let looks = Looks::assign(&self.sizes(), canvas.page.most);
+        let shown = self.shown(&canvas.page);
+        let mut tasks: Vec<String> = self.rows.iter().flat_map(|r| &r.nearest).map(|s| s.task.clone()).collect();
+        tasks.sort();
+        tasks.dedup();
+        let side = (height - 4.0).min(width * 0.42);
+        let names = canvas.names(&tasks, canvas.small, width - side - 8.0);
+        for (r, row) in shown.own().iter().map(|i| &self.rows[*i]).enumerate() {
             let top = 2.0 + r as f64 * height;
             if r > 0 {
                 canvas.line(&[(0.0, top), (canvas.size.0, top)], GREY.mix(WHITE, 0.4), 0.4);
             }
             let middle = (left * 0.45, top + height * 0.42);
             canvas.mark(Shape::Disc, middle, canvas.small * 0.95, INK);
-            canvas.mark(Shape::Disc, middle, canvas.small * 0.85, cluster(row.cluster));
+            canvas.mark(Shape::Disc, middle, canvas.small * 0.85, looks::paper(looks.of(row.cluster)));
             canvas.mark(Shape::Disc, middle, canvas.small * 0.62, WHITE);
             canvas.text(&row.cluster.to_string(), middle, canvas.small, (Across::Center, Along::Middle), INK);
             let below = (middle.0, middle.1 + canvas.small * 1.25);
             canvas.text(&format!("n={}", row.samples), below, canvas.small, (Across::Center, Along::Top), INK);
             for (s, sample) in row.nearest.iter().enumerate() {
                 let from = ((s as f64).mul_add(width, left), top);
-                Self::sample(canvas, sample, from, (from.0 + width, top + height));
+                let task = tasks.binary_search(&sample.task).map_or("", |i| names[i].as_str());
+                Self::sample(canvas, sample, task, from, (from.0 + width, top + height));
             }
         }
     }
@@ -195,5 +216,10 @@ impl Figure for ClusterSamples {
 
     fn left_out(&self) -> Vec<String> {
         self.left_out.clone()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let names: Vec<String> = self.rows.iter().map(|r| r.cluster.to_string()).collect();
+        LeftOut::of("clusters", &names, self.shown(page).own(), false).into_iter().collect()
     }
 }

@@ -1,6 +1,5 @@
 //! Colours that survive colour blindness, and what tells series apart besides colour.
 
-use super::looks::{LOOKS, paper};
 use super::scene::{Dash, Rgb, Shape};
 
 pub(super) const WHITE: Rgb = Rgb(0xFF, 0xFF, 0xFF);
@@ -30,16 +29,22 @@ const SERIES: [(Rgb, Dash); 7] = [
     (Rgb(0x56, 0xB4, 0xE9), &[5.0, 1.4, 1.2, 1.4, 1.2, 1.4]),
 ];
 
-/// The style of series `i`; colours and marks come round with different periods, so that 70 differ.
+/// Lines that are told apart: each colour with two dashes.
+pub(super) const LINES: usize = 2 * SERIES.len();
+
+/// The style of series `i`; beyond [`LINES`] the neutral one of all that go together.
 pub(super) fn series(i: usize) -> Style {
-    let (color, dash) = SERIES[i % SERIES.len()];
+    if i >= LINES {
+        return Style { color: GREY.mix(WHITE, 0.3), dash: &[], shape: Shape::Dot };
+    }
+    // The second time round the dash is that of another colour.
+    let (color, dash) = (SERIES[i % SERIES.len()].0, SERIES[(i + i / SERIES.len() * 3) % SERIES.len()].1);
     Style { color, dash, shape: Shape::ALL[i % Shape::ALL.len()] }
 }
 
-/// The colour of cluster `i`; beyond ten the same again, darker.
-pub(super) fn cluster(i: usize) -> Rgb {
-    let darker = 0.35 * (i / LOOKS) as f64;
-    paper(Some(i % LOOKS)).mix(INK, darker.min(0.8))
+/// The style of a class; the neutral one for those that go together.
+pub(super) fn style(look: Option<usize>) -> Style {
+    series(look.unwrap_or(LINES))
 }
 
 /// matplotlib's viridis at 17 places.
@@ -190,10 +195,11 @@ pub(super) mod tests {
 
     #[test]
     fn no_two_series_look_alike() {
-        for (i, j) in (0..70).flat_map(|i| (0..i).map(move |j| (i, j))) {
+        for (i, j) in (0..=LINES).flat_map(|i| (0..i).map(move |j| (i, j))) {
             let (a, b) = (series(i), series(j));
-            assert!(a != b, "{i} and {j}");
+            assert!((a.color, a.dash) != (b.color, b.dash), "{i} and {j}");
         }
+        assert_eq!((series(LINES), style(None)), (series(LINES + 9), series(LINES)));
         for style in (0..5).map(series) {
             assert!(1.05 / (luminance(style.color) + 0.05) >= 3.0, "{style:?} is too pale on white");
         }

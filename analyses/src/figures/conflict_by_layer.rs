@@ -1,12 +1,14 @@
 //! `conflict-by-layer`: distance of the two runs of a conflict study at the end, by depth; one line a method.
 
-use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
-use super::color::{INK, WHITE, series};
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, others, range};
+use super::color::{INK, LINES, WHITE, style};
 use super::distances::{self, Pair, methods, named, spread};
 use super::drift::layer_name;
+use super::looks::Looks;
+use super::page::{LeftOut, Page};
 use super::scene::{Canvas, Point, Shape};
 use super::source::Inputs;
-use super::{Figure, FigureId, Measure, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Measure, Options, Result, Table, cell};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -35,20 +37,29 @@ impl ConflictByLayer {
         layer.values.values().next_back().copied().flatten()
     }
 
-    fn entries(&self) -> Vec<Entry> {
-        let methods = methods(&self.pairs);
-        let entry = |(i, (method, of)): (usize, &(String, Vec<&Pair>))| {
-            (named(method, of.len()), series(i).color, Mark::Marked(series(i).shape, series(i).dash))
+    /// The first methods have lines of their own.
+    fn looks(&self, page: &Page) -> Looks {
+        Looks::largest(&vec![1; methods(&self.pairs).len()], page.most, LINES)
+    }
+
+    fn entries(&self, page: &Page) -> Vec<Entry> {
+        let (methods, looks) = (methods(&self.pairs), self.looks(page));
+        let style = |look: Option<usize>| (style(look).color, Mark::Marked(style(look).shape, style(look).dash));
+        let entry = |i: &usize| {
+            let (color, mark) = style(looks.of(*i));
+            (named(&methods[*i].0, methods[*i].1.len()), color, mark)
         };
-        methods.iter().enumerate().map(entry).collect()
+        let rest = others("methods", looks.others().len(), None, style(None).0, style(None).1);
+        looks.own().iter().map(entry).chain(rest).collect()
     }
 }
 
 impl Figure for ConflictByLayer {
-    fn size(&self, venue: Venue) -> Point {
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
         let width = venue.column() * 72.0;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
-        let used = legend_height(&canvas, &self.entries(), 30.0, width - 5.0);
+        let canvas = page.canvas((width, 0.0));
+        let used = legend_height(&canvas, &self.entries(page), 30.0, width - 5.0);
         (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
     }
 
@@ -59,7 +70,8 @@ impl Figure for ConflictByLayer {
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
         let left = left_room(canvas, y);
         let right = canvas.size.0 - 5.0;
-        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right) + 3.0;
+        let entries = self.entries(&canvas.page);
+        let top = legend(canvas, &entries, (left, canvas.small * 0.75), right) + 3.0;
         let to = (right, canvas.size.1 - bottom_room(canvas));
         let axes = Axes { from: (left, top), to, x: (-0.5, layers.len() as f64 - 0.5), y };
         axes.y_axis(canvas, true);
@@ -67,8 +79,9 @@ impl Figure for ConflictByLayer {
         axes.names(canvas, &names, "layer");
         let middle = (canvas.title * 0.75, f64::midpoint(top, to.1));
         canvas.upwards(&self.measure.title("distance"), middle, canvas.title, INK);
-        for (i, (_, of)) in methods(&self.pairs).iter().enumerate() {
-            let style = series(i);
+        let (methods, looks) = (methods(&self.pairs), self.looks(&canvas.page));
+        for i in looks.others().iter().chain(looks.own()) {
+            let (of, style) = (&methods[*i].1, style(looks.of(*i)));
             let means: Vec<Option<(f64, f64, f64)>> =
                 layers.iter().map(|l| spread(of.iter().filter_map(|p| Self::at(p, l)))).collect();
             let place = |(j, m): (usize, &Option<(f64, f64, f64)>)| axes.at(j as f64, m.map_or(f64::NAN, |m| m.0));
@@ -113,5 +126,10 @@ impl Figure for ConflictByLayer {
 
     fn left_out(&self) -> Vec<String> {
         distances::left_out(&self.pairs)
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let names: Vec<String> = methods(&self.pairs).into_iter().map(|m| m.0).collect();
+        LeftOut::of("methods", &names, self.looks(page).own(), true).into_iter().collect()
     }
 }

@@ -5,9 +5,10 @@ use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, leg
 use super::color::{INK, WHITE, ordered};
 use super::distances::{self, Pair, methods, named, spread};
 use super::drift::layer_name;
+use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Dash, Point};
 use super::source::Inputs;
-use super::{Figure, FigureId, Measure, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Measure, Options, Result, Table, cell};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -81,7 +82,18 @@ impl ConflictOverSteps {
         methods(&self.pairs).into_iter().map(|(m, of)| (named(&m, of.len()), Self::lines(&of, &bands))).collect()
     }
 
-    fn width(&self, venue: Venue) -> (f64, usize) {
+    /// How many panels a page has room for, in how many lines of which height.
+    fn shown(&self, page: &Page) -> (usize, usize, f64) {
+        let (width, columns) = self.width(page);
+        let n = methods(&self.pairs).len();
+        let body = (width / columns as f64 * if width > 330.0 && columns == 1 { 0.4 } else { 0.55 }).max(90.0);
+        let line = body + page.venue.font_size() * 1.5;
+        let lines = page.fit(n.div_ceil(columns), line, page.venue.small() * 6.0);
+        (n.min(lines * columns), lines, line)
+    }
+
+    fn width(&self, page: &Page) -> (f64, usize) {
+        let venue = page.venue;
         let n = methods(&self.pairs).len();
         let width = 72.0 * if n > 1 { venue.full() } else { venue.column() };
         (width, balanced(n, (width / 150.0) as usize))
@@ -89,23 +101,24 @@ impl ConflictOverSteps {
 }
 
 impl Figure for ConflictOverSteps {
-    fn size(&self, venue: Venue) -> Point {
-        let (width, columns) = self.width(venue);
-        let lines = methods(&self.pairs).len().div_ceil(columns) as f64;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+    fn size(&self, page: &Page) -> Point {
+        let (width, _) = self.width(page);
+        let (_, lines, line) = self.shown(page);
+        let canvas = page.canvas((width, 0.0));
         let entries = self.panels().first().map(|p| Self::entries(&p.1)).unwrap_or_default();
         let used = legend_height(&canvas, &entries, 60.0, width - 5.0);
-        let body = (width / columns as f64 * if width > 330.0 && columns == 1 { 0.4 } else { 0.55 }).max(90.0);
-        (width, lines * (body + venue.font_size() * 1.5) + used)
+        (width, lines as f64 * line + used)
     }
 
     fn draw(&self, canvas: &mut Canvas) {
-        let panels = self.panels();
+        let mut panels = self.panels();
+        let columns = balanced(panels.len(), (canvas.size.0 / 150.0) as usize);
+        let several = panels.len() > 1;
+        panels.truncate(self.shown(&canvas.page).0);
         let ends = panels.iter().flat_map(|p| &p.1).flat_map(|l| &l.points);
         let x = range(ends.clone().map(|p| p.0), 0.0).filter(|x| x.1 > x.0).unwrap_or((0.0, 1.0));
         let (_, high) = range(ends.filter_map(|p| p.1).map(|p| p.2), 0.04).unwrap_or((0.0, 1.0));
         let y = (0.0, if high > 0.0 { high } else { 1.0 });
-        let columns = balanced(panels.len(), (canvas.size.0 / 150.0) as usize);
         let left = left_room(canvas, y);
         let entries = Self::entries(&panels[0].1);
         let small = canvas.small;
@@ -113,7 +126,6 @@ impl Figure for ConflictOverSteps {
         let start = left + canvas.width("layer", small) + 6.0;
         let right = canvas.size.0 - 5.0;
         let used = legend(canvas, &entries, (start, small * 0.75), right);
-        let several = panels.len() > 1;
         let grid = Grid {
             columns,
             lines: panels.len().div_ceil(columns),
@@ -123,7 +135,9 @@ impl Figure for ConflictOverSteps {
             foot: bottom_room(canvas),
             gap: small * 1.6,
         };
-        for (i, (name, lines)) in panels.iter().enumerate() {
+        let names: Vec<String> = panels.iter().map(|p| p.0.clone()).collect();
+        let names = canvas.short(&names, canvas.title, grid.frame(0).1.0 - grid.frame(0).0.0 + grid.gap * 0.8);
+        for (i, (_, lines)) in panels.iter().enumerate() {
             let (from, to) = grid.frame(i);
             let axes = Axes { from, to, x, y };
             if i % columns == 0 {
@@ -134,7 +148,7 @@ impl Figure for ConflictOverSteps {
             }
             if several {
                 let at = (f64::midpoint(from.0, to.0), from.1 - 2.0);
-                canvas.text(name, at, canvas.title, (Across::Center, Along::Bottom), INK);
+                canvas.text(&names[i], at, canvas.title, (Across::Center, Along::Bottom), INK);
             }
             for (i, line) in lines.iter().enumerate() {
                 let color = ordered(i, lines.len());
@@ -180,5 +194,11 @@ impl Figure for ConflictOverSteps {
 
     fn left_out(&self) -> Vec<String> {
         distances::left_out(&self.pairs)
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let names: Vec<String> = methods(&self.pairs).into_iter().map(|m| m.0).collect();
+        let shown: Vec<usize> = (0..self.shown(page).0).collect();
+        LeftOut::of("methods", &names, &shown, false).into_iter().collect()
     }
 }

@@ -1,15 +1,17 @@
 //! `context-clusters`: context vectors on their first two principal components; colour = cluster (numbered), mark =
 //! task.
 
-use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, range};
-use super::color::{INK, WHITE, cluster};
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, others, range};
+use super::color::{INK, WHITE};
 use super::contexts::{Contexts, has};
 use super::heat;
+use super::looks::{self, Looks};
+use super::page::{LeftOut, Page};
 use super::paint::Paint;
 use super::raster;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue, place_cells};
+use super::{Figure, FigureId, Options, Result, Table, place_cells};
 use crate::store::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -104,25 +106,51 @@ impl ContextClusters {
         })
     }
 
-    fn entries(&self) -> Vec<Entry> {
-        let task = |(i, t): (usize, &String)| (t.replace('_', " "), INK, Mark::Alone(Shape::ALL[i % Shape::ALL.len()]));
-        self.tasks.iter().enumerate().map(task).collect()
+    /// Looks of the clusters (colours) and of the tasks (marks), the largest first.
+    fn looks(&self, page: &Page) -> [Looks; 2] {
+        let (mut clusters, mut tasks) = (vec![0; self.clusters], vec![0; self.tasks.len()]);
+        for dot in &self.dots {
+            tasks[dot.1] += 1;
+            clusters[dot.2] += 1;
+        }
+        [clusters, tasks].map(|counts| Looks::assign(&counts, page.most))
     }
 
     /// What the colours mean.
-    fn key(&self) -> Vec<Entry> {
+    fn key(&self, page: &Page) -> Vec<Entry> {
         if let Some(paint) = &self.paint {
-            return paint.entries();
+            return paint.entries(page);
         }
-        let all = || (0..self.clusters).collect();
-        let of = |i: usize| (i.to_string(), cluster(i), Mark::Alone(Shape::Disc));
-        self.shown.clone().unwrap_or_else(all).into_iter().map(of).collect()
+        let [clusters, _] = self.looks(page);
+        let shown = |i: &&usize| self.shown.as_ref().is_none_or(|shown| shown.contains(i));
+        let key = |i: &usize| (i.to_string(), looks::paper(clusters.of(*i)), Mark::Alone(Shape::Disc));
+        let rest: Vec<&usize> = clusters.others().iter().filter(shown).collect();
+        let samples = self.dots.iter().filter(|d| clusters.of(d.2).is_none()).count();
+        let members = Some((samples, "samples"));
+        let rest = others("clusters", rest.len(), members, looks::paper(None), Mark::Alone(Shape::Disc));
+        clusters.own().iter().filter(shown).map(key).chain(rest).collect()
+    }
+
+    /// What the marks mean.
+    fn entries(&self, canvas: &Canvas) -> Vec<Entry> {
+        let [_, tasks] = self.looks(&canvas.page);
+        let names = canvas.readable(&self.tasks);
+        let task = |i: &usize| (names[*i].clone(), INK, Mark::Alone(looks::mark(tasks.of(*i))));
+        let members = Some((self.dots.iter().filter(|d| tasks.of(d.1).is_none()).count(), "samples"));
+        let rest = others("tasks", tasks.others().len(), members, INK, Mark::Alone(looks::mark(None)));
+        tasks.own().iter().map(task).chain(rest).collect()
     }
 
     fn marks(&self, canvas: &mut Canvas, axes: &Axes, radius: f64) {
-        for (i, (_, task, of, x, y)) in self.dots.iter().enumerate() {
-            let color = self.paint.as_ref().map_or_else(|| cluster(*of), |paint| paint.color(i));
-            canvas.mark(Shape::ALL[task % Shape::ALL.len()], axes.at(*x, *y), radius, color);
+        let [clusters, tasks] = self.looks(&canvas.page);
+        let colors = self.paint.as_ref().map(|paint| paint.colors(&canvas.page));
+        // What goes together lies below what has a mark of its own.
+        let (own, rest): (Vec<usize>, Vec<usize>) =
+            (0..self.dots.len()).partition(|i| tasks.of(self.dots[*i].1).is_some());
+        for i in rest.into_iter().chain(own) {
+            let (_, task, of, x, y) = &self.dots[i];
+            let color = colors.as_ref().map_or_else(|| looks::paper(clusters.of(*of)), |colors| colors[i]);
+            canvas.mark(looks::mark(tasks.of(*task)), axes.at(*x, *y), radius, color);
         }
     }
 
@@ -137,7 +165,8 @@ impl ContextClusters {
             let mean = |of: fn(&Dot) -> f64| own().map(of).sum::<f64>() / own().count() as f64;
             (own().count() > 0).then(|| (i, axes.at(mean(|d| d.3), mean(|d| d.4))))
         };
-        let middles: Vec<(usize, Point)> = (0..self.clusters).filter_map(middle).collect();
+        let [clusters, _] = self.looks(&canvas.page);
+        let middles: Vec<(usize, Point)> = clusters.own().iter().copied().filter_map(middle).collect();
         let mut places: Vec<Point> = Vec::with_capacity(middles.len());
         for (_, middle) in &middles {
             places.push(free(*middle, radius, &places, &seen, axes));
@@ -163,7 +192,7 @@ impl ContextClusters {
         let small = canvas.small;
         let mut y = small * 0.75;
         let wide = canvas.width(self.colors(), small).max(canvas.width("task", small));
-        for (name, entries) in [(self.colors(), self.key()), ("task", self.entries())] {
+        for (name, entries) in [(self.colors(), self.key(&canvas.page)), ("task", self.entries(canvas))] {
             if entries.is_empty() {
                 continue;
             }
@@ -232,13 +261,14 @@ fn apart(places: &mut [Point], least: f64, axes: &Axes, margin: f64) {
 }
 
 impl Figure for ContextClusters {
-    fn size(&self, venue: Venue) -> Point {
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
         let width = venue.column() * 72.0;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let canvas = page.canvas((width, 0.0));
         let wide = canvas.width(self.colors(), venue.small()).max(canvas.width("task", venue.small()));
         let start = 12.0 + wide;
-        let used: f64 =
-            [self.key(), self.entries()].iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
+        let legends = [self.key(page), self.entries(&canvas)];
+        let used: f64 = legends.iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
         (width, width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used)
     }
 
@@ -258,10 +288,10 @@ impl Figure for ContextClusters {
         let radius = (60.0 / (self.dots.len() as f64).sqrt()).clamp(0.9, 2.2);
         if self.dots.len() > VECTOR_MARKS {
             let size = (axes.to.0 - axes.from.0, axes.to.1 - axes.from.1);
-            let mut inner = Canvas::new(canvas.small, canvas.title, size);
+            let mut inner = canvas.page.canvas(size);
             let within = Axes { from: (0.0, 0.0), to: size, ..axes };
             self.marks(&mut inner, &within, radius);
-            let pixels = raster::marks(size, &inner.finish().items);
+            let pixels = raster::marks(&inner.finish());
             canvas.image(axes.from, axes.to, Arc::new(pixels), false);
         } else {
             self.marks(canvas, &axes, radius);
@@ -299,6 +329,13 @@ impl Figure for ContextClusters {
 
     fn left_out(&self) -> Vec<String> {
         self.left_out.clone()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let [clusters, tasks] = self.looks(page);
+        let numbers: Vec<String> = (0..self.clusters).map(|i| i.to_string()).collect();
+        let clusters = LeftOut::of("clusters", &numbers, clusters.own(), true).filter(|_| self.paint.is_none());
+        clusters.into_iter().chain(LeftOut::of("tasks", &self.tasks, tasks.own(), true)).collect()
     }
 }
 

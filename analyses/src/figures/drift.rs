@@ -3,9 +3,10 @@
 use super::axes::{Axes, Grid, balanced, bottom_room, row_names};
 use super::color::{INK, Scale};
 use super::heat;
+use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::{Inputs, Source};
-use super::{Figure, FigureId, Measure, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Measure, Options, Result, Table, cell};
 use crate::stats::NotFinite;
 use crate::store::{ALL, LayerRow};
 use serde::{Deserialize, Serialize};
@@ -137,29 +138,47 @@ impl Drift {
         (all.total() > 0).then(|| format!("grey: not finite ({})", all.kinds()))
     }
 
+    /// Room for what grey cells are.
+    fn below(&self, page: &Page) -> f64 {
+        if self.key().is_some() { page.venue.small() * 1.4 } else { 0.0 }
+    }
+
     fn columns(&self, width: f64) -> usize {
         balanced(self.panels.len(), (width / 115.0) as usize)
     }
 
-    fn width(&self, venue: Venue) -> f64 {
-        72.0 * if self.panels.len() > 2 { venue.full() } else { venue.column() }
+    fn width(&self, page: &Page) -> f64 {
+        72.0 * if self.panels.len() > 2 { page.venue.full() } else { page.venue.column() }
+    }
+
+    /// How many runs a page has room for, in lines of panels, and the height of a line.
+    fn lines(&self, page: &Page) -> (usize, usize, f64) {
+        let width = self.width(page);
+        let columns = self.columns(width);
+        let lines = self.panels.len().div_ceil(columns);
+        let layers = self.panels.iter().map(|p| p.layers.len()).max().unwrap_or(1) as f64;
+        let small = page.venue.small();
+        let least = width / columns as f64 * 0.36;
+        let rest = small * 3.2 + page.venue.font_size() * 1.4;
+        let fitting = page.fit(lines, least + rest, self.below(page));
+        let most = ((page.room() - self.below(page)) / fitting as f64 - rest).max(least);
+        let body = (layers * small * 1.15).clamp(least, width * 0.9).min(most);
+        (self.panels.len().min(fitting * columns), fitting, body + rest)
     }
 }
 
 impl Figure for Drift {
-    fn size(&self, venue: Venue) -> Point {
-        let width = self.width(venue);
-        let lines = self.panels.len().div_ceil(self.columns(width)) as f64;
-        let layers = self.panels.iter().map(|p| p.layers.len()).max().unwrap_or(1) as f64;
-        let body = (layers * venue.small() * 1.15).clamp(width / self.columns(width) as f64 * 0.36, width * 0.9);
-        let key = if self.key().is_some() { venue.small() * 1.4 } else { 0.0 };
-        (width, lines * (body + venue.small() * 3.2 + venue.font_size() * 1.4) + key)
+    fn size(&self, page: &Page) -> Point {
+        let (_, lines, line) = self.lines(page);
+        (self.width(page), (lines as f64).mul_add(line, self.below(page)))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let scale = self.scale();
         let names: Vec<Vec<String>> =
             self.panels.iter().map(|p| p.layers.iter().map(|l| layer_name(l)).collect()).collect();
+        let room = canvas.size.0 * 0.2;
+        let names: Vec<Vec<String>> = names.iter().map(|n| canvas.short(n, canvas.small, room)).collect();
         let widest = names.iter().flatten().map(|n| canvas.width(n, canvas.small)).fold(0.0, f64::max);
         let columns = self.columns(canvas.size.0);
         let several = self.panels.len() > 1;
@@ -170,14 +189,18 @@ impl Figure for Drift {
         }
         let grid = Grid {
             columns,
-            lines: self.panels.len().div_ceil(columns),
+            lines: self.lines(&canvas.page).1,
             from: (canvas.title * 1.4 + widest + 5.0, if several { 1.0 } else { 4.0 }),
             to: (canvas.size.0 - heat::bar_room(canvas, scale), bottom),
             head: if several { canvas.title * 1.4 } else { 0.0 },
             foot: bottom_room(canvas) + 1.0,
             gap: if several { widest + 12.0 } else { 0.0 },
         };
-        for (i, panel) in self.panels.iter().enumerate() {
+        let shown = self.lines(&canvas.page).0;
+        let labels: Vec<String> = self.panels[..shown].iter().map(|p| p.label.clone()).collect();
+        let titles =
+            canvas.short(&labels, canvas.title, grid.frame(0).1.0 - grid.frame(0).0.0 + 12.0_f64.min(grid.gap));
+        for (i, panel) in self.panels[..shown].iter().enumerate() {
             let (from, to) = grid.frame(i);
             heat::cells(canvas, from, to, &panel.moved, scale);
             let first = panel.steps.first().copied().unwrap_or(0) as f64;
@@ -189,15 +212,14 @@ impl Figure for Drift {
             row_names(canvas, from.0, (from.1, to.1), &names[i]);
             if several {
                 let middle = (f64::midpoint(from.0, to.0), from.1 - 2.0);
-                let title = canvas.fit(&panel.label, canvas.title, to.0 - from.0 + grid.gap);
-                canvas.text(&title, middle, canvas.title, (Across::Center, Along::Bottom), INK);
+                canvas.text(&titles[i], middle, canvas.title, (Across::Center, Along::Bottom), INK);
             }
             if i % columns == 0 {
                 let middle = (canvas.title * 0.7, f64::midpoint(from.1, to.1));
                 canvas.upwards("layer", middle, canvas.title, INK);
             }
         }
-        let (top, bottom) = (grid.frame(0).0.1, grid.frame(self.panels.len() - 1).1.1);
+        let (top, bottom) = (grid.frame(0).0.1, grid.frame(shown - 1).1.1);
         heat::bar(canvas, (grid.to.0, top), bottom, scale, &self.measure.title("drift"));
     }
 
@@ -229,5 +251,11 @@ impl Figure for Drift {
     fn left_out(&self) -> Vec<String> {
         let of = |p: &Panel| Some(format!("{}: {}", p.label, p.not_finite.words("value", "values")?));
         self.panels.iter().filter_map(of).collect()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let labels: Vec<String> = self.panels.iter().map(|p| p.label.clone()).collect();
+        let shown: Vec<usize> = (0..self.lines(page).0).collect();
+        LeftOut::of("runs", &labels, &shown, false).into_iter().collect()
     }
 }

@@ -59,6 +59,14 @@ pub enum FigureError {
         /// The file.
         path: PathBuf,
     },
+    /// A font that figures cannot be drawn with.
+    #[error("figures cannot be drawn with this font ({why}): {}", path.display())]
+    Font {
+        /// What is wrong, and what to do.
+        why: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A file could not be encoded.
     #[error("cannot draw `{figure}`: {why}")]
     Draw {

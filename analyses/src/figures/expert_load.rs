@@ -1,12 +1,14 @@
 //! `expert-load`: gate mass (mean weight) and hard load (share of samples whose largest weight it has) of each expert over
 //! the steps, layer by layer.
 
-use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, legend};
-use super::color::{GREY, INK, series};
+use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, legend, legend_height, others};
+use super::color::{GREY, INK, LINES, style};
 use super::contexts;
+use super::looks::Looks;
+use super::page::{LeftOut, Page, spread};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::analysis::RoutingSums;
 use crate::stats::NotFinite;
 use crate::store::RoutingWeights;
@@ -84,16 +86,49 @@ impl ExpertLoad {
         self.layers.iter().map(|l| l.mass.len()).max().unwrap_or(0)
     }
 
-    fn entries(&self) -> Vec<Entry> {
-        (0..self.experts()).map(|e| (e.to_string(), series(e).color, Mark::Line(1.3, series(e).dash))).collect()
+    /// The experts with most of the gates' mass over all layers and steps.
+    fn looks(&self, page: &Page) -> Looks {
+        let mass = |e: usize| self.layers.iter().filter_map(|l| l.mass.get(e)).flatten().flatten().sum::<f64>();
+        let parts: Vec<usize> = (0..self.experts()).map(|e| (mass(e) * 1e6) as usize).collect();
+        Looks::largest(&parts, page.most, LINES)
     }
 
-    fn width(&self, venue: Venue) -> f64 {
-        72.0 * if self.layers.len() > 2 { venue.full() } else { venue.column() }
+    fn entries(&self, page: &Page) -> Vec<Entry> {
+        let looks = self.looks(page);
+        let entry = |look: Option<usize>| (style(look).color, Mark::Line(1.3, style(look).dash));
+        let own = looks.own().iter().map(|e| (e.to_string(), entry(looks.of(*e)).0, entry(looks.of(*e)).1));
+        own.chain(others("experts", looks.others().len(), None, entry(None).0, entry(None).1)).collect()
+    }
+
+    /// Height of a line of panels.
+    fn line(page: &Page) -> f64 {
+        let (small, title) = (page.venue.small(), page.venue.font_size());
+        2.0 * (small * 7.5) + title * 3.2 + small * 2.0
+    }
+
+    /// The layers that a page has room for.
+    fn shown(&self, page: &Page) -> Vec<usize> {
+        let columns = self.columns(self.width(page));
+        let lines = page.fit(self.layers.len().div_ceil(columns), Self::line(page), page.venue.small() * 6.0);
+        spread(self.layers.len(), lines * columns)
+    }
+
+    fn width(&self, page: &Page) -> f64 {
+        72.0 * if self.layers.len() > 2 { page.venue.full() } else { page.venue.column() }
     }
 
     fn columns(&self, width: f64) -> usize {
         balanced(self.layers.len(), ((width - 30.0) / 90.0) as usize)
+    }
+
+    fn y(&self) -> (f64, f64) {
+        (0.0, self.high().min(1.0))
+    }
+
+    /// Room of the word before the legend.
+    #[expect(clippy::unused_self, reason = "asked like the rest of the frame")]
+    fn word(&self, canvas: &Canvas) -> f64 {
+        canvas.width("expert", canvas.small) + 6.0
     }
 
     fn high(&self) -> f64 {
@@ -103,24 +138,30 @@ impl ExpertLoad {
 }
 
 impl Figure for ExpertLoad {
-    fn size(&self, venue: Venue) -> Point {
-        let width = self.width(venue);
-        let lines = self.layers.len().div_ceil(self.columns(width)) as f64;
-        let body = venue.small() * 7.5;
-        (width, lines * (2.0 * body + venue.font_size() * 3.2 + venue.small() * 2.0) + venue.small() * 1.4)
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        let width = self.width(page);
+        let lines = self.shown(page).len().div_ceil(self.columns(width)) as f64;
+        let canvas = page.canvas((width, 0.0));
+        let used =
+            legend_height(&canvas, &self.entries(page), left_room(&canvas, self.y()) + self.word(&canvas), width - 5.0);
+        let more = (used - venue.small() * 1.35 * 2.0).max(0.0);
+        (width, lines * Self::line(page) + venue.small() * 1.4 + more)
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let (small, title) = (canvas.small, canvas.title);
-        let y = (0.0, self.high().min(1.0));
+        let y = self.y();
         let left = left_room(canvas, y);
         canvas.text("expert", (left, small * 0.75), small, (Across::Left, Along::Middle), INK);
-        let start = left + canvas.width("expert", small) + 6.0;
-        let used = legend(canvas, &self.entries(), (start, small * 0.75), canvas.size.0 - 5.0);
+        let start = left + self.word(canvas);
+        let entries = self.entries(&canvas.page);
+        let used = legend(canvas, &entries, (start, small * 0.75), canvas.size.0 - 5.0);
         let columns = self.columns(canvas.size.0);
+        let (shown, looks) = (self.shown(&canvas.page), self.looks(&canvas.page));
         let grid = Grid {
             columns,
-            lines: self.layers.len().div_ceil(columns),
+            lines: shown.len().div_ceil(columns),
             from: (left, used),
             to: (canvas.size.0 - 5.0, canvas.size.1),
             head: title * 1.5,
@@ -134,7 +175,9 @@ impl Figure for ExpertLoad {
             first if first > 0.5 * last && last > first => (first, last),
             _ => (0.0, last.max(1.0)),
         };
-        for (i, layer) in self.layers.iter().enumerate() {
+        let titles: Vec<String> = shown.iter().map(|l| format!("layer {}", self.layers[*l].name)).collect();
+        let titles = canvas.short(&titles, title, grid.frame(0).1.0 - grid.frame(0).0.0 + grid.gap * 0.8);
+        for (i, layer) in shown.iter().map(|l| &self.layers[*l]).enumerate() {
             let (from, to) = grid.frame(i);
             let gap = small * 0.9;
             let half = (to.1 - from.1 - gap) / 2.0;
@@ -155,14 +198,15 @@ impl Figure for ExpertLoad {
                 }
                 let even = 1.0 / values.len().max(1) as f64;
                 canvas.dashed(&[axes.at(x.0, even), axes.at(x.1, even)], GREY, 0.6, &[1.5, 1.5]);
-                for (e, of) in values.iter().enumerate() {
+                for e in looks.others().iter().chain(looks.own()).filter(|e| **e < values.len()) {
                     let at = |(s, v): (&f64, &Option<f64>)| axes.at(*s, v.unwrap_or(f64::NAN));
-                    let points: Vec<Point> = layer.steps.iter().zip(of).map(at).collect();
-                    canvas.dashed(&points, series(e).color, 1.0, series(e).dash);
+                    let points: Vec<Point> = layer.steps.iter().zip(&values[*e]).map(at).collect();
+                    let (style, thick) = (style(looks.of(*e)), if looks.of(*e).is_some() { 1.0 } else { 0.5 });
+                    canvas.dashed(&points, style.color, thick, style.dash);
                 }
             }
             let at = (f64::midpoint(from.0, to.0), from.1 - 2.0);
-            canvas.text(&format!("layer {}", layer.name), at, title, (Across::Center, Along::Bottom), INK);
+            canvas.text(&titles[i], at, title, (Across::Center, Along::Bottom), INK);
         }
     }
 
@@ -189,5 +233,12 @@ impl Figure for ExpertLoad {
 
     fn left_out(&self) -> Vec<String> {
         self.not_finite.words("routing row", "routing rows").into_iter().collect()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let layers: Vec<String> = self.layers.iter().map(|l| l.name.clone()).collect();
+        let experts: Vec<String> = (0..self.experts()).map(|e| e.to_string()).collect();
+        let layers = LeftOut::of("layers", &layers, &self.shown(page), false);
+        layers.into_iter().chain(LeftOut::of("experts", &experts, self.looks(page).own(), true)).collect()
     }
 }

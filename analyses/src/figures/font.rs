@@ -1,13 +1,13 @@
 //! The font of all figures: measures, outlines, and the subset that files carry.
 
+use owned_ttf_parser::{Face, GlyphId, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use ttf_parser::{Face, GlyphId};
 
 /// Its name.
 pub(super) const NAME: &str = "Liberation Sans";
 /// SIL Open Font Licence 1.1; see `assets/LiberationSans-LICENSE.txt`.
-const BYTES: &[u8] = include_bytes!("../../assets/LiberationSans-Regular.ttf");
+pub(super) const BYTES: &[u8] = include_bytes!("../../assets/LiberationSans-Regular.ttf");
 
 /// The built-in font.
 pub(super) fn face() -> &'static Face<'static> {
@@ -20,29 +20,14 @@ pub(super) fn units() -> f64 {
     f64::from(face().units_per_em())
 }
 
-/// `text` with what the font lacks, and control characters, replaced.
-pub(super) fn drawable(text: &str) -> String {
-    let one = |c: char| match c {
-        c if c.is_control() => ' ',
-        c if face().glyph_index(c).is_some_and(|g| g.0 != 0) => c,
-        _ => '\u{25a1}',
-    };
-    text.chars().map(one).collect()
-}
-
-/// The glyph of a character that [`drawable`] let pass.
-pub(super) fn glyph(c: char) -> GlyphId {
+/// The glyph of a character.
+fn glyph(c: char) -> GlyphId {
     face().glyph_index(c).unwrap_or(GlyphId(0))
 }
 
 /// Width of a glyph in the font's units.
-pub(super) fn advance(glyph: GlyphId) -> f64 {
+fn advance(glyph: GlyphId) -> f64 {
     f64::from(face().glyph_hor_advance(glyph).unwrap_or(0))
-}
-
-/// Width of `text` in pt at `size` pt.
-pub(super) fn width(text: &str, size: f64) -> f64 {
-    text.chars().map(|c| advance(glyph(c))).sum::<f64>() * size / units()
 }
 
 /// The glyphs that a drawing uses, renumbered: a TrueType font of its own.
@@ -79,6 +64,26 @@ impl Subset {
         let bytes = font.write(&old, &outlines, &glyphs);
         Self { glyphs, widths, bytes }
     }
+}
+
+/// A font file as browsers want it of one that was made for PDF: with a map of characters, a name, and measures.
+pub(super) fn for_browsers(pdf: &[u8], original: &Face<'_>, letters: &BTreeMap<char, u16>) -> Vec<u8> {
+    let measures = original.raw_face().table(Tag::from_bytes(b"OS/2"));
+    let measures = measures.unwrap_or_else(|| Tables::read(BYTES).table(*b"OS/2")).to_vec();
+    let mut tables: BTreeMap<[u8; 4], Vec<u8>> =
+        Tables::read(pdf).0.into_iter().map(|(name, table)| (name, table.to_vec())).collect();
+    let mut post = vec![0; 32];
+    post[..4].copy_from_slice(&[0, 3, 0, 0]);
+    tables.extend([(*b"OS/2", measures), (*b"cmap", cmap(letters)), (*b"name", name()), (*b"post", post)]);
+    if let Some(sum) = tables.get_mut(b"head").and_then(|head| head.get_mut(8..12)) {
+        sum.fill(0);
+    }
+    assemble(&tables.into_iter().collect::<Vec<_>>())
+}
+
+/// The table of CFF outlines of a font file.
+pub(super) fn cff(file: &[u8]) -> &[u8] {
+    Tables::read(file).table(*b"CFF ")
 }
 
 /// The font's tables by name.
@@ -243,7 +248,8 @@ fn checksum(bytes: &[u8]) -> u32 {
 fn assemble(tables: &[([u8; 4], Vec<u8>)]) -> Vec<u8> {
     let count = tables.len() as u16;
     let power = 15 - count.leading_zeros() as u16;
-    let mut file: Vec<u8> = vec![0, 1, 0, 0];
+    let cff = tables.iter().any(|t| t.0 == *b"CFF ");
+    let mut file: Vec<u8> = if cff { b"OTTO".to_vec() } else { vec![0, 1, 0, 0] };
     for value in [count, 16 << power, power, 16 * count - (16 << power)] {
         file.extend(value.to_be_bytes());
     }
@@ -275,7 +281,7 @@ mod tests {
     #[test]
     fn a_subset_is_a_font_with_the_same_shapes() {
         struct Points(Vec<(char, f32, f32)>);
-        impl ttf_parser::OutlineBuilder for Points {
+        impl owned_ttf_parser::OutlineBuilder for Points {
             fn move_to(&mut self, x: f32, y: f32) {
                 self.0.push(('m', x, y));
             }
@@ -308,11 +314,5 @@ mod tests {
             assert_eq!(f64::from(width), advance(glyph(*c)), "{c}");
         }
         assert_eq!(small.glyph_index('Z'), None);
-    }
-
-    #[test]
-    fn what_the_font_lacks_is_shown_as_a_box() {
-        assert_eq!(drawable("a\n\u{4e2d}b"), "a \u{25a1}b");
-        assert!((width("iiii", 10.0) - 4.0 * 2.22).abs() < 0.05);
     }
 }

@@ -4,10 +4,11 @@
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, signed};
 use super::color::{INK, Style, WHITE, series};
 use super::directions::{self, Curve};
+use super::page::{LeftOut, Page};
 use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Inputs;
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::stats::finite;
 use crate::store::ALL;
 use serde::{Deserialize, Serialize};
@@ -93,14 +94,26 @@ impl GradientCosine {
         grouped(&self.runs, |run| &run.group)
     }
 
+    /// How many panels a page has room for, and the height of one.
+    fn shown(&self, page: &Page) -> (usize, f64) {
+        let venue = page.venue;
+        let panel = venue.column() * 72.0 * if venue.column() > 4.5 { 0.13 } else { 0.19 } + venue.font_size() * 1.5;
+        let most = page.most.unwrap_or(usize::MAX).min(self.panels().len());
+        (page.fit(most, panel, bottom_room(&page.canvas((0.0, 0.0)))), panel)
+    }
+
     /// The legend of a panel that stands alone.
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self, canvas: &Canvas) -> Vec<Entry> {
         if self.runs.len() > TOGETHER {
             return Vec::new();
         }
+        let numbers = |run: &Run| format!("{} \u{b1} {:.2} (T = {})", signed(run.mean, 2), run.deviation, run.steps);
+        let widest = self.runs.iter().map(|r| canvas.width(&numbers(r), canvas.small)).fold(0.0, f64::max);
+        let labels: Vec<String> = self.runs.iter().map(|r| r.label.clone()).collect();
+        let labels = canvas.short(&labels, canvas.small, canvas.size.0 * 0.75 - widest);
         let entry = |(i, run): (usize, &Run)| {
-            let named = if self.runs.len() > 1 { format!("{}: ", run.label) } else { "mean ".to_owned() };
-            let text = format!("{named}{} \u{b1} {:.2} (T = {})", signed(run.mean, 2), run.deviation, run.steps);
+            let named = if self.runs.len() > 1 { format!("{}: ", labels[i]) } else { "mean ".to_owned() };
+            let text = format!("{named}{}", numbers(run));
             (text, series(i).color, Mark::Line(1.3, series(i).dash))
         };
         self.runs.iter().enumerate().map(entry).collect()
@@ -142,8 +155,8 @@ impl GradientCosine {
     }
 }
 
-/// A panel's title: mean and deviation over all steps of its runs.
-fn title(runs: &[&Run]) -> String {
+/// A panel's name, and mean and deviation over all steps of its runs.
+fn title<'a>(runs: &[&'a Run]) -> (&'a str, String) {
     let all: f64 = runs.iter().map(|r| r.steps as f64).sum();
     let pooled = |of: &dyn Fn(&Run) -> f64| runs.iter().map(|r| r.steps as f64 * of(r)).sum::<f64>() / all;
     let mean = pooled(&|r| r.mean);
@@ -151,7 +164,7 @@ fn title(runs: &[&Run]) -> String {
     let steps = runs.iter().map(|r| r.steps).max().unwrap_or(0);
     let name = if runs.len() > 1 { &runs[0].group } else { &runs[0].label };
     let count = if runs.len() > 1 { format!("{} runs, ", runs.len()) } else { String::new() };
-    format!("{name}: {} \u{b1} {deviation:.2} ({count}T = {steps})", signed(mean, 2))
+    (name, format!(": {} \u{b1} {deviation:.2} ({count}T = {steps})", signed(mean, 2)))
 }
 
 impl GradientCosine {
@@ -185,14 +198,14 @@ impl GradientCosine {
 }
 
 impl Figure for GradientCosine {
-    fn size(&self, venue: Venue) -> Point {
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
         let width = venue.column() * 72.0;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
-        let used = super::axes::legend_height(&canvas, &self.entries(), 30.0, width - 5.0);
-        let panels = self.panels().len() as f64;
-        if panels > 1.0 {
-            let panel = width * if venue.column() > 4.5 { 0.13 } else { 0.19 } + canvas.title * 1.5;
-            return (width, panel * panels + bottom_room(&canvas));
+        let canvas = page.canvas((width, 0.0));
+        let used = super::axes::legend_height(&canvas, &self.entries(&canvas), 30.0, width - 5.0);
+        if self.panels().len() > 1 {
+            let (shown, panel) = self.shown(page);
+            return (width, panel * shown as f64 + bottom_room(&canvas));
         }
         (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
     }
@@ -203,16 +216,21 @@ impl Figure for GradientCosine {
         let most = self.runs.iter().map(share).fold(1.0, f64::max);
         let ranges = [x, y, (0.0, most * 1.08)];
         let left = left_room(canvas, y);
-        let top = legend(canvas, &self.entries(), (left, canvas.small * 0.75), canvas.size.0 - 5.0) + 2.0;
+        let entries = self.entries(canvas);
+        let top = legend(canvas, &entries, (left, canvas.small * 0.75), canvas.size.0 - 5.0) + 2.0;
         let bottom = canvas.size.1 - bottom_room(canvas);
-        let panels = self.panels();
+        let panels: Vec<Vec<&Run>> = self.panels().into_iter().take(self.shown(&canvas.page).0).collect();
+        let titles: Vec<(&str, String)> = panels.iter().map(|runs| title(runs)).collect();
+        let numbers = titles.iter().map(|t| canvas.width(&t.1, canvas.title)).fold(0.0, f64::max);
+        let names: Vec<String> = titles.iter().map(|t| t.0.to_owned()).collect();
+        let names = canvas.short(&names, canvas.title, canvas.size.0 - 5.0 - left - numbers);
         let head = if panels.len() > 1 { canvas.title * 1.5 } else { 0.0 };
         let from = if panels.len() > 1 { 0.0 } else { top };
         let height = (bottom - from) / panels.len() as f64;
         for (i, runs) in panels.iter().enumerate() {
             let above = height.mul_add(i as f64, from);
             if head > 0.0 {
-                let text = canvas.fit(&title(runs), canvas.title, canvas.size.0 - 5.0 - left);
+                let text = canvas.fit(&(names[i].clone() + &titles[i].1), canvas.title, canvas.size.0 - 5.0 - left);
                 canvas.text(&text, (left, above + head * 0.55), canvas.title, (Across::Left, Along::Middle), INK);
             }
             let [axes, side] = Self::panel(canvas, runs, (above + head, above + height - head * 0.15), ranges);
@@ -263,10 +281,18 @@ impl Figure for GradientCosine {
             |r: &Run| format!("{}: {} steps whose gradient is zero or not finite: left out", r.label, r.skipped);
         self.runs.iter().filter(|r| r.skipped > 0).map(words).collect()
     }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let panels = self.panels();
+        let names: Vec<String> = panels.iter().map(|runs| title(runs).0.to_owned()).collect();
+        let shown: Vec<usize> = (0..self.shown(page).0).collect();
+        LeftOut::of("panels", &names, &shown, false).into_iter().collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Venue;
     use super::*;
 
     fn figure(runs: &[(&str, &str, f64, f64)]) -> GradientCosine {
@@ -295,7 +321,9 @@ mod tests {
     #[test]
     fn many_runs_get_a_panel_a_method_with_the_numbers_of_all_their_steps() {
         let few = figure(&[("a", "full", 0.0, 0.1), ("b", "full", 0.2, 0.1)]);
-        assert_eq!((few.panels().len(), few.entries().len()), (1, 2));
+        let page = Page::new(Venue::Cvpr);
+        let canvas = page.canvas((234.0, 200.0));
+        assert_eq!((few.panels().len(), few.entries(&canvas).len()), (1, 2));
         let many = figure(&[
             ("full-0", "full", 0.0, 0.1),
             ("lora-0", "lora", 0.0, 0.1),
@@ -304,10 +332,11 @@ mod tests {
             ("x", "", 0.0, 0.1),
             ("y", "", -0.5, 0.3),
         ]);
-        let titles: Vec<_> = many.panels().iter().map(|runs| title(runs)).collect();
+        let titles: Vec<_> =
+            many.panels().iter().map(|runs| title(runs)).map(|(name, numbers)| name.to_owned() + &numbers).collect();
         assert_eq!(titles[0], "full: 0.10 \u{b1} 0.14 (2 runs, T = 10)");
         assert_eq!(titles[1], "lora-0: 0.00 \u{b1} 0.10 (T = 10)");
         assert_eq!(titles[3], "y: \u{2212}0.50 \u{b1} 0.30 (T = 10)");
-        assert!(many.entries().is_empty() && many.size(Venue::Cvpr).1 > few.size(Venue::Cvpr).1);
+        assert!(many.entries(&canvas).is_empty() && many.size(&page).1 > few.size(&page).1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::axes::{Axes, Entry, Grid, Mark, balanced, bottom_room, left_room, legend, legend_height};
 use super::color::{BLUE, GREY, INK, WHITE};
+use super::page::Page;
 use super::plot::encode;
 use super::scene::{Across, Along, Canvas, Point, Shape};
 use super::{FigureError, Format, Result, Venue};
@@ -40,7 +41,7 @@ impl Growth {
         if self.panels.is_empty() || self.panels.iter().any(|p| p.points.len() < 2) {
             return Err(failed("growth takes two points at least".to_owned()));
         }
-        let mut canvas = Canvas::new(venue.small(), venue.font_size(), self.size(venue));
+        let mut canvas = Page::new(venue).canvas(self.size(venue));
         self.paint(&mut canvas);
         encode(&canvas.finish(), &self.name, format).map_err(failed)
     }
@@ -55,7 +56,7 @@ impl Growth {
 
     fn size(&self, venue: Venue) -> Point {
         let width = venue.full() * 72.0;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let canvas = Page::new(venue).canvas((width, 0.0));
         let used = legend_height(&canvas, &Self::entries(), 5.0, width - 5.0);
         let body = width / self.columns() as f64 * 0.52;
         (width, used + 3.0 + self.lines() as f64 * (body + bottom_room(&canvas) + venue.small() * 0.8))

@@ -24,20 +24,59 @@ pub(super) fn cells(canvas: &mut Canvas, from: Point, to: Point, rows: &[Vec<Opt
     }
 }
 
-/// Lines that the names of columns `width` pt wide take, one or two.
-pub(super) fn column_lines(canvas: &Canvas, names: &[String], width: f64) -> usize {
-    names.iter().map(|n| canvas.wrap(n, canvas.small, width - 2.0, 2).len()).max().unwrap_or(1).max(1)
+/// Names below the columns of a map: in one or two lines where they fit whole, reading upwards otherwise.
+pub(super) struct Columns {
+    lines: Vec<Vec<String>>,
+    upwards: bool,
+    /// Lines of text that the names are high.
+    pub high: f64,
 }
 
-/// Names of columns below a map from the left edge to the bottom right corner.
-pub(super) fn column_names(canvas: &mut Canvas, (left, to): (f64, Point), names: &[String]) {
-    let width = (to.0 - left) / names.len().max(1) as f64;
-    for (c, name) in names.iter().enumerate() {
-        let x = (c as f64 + 0.5).mul_add(width, left);
-        for (i, line) in canvas.wrap(name, canvas.small, width - 2.0, 2).iter().enumerate() {
-            let y = (i as f64).mul_add(canvas.small * 1.1, to.1 + 2.5);
-            canvas.text(line, (x, y), canvas.small, (Across::Center, Along::Top), INK);
+impl Columns {
+    /// For columns `width` pt wide.
+    pub(super) fn new(canvas: &Canvas, names: &[String], width: f64) -> Self {
+        let small = canvas.small;
+        let whole = |lines: &[String], name: &String| lines.concat().replace(' ', "") == name.replace(' ', "");
+        let lines: Vec<Vec<String>> = names.iter().map(|n| canvas.wrap(n, small, width - 2.0, 2)).collect();
+        if lines.iter().zip(canvas.short(names, small, f64::INFINITY)).all(|(l, n)| whole(l, &n)) {
+            let high = lines.iter().map(Vec::len).max().unwrap_or(1).max(1) as f64;
+            return Self { lines, upwards: false, high };
         }
+        let short = canvas.short(names, small, canvas.page.venue.column() * 72.0 * 0.3);
+        let longest = short.iter().map(|n| canvas.width(n, small)).fold(0.0, f64::max);
+        Self {
+            lines: short.into_iter().map(|n| vec![n]).collect(),
+            upwards: true,
+            high: (longest + 3.0) / (small * 1.1),
+        }
+    }
+
+    /// Draws them from the left edge to the map's bottom right corner; those that would touch are left out.
+    pub(super) fn draw(&self, canvas: &mut Canvas, (left, to): (f64, Point)) {
+        let small = canvas.small;
+        let width = (to.0 - left) / self.lines.len().max(1) as f64;
+        let every = if self.upwards { (small * 1.05 / width).ceil().max(1.0) as usize } else { 1 };
+        for (c, lines) in self.lines.iter().enumerate().filter(|(c, _)| c % every == 0) {
+            let x = (c as f64 + 0.5).mul_add(width, left);
+            for (i, line) in lines.iter().enumerate() {
+                if self.upwards {
+                    canvas.upwards_from(line, (x, to.1 + 3.0 + canvas.width(line, small)), small, INK);
+                } else {
+                    let y = (i as f64).mul_add(small * 1.1, to.1 + 2.5);
+                    canvas.text(line, (x, y), small, (Across::Center, Along::Top), INK);
+                }
+            }
+        }
+    }
+}
+
+/// Numbers below the columns of a map, thinned out where they would touch.
+pub(super) fn column_numbers(canvas: &mut Canvas, (left, to): (f64, Point), columns: usize) {
+    let width = (to.0 - left) / columns.max(1) as f64;
+    let widest = canvas.width(&columns.saturating_sub(1).to_string(), canvas.small) + 2.0;
+    for column in (0..columns).step_by((widest / width).ceil().max(1.0) as usize) {
+        let at = ((column as f64 + 0.5).mul_add(width, left), to.1 + 2.5);
+        canvas.text(&column.to_string(), at, canvas.small, (Across::Center, Along::Top), INK);
     }
 }
 

@@ -3,11 +3,12 @@
 use super::axes::row_names;
 use super::color::{INK, Scale, ink_on};
 use super::drift::layer_name;
-use super::heat;
+use super::heat::{self, Columns};
+use super::page::{LeftOut, Page, spread};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::tally::{self, Pairs};
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::store::ALL;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,14 +45,38 @@ impl LayerConflict {
         Ok(Self { stage: found.stage.clone(), mode, space, layers, modules, cells })
     }
 
+    /// The layers that a page has room for, from the deepest to the first, and the row over all of them.
+    fn shown(&self, page: &Page) -> Vec<usize> {
+        let small = page.venue.small();
+        let n = self.layers.len();
+        let most = page.fit(n, small * 1.5, small * 16.0);
+        if n <= most { (0..n).collect() } else { spread(n - 1, most - 1).into_iter().chain([n - 1]).collect() }
+    }
+
     fn shares(&self) -> Vec<Vec<Option<f64>>> {
         let share = |t: &Option<Pairs>| t.and_then(|t| t.share());
         self.cells.iter().map(|row| row.iter().map(share).collect()).collect()
     }
 
-    fn modules(&self) -> Vec<String> {
-        let name = |m: &String| if m == ALL { "all modules".to_owned() } else { m.replace('_', " ") };
-        self.modules.iter().map(name).collect()
+    fn modules(&self, canvas: &Canvas) -> Vec<String> {
+        let name = |m: &String| if m == ALL { "all modules".to_owned() } else { m.clone() };
+        canvas.readable(&self.modules.iter().map(name).collect::<Vec<_>>())
+    }
+
+    /// Names of the layers that are shown, edges of the map, and names below the columns.
+    fn frame(&self, canvas: &Canvas) -> (Vec<String>, f64, f64, Columns) {
+        let names: Vec<String> = self.shown(&canvas.page).iter().map(|l| layer_name(&self.layers[*l])).collect();
+        let names = canvas.short(&names, canvas.small, canvas.size.0 * 0.25);
+        let widest = names.iter().map(|t| canvas.width(t, canvas.small)).fold(0.0, f64::max);
+        let left = widest + canvas.title * 1.4 + 5.0;
+        let right = canvas.size.0 - heat::bar_room(canvas, self.scale());
+        let columns = Columns::new(canvas, &self.modules(canvas), (right - left) / self.modules.len().max(1) as f64);
+        (names, left, right, columns)
+    }
+
+    fn scale(&self) -> Scale {
+        let highest = self.shares().iter().flatten().flatten().fold(0.0_f64, |a, s| a.max(*s));
+        Scale::sequential(0.0, highest.max(1.0))
     }
 
     /// What the cells say, in lines that fit.
@@ -69,33 +94,34 @@ impl LayerConflict {
 }
 
 impl Figure for LayerConflict {
-    fn size(&self, venue: Venue) -> Point {
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        let canvas = page.canvas((0.0, 0.0));
         let needed = Self::cell_width(&canvas) * self.modules.len() as f64 + 95.0;
         let width = 72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() };
-        let lines = self.key(&Canvas::new(venue.small(), venue.font_size(), (width, 0.0)), true).len() as f64;
-        let rest = lines.mul_add(venue.small() * 1.15, venue.small() * 3.45 + 4.0);
-        (width, (self.layers.len() as f64).mul_add(venue.small() * 1.5, rest))
+        let canvas = page.canvas((width, 0.0));
+        let lines = self.key(&canvas, true).len() as f64;
+        let (names, _, _, columns) = self.frame(&canvas);
+        let more = 1.1 * (columns.high - 2.0).max(0.0);
+        let rest = lines.mul_add(venue.small() * 1.15, venue.small() * (3.45 + more) + 4.0);
+        (width, (names.len() as f64).mul_add(venue.small() * 1.5, rest))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let small = canvas.small;
         let shares = self.shares();
-        let highest = shares.iter().flatten().flatten().fold(0.0_f64, |a, s| a.max(*s));
-        let scale = Scale::sequential(0.0, highest.max(1.0));
-        let names: Vec<String> = self.layers.iter().map(|l| layer_name(l)).collect();
-        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max);
-        let from = (widest + canvas.title * 1.4 + 5.0, 4.0);
-        let right = canvas.size.0 - heat::bar_room(canvas, scale);
-        let modules = self.modules();
-        let below = heat::column_lines(canvas, &modules, (right - from.0) / modules.len().max(1) as f64) as f64;
-        let fits = Self::cell_width(canvas) <= (right - from.0) / modules.len().max(1) as f64 + 2.0;
+        let scale = self.scale();
+        let (names, left, right, columns) = self.frame(canvas);
+        let from = (left, 4.0);
+        let fits = Self::cell_width(canvas) <= (right - from.0) / self.modules.len().max(1) as f64 + 2.0;
         let key = self.key(canvas, fits);
-        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 1.15f64.mul_add(key.len() as f64, 0.85)));
-        heat::cells(canvas, from, to, &shares, scale);
-        let n = (self.modules.len().max(1) as f64, self.layers.len().max(1) as f64);
+        let to = (right, canvas.size.1 - small * columns.high.mul_add(1.1, 1.15f64.mul_add(key.len() as f64, 0.85)));
+        let shown = self.shown(&canvas.page);
+        heat::cells(canvas, from, to, &shown.iter().map(|l| shares[*l].clone()).collect::<Vec<_>>(), scale);
+        let n = (self.modules.len().max(1) as f64, shown.len().max(1) as f64);
         let (width, height) = ((to.0 - from.0) / n.0, (to.1 - from.1) / n.1);
-        for (r, row) in self.cells.iter().enumerate() {
+        let number = canvas.width("100", small) < width;
+        for (r, row) in shown.iter().map(|l| &self.cells[*l]).enumerate().filter(|_| number) {
             for (c, tally) in row.iter().enumerate() {
                 let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
                 let Some(share) = tally.and_then(|t| t.share()) else {
@@ -110,7 +136,7 @@ impl Figure for LayerConflict {
             }
         }
         row_names(canvas, from.0, (from.1, to.1), &names);
-        heat::column_names(canvas, (from.0, to), &modules);
+        columns.draw(canvas, (from.0, to));
         canvas.upwards("layer", (canvas.title * 0.7, f64::midpoint(from.1, to.1)), canvas.title, INK);
         heat::bar(canvas, (to.0, from.1), to.1, scale, "pairs in conflict (%)");
         for (i, line) in key.iter().enumerate() {
@@ -146,5 +172,9 @@ impl Figure for LayerConflict {
             all.not_finite += pairs.not_finite;
         }
         all.left_out().into_iter().map(|words| format!("over all layers and modules: {words}")).collect()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        LeftOut::of("rows", &self.layers, &self.shown(page), false).into_iter().collect()
     }
 }

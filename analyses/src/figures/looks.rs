@@ -55,7 +55,7 @@ pub(super) fn mark(look: Option<usize>) -> Shape {
 /// Classes that keep a look of their own, and the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Looks {
-    looks: Vec<Option<usize>>,
+    numbers: Vec<Option<usize>>,
     own: Vec<usize>,
     others: Vec<usize>,
 }
@@ -75,11 +75,11 @@ impl Looks {
         let own = if n <= all.min(most) { n } else { most.min(all - 1) };
         let mut by_size: Vec<usize> = (0..n).collect();
         by_size.sort_by_key(|class| std::cmp::Reverse(counts[*class]));
-        let mut looks = Self { looks: vec![None; n], own: by_size[..own].to_vec(), others: by_size[own..].to_vec() };
+        let mut looks = Self { numbers: vec![None; n], own: by_size[..own].to_vec(), others: by_size[own..].to_vec() };
         looks.own.sort_unstable();
         looks.others.sort_unstable();
         for (look, class) in looks.own.iter().enumerate() {
-            looks.looks[*class] = Some(look);
+            looks.numbers[*class] = Some(look);
         }
         looks
     }
@@ -87,7 +87,7 @@ impl Looks {
     /// The look of a class; `None` among the others.
     #[must_use]
     pub fn of(&self, class: usize) -> Option<usize> {
-        self.looks.get(class).copied().flatten()
+        self.numbers.get(class).copied().flatten()
     }
 
     /// Classes with a look of their own, in their order.

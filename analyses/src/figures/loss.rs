@@ -1,12 +1,14 @@
 //! `loss`: training and held-out loss. One run: all stages, divided by thin lines; several: one stage, one line a run, and
 //! more than a few of a study one line a method, the mean over its runs.
 
-use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, range};
-use super::color::{BLUE, GREY, INK, VERMILION, WHITE, series};
+use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, others, range};
+use super::color::{BLUE, GREY, INK, LINES, VERMILION, WHITE, style};
+use super::looks::Looks;
+use super::page::{LeftOut, Page};
 use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point, Rgb, Shape};
 use super::source::{Inputs, Source};
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::stats::{NotFinite, finite};
 use crate::store::{ALL, EvalRow, StepRow, option_that_logs};
 use serde::{Deserialize, Serialize};
@@ -235,7 +237,13 @@ impl Loss {
         (x, (if low > 0.0 && low < 0.5 * high { 0.0 } else { low }, high))
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    /// The first runs have lines of their own.
+    fn looks(&self, page: &Page) -> Looks {
+        Looks::largest(&vec![1; self.runs.len()], page.most, LINES)
+    }
+
+    fn entries(&self, page: &Page) -> Vec<Entry> {
+        let looks = self.looks(page);
         let has = |of: fn(&Stage) -> bool| self.stages().any(of);
         let mut entries: Vec<Entry> = if self.alone() {
             vec![
@@ -243,8 +251,10 @@ impl Loss {
                 ("train, smoothed".to_owned(), BLUE, Mark::Line(1.3, &[])),
             ]
         } else {
-            let entry = |(i, r): (usize, &Run)| (r.label.clone(), series(i).color, Mark::Line(1.3, series(i).dash));
-            self.runs.iter().enumerate().map(entry).collect()
+            let style = |look: Option<usize>| (style(look).color, Mark::Line(1.3, style(look).dash));
+            let entry = |i: &usize| (self.runs[*i].label.clone(), style(looks.of(*i)).0, style(looks.of(*i)).1);
+            let rest = others("runs", looks.others().len(), None, style(None).0, style(None).1);
+            looks.own().iter().map(entry).chain(rest).collect()
         };
         let (mark, last) = if self.alone() { (VERMILION, INK) } else { (GREY, GREY) };
         if has(|s| !s.subset.is_empty()) {
@@ -271,8 +281,9 @@ impl Loss {
 
     /// A mark at the upper edge where losses cease to be finite, and a line along the edge as far as they are not.
     fn broken(&self, canvas: &mut Canvas, axes: &Axes) {
+        let looks = self.looks(&canvas.page);
         for (i, run) in self.runs.iter().enumerate() {
-            let color = if self.alone() { BROKEN } else { series(i).color };
+            let color = if self.alone() { BROKEN } else { style(looks.of(i)).color };
             for stretch in run.stages.iter().flat_map(|s| &s.broken) {
                 let (from, to) = (axes.at(stretch.from, axes.y.1), axes.at(stretch.to, axes.y.1));
                 if to.0 > from.0 {
@@ -309,18 +320,19 @@ impl Loss {
                 canvas.mark(shape, axes.at(x, y), radius, color);
             }
         };
-        for (i, run) in self.runs.iter().enumerate() {
+        let looks = self.looks(&canvas.page);
+        let order = || looks.others().iter().chain(looks.own()).map(|i| (looks.of(*i), &self.runs[*i]));
+        for (look, run) in order() {
             for stage in &run.stages {
                 if self.alone() {
                     canvas.line(&axes.place(&drawn(&stage.train)), BLUE.mix(WHITE, 0.65), 0.5);
                 }
                 let smooth = axes.place(&drawn(&smoothed(&stage.train, SMOOTHING)));
-                let style = series(i);
-                canvas.dashed(&smooth, style.color, 1.1, style.dash);
+                canvas.dashed(&smooth, style(look).color, if look.is_some() { 1.1 } else { 0.6 }, style(look).dash);
             }
         }
-        for (i, run) in self.runs.iter().enumerate() {
-            let color = if self.alone() { VERMILION } else { series(i).color };
+        for (look, run) in order() {
+            let color = if self.alone() { VERMILION } else { style(look).color };
             for stage in &run.stages {
                 if self.alone() {
                     canvas.line(&axes.place(&drawn(&stage.subset)), color, 0.9);
@@ -333,8 +345,15 @@ impl Loss {
 }
 
 impl Figure for Loss {
-    fn size(&self, venue: Venue) -> Point {
-        (venue.column() * 72.0, venue.column() * 72.0 * if venue.column() > 4.5 { 0.5 } else { 0.66 })
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        let width = venue.column() * 72.0;
+        let height = width * if venue.column() > 4.5 { 0.5 } else { 0.66 };
+        // A long legend takes nothing from the curves.
+        let canvas = page.canvas((width, height));
+        let left = left_room(&canvas, self.ranges().1);
+        let used = legend_height(&canvas, &self.entries(page), left, width - 5.0);
+        (width, height + (used - height * 0.3).max(0.0))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
@@ -342,7 +361,8 @@ impl Figure for Loss {
         let height = canvas.size.1;
         let left = left_room(canvas, y);
         let right = canvas.size.0 - 5.0;
-        let used = legend(canvas, &self.entries(), (left, canvas.small * 0.75), right);
+        let entries = self.entries(&canvas.page);
+        let used = legend(canvas, &entries, (left, canvas.small * 0.75), right);
         let names = if self.alone() { canvas.small * 1.1 } else { 0.0 };
         let axes = Axes { from: (left, used + names + 2.0), to: (right, height - bottom_room(canvas)), x, y };
         let title = match self.stages().next() {
@@ -404,6 +424,11 @@ impl Figure for Loss {
             }
         }
         lines
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let labels: Vec<String> = self.runs.iter().map(|r| r.label.clone()).collect();
+        LeftOut::of("runs", &labels, self.looks(page).own(), true).into_iter().collect()
     }
 }
 

@@ -24,17 +24,21 @@ mod contexts;
 mod directions;
 mod distances;
 mod drift;
+mod embed;
 mod error;
 mod expert_load;
 mod font;
+mod fonts;
 mod gradient_cosine;
 mod growth;
 mod heat;
 mod layer_conflict;
 pub mod looks;
 mod loss;
+mod names;
 mod options;
 mod overhead;
+mod page;
 mod paint;
 mod pdf;
 mod plot;
@@ -54,6 +58,7 @@ mod theme;
 
 pub use color::{diverging, readable_on, viridis};
 pub use error::FigureError;
+pub use fonts::{FontNote, Fonts};
 pub use growth::{Growth, GrowthPanel};
 pub use options::{ColorBy, Format, Measure, Options};
 pub use plot::Plot;
@@ -62,6 +67,7 @@ pub use source::{Inputs, Source, StudySource};
 pub use theme::Venue;
 
 use crate::store::Place;
+use page::{LeftOut, Page};
 use scene::{Canvas, Point};
 use serde_json::Value;
 use std::fmt;
@@ -94,8 +100,8 @@ fn place_cells(place: Option<Place>) -> [String; 2] {
 
 /// A figure whose numbers are at hand.
 trait Figure {
-    /// Size in pt at `venue`.
-    fn size(&self, venue: Venue) -> Point;
+    /// Size in pt on `page`.
+    fn size(&self, page: &Page) -> Point;
     /// Draws it.
     fn draw(&self, canvas: &mut Canvas);
     /// The numbers.
@@ -104,6 +110,11 @@ trait Figure {
     fn notes(&self) -> Value;
     /// What is not in the figure though it was logged, and why, one line each.
     fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What does not come in one by one.
+    fn not_shown(&self, _page: &Page) -> Vec<LeftOut> {
         Vec::new()
     }
 }

@@ -209,6 +209,9 @@ pub struct Options {
     pub restarts: usize,
     /// Seed of clusters, samples and intervals.
     pub seed: u64,
+    /// Classes (tasks, clusters, experts, runs) with a look of their own at most; as many as are told apart if not said.
+    #[serde(default)]
+    pub most: Option<usize>,
 }
 
 impl Default for Options {
@@ -230,6 +233,7 @@ impl Default for Options {
             fit: FIT,
             restarts: RESTARTS,
             seed: 0,
+            most: None,
         }
     }
 }
@@ -237,20 +241,23 @@ impl Default for Options {
 /// Fields of [`Options`] that a figure takes.
 fn taken(id: FigureId) -> &'static [&'static str] {
     match id {
-        FigureId::Loss | FigureId::Overhead => &["stage", "steps"],
+        FigureId::Loss => &["stage", "steps", "most"],
+        FigureId::Overhead => &["stage", "steps"],
         FigureId::Drift => &["stage", "steps", "measure", "module"],
-        FigureId::GradientCosine => &["stage", "steps", "layer", "direction", "space"],
-        FigureId::ConflictOverSteps | FigureId::ConflictByLayer => &["stage", "steps", "measure"],
-        FigureId::TaskConflict => &["stage", "steps", "layer", "module", "tracked", "space", "mode"],
+        FigureId::GradientCosine => &["stage", "steps", "layer", "direction", "space", "most"],
+        FigureId::ConflictOverSteps => &["stage", "steps", "measure"],
+        FigureId::ConflictByLayer => &["stage", "steps", "measure", "most"],
+        FigureId::TaskConflict => &["stage", "steps", "layer", "module", "tracked", "space", "mode", "most"],
         FigureId::LayerConflict => &["stage", "steps", "tracked", "space", "mode"],
         FigureId::ContextClusters => &[
             "stage", "steps", "layer", "samples", "tracked", "color_by", "axes", "clusters", "fit", "restarts", "seed",
+            "most",
         ],
         FigureId::ClusterSamples => {
-            &["stage", "steps", "layer", "samples", "tracked", "clusters", "fit", "restarts", "seed"]
+            &["stage", "steps", "layer", "samples", "tracked", "clusters", "fit", "restarts", "seed", "most"]
         }
         FigureId::RoutingContext => &["stage", "steps", "layer", "samples", "tracked", "seed"],
-        FigureId::RoutingByTask | FigureId::ExpertLoad => &["stage", "steps", "layer", "samples"],
+        FigureId::RoutingByTask | FigureId::ExpertLoad => &["stage", "steps", "layer", "samples", "most"],
     }
 }
 

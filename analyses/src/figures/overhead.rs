@@ -2,9 +2,10 @@
 
 use super::axes::{Axes, Entry, Mark, bottom_room, legend};
 use super::color::{INK, WHITE};
+use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Point, Rgb};
 use super::source::Inputs;
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::stats::NotFinite;
 use crate::store::{StepRow, option_that_logs};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,12 @@ impl Overhead {
         PARTS.iter().map(|(name, color)| ((*name).to_owned(), *color, Mark::Box)).collect()
     }
 
+    /// The bars that a page has room for, the first.
+    fn shown(&self, page: &Page) -> &[Bar] {
+        let small = page.venue.small();
+        &self.bars[..page.fit(self.bars.len(), small * 2.9, small * 6.0 + page.venue.font_size() * 1.6)]
+    }
+
     /// What stands at the end of a bar.
     fn remark(bar: &Bar) -> [String; 2] {
         let share = bar.parts[4] / bar.total * 100.0;
@@ -138,29 +145,35 @@ fn bytes(n: f64) -> String {
 }
 
 impl Figure for Overhead {
-    fn size(&self, venue: Venue) -> Point {
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
         let width = venue.column() * 72.0;
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (width, 0.0));
+        let canvas = page.canvas((width, 0.0));
         let used = super::axes::legend_height(&canvas, &Self::entries(), 5.0, width - 5.0);
-        (width, self.bars.len() as f64 * venue.small() * 2.9 + used + venue.small() * 2.0 + venue.font_size() * 1.6)
+        (
+            width,
+            self.shown(page).len() as f64 * venue.small() * 2.9 + used + venue.small() * 2.0 + venue.font_size() * 1.6,
+        )
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let small = canvas.small;
-        let widest = self.bars.iter().map(|b| canvas.width(&b.label, small)).fold(0.0, f64::max);
+        let bars = self.shown(&canvas.page);
+        let widest = bars.iter().map(|b| canvas.width(&b.label, small)).fold(0.0, f64::max);
         let left = (widest + 8.0).min(canvas.size.0 * 0.3);
         let used = legend(canvas, &Self::entries(), (5.0, small * 0.75), canvas.size.0 - 5.0);
-        let remarks: Vec<[String; 2]> = self.bars.iter().map(Self::remark).collect();
+        let remarks: Vec<[String; 2]> = bars.iter().map(Self::remark).collect();
         let room = remarks.iter().flatten().map(|r| canvas.width(r, small)).fold(0.0, f64::max) + 8.0;
-        let longest = self.bars.iter().map(|b| b.total).fold(0.0, f64::max).max(1e-9);
+        let longest = bars.iter().map(|b| b.total).fold(0.0, f64::max).max(1e-9);
         let right = (canvas.size.0 - room).max(left + canvas.size.0 * 0.25);
         let (from, to) = ((left, used + 2.0), (right, canvas.size.1 - bottom_room(canvas)));
         let axes = Axes { from, to, x: (0.0, longest), y: (0.0, 1.0) };
-        let row = (to.1 - from.1) / self.bars.len() as f64;
-        for (i, bar) in self.bars.iter().enumerate() {
+        let row = (to.1 - from.1) / bars.len() as f64;
+        let labels: Vec<String> = bars.iter().map(|b| b.label.clone()).collect();
+        let labels = canvas.short(&labels, small, left - 6.0);
+        for (i, bar) in bars.iter().enumerate() {
             let middle = (i as f64 + 0.5).mul_add(row, from.1);
-            let label = canvas.fit(&bar.label, small, left - 6.0);
-            canvas.text(&label, (left - 4.0, middle), small, (Across::Right, Along::Middle), INK);
+            canvas.text(&labels[i], (left - 4.0, middle), small, (Across::Right, Along::Middle), INK);
             let mut at = 0.0;
             for (part, (_, color)) in bar.parts.iter().zip(PARTS) {
                 let (a, b) = (axes.at(at, 0.0).0, axes.at(at + part, 0.0).0);
@@ -203,5 +216,11 @@ impl Figure for Overhead {
     fn left_out(&self) -> Vec<String> {
         let of = |b: &Bar| Some(format!("{}: {}", b.label, b.not_finite.words("step's time", "steps' times")?));
         self.bars.iter().filter_map(of).collect()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        let labels: Vec<String> = self.bars.iter().map(|b| b.label.clone()).collect();
+        let shown: Vec<usize> = (0..self.shown(page).len()).collect();
+        LeftOut::of(if self.stages { "stages" } else { "runs" }, &labels, &shown, false).into_iter().collect()
     }
 }

@@ -1,7 +1,9 @@
 //! What the colours of marks mean besides clusters: a name or a number of each sample.
 
-use super::axes::{Entry, Mark};
-use super::color::{GREY, Scale, cluster};
+use super::axes::{Entry, Mark, others};
+use super::color::{GREY, INK, Scale};
+use super::looks::{Looks, paper};
+use super::page::Page;
 use super::scene::{Rgb, Shape};
 use super::source::Source;
 use super::{ColorBy, FigureId, Result, cell};
@@ -10,6 +12,9 @@ use crate::stats::NotFinite;
 use crate::store::{BySample, DatasetRow, Name, OfSample, SampleKey, SampleRow, option_that_logs, visit_dataset};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
+
+/// The colour of what has no name: another grey than that of the names that go together.
+const UNKNOWN: Rgb = INK;
 
 /// Names or numbers by mark.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,20 +111,39 @@ impl Paint {
         Some(Scale::sequential(low, high))
     }
 
-    /// The colour of mark `i`; grey where nothing is known.
-    pub(super) fn color(&self, i: usize) -> Rgb {
+    /// Looks of names, the largest first.
+    fn looks(known: &[String], of: &[Option<usize>], page: &Page) -> Looks {
+        let mut counts = vec![0; known.len()];
+        of.iter().flatten().for_each(|name| counts[*name] += 1);
+        Looks::assign(&counts, page.most)
+    }
+
+    /// The colour of each mark; grey where nothing is known.
+    pub(super) fn colors(&self, page: &Page) -> Vec<Rgb> {
         match &self.of {
-            Values::Names(_, of) => of[i].map_or(GREY, cluster),
-            Values::Numbers(all, _) => self.scale().map_or(GREY, |scale| scale.color(all[i])),
+            Values::Names(known, of) => {
+                let looks = Self::looks(known, of, page);
+                of.iter().map(|name| name.map_or(UNKNOWN, |name| paper(looks.of(name)))).collect()
+            }
+            Values::Numbers(all, _) => {
+                let scale = self.scale();
+                all.iter().map(|value| scale.map_or(GREY, |scale| scale.color(*value))).collect()
+            }
         }
     }
 
     /// The legend of names.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self, page: &Page) -> Vec<Entry> {
         let Values::Names(known, of) = &self.of else { return Vec::new() };
-        let entry = |(i, name): (usize, &String)| (name.replace('_', " "), cluster(i), Mark::Alone(Shape::Disc));
-        let unknown = || ("unknown".to_owned(), GREY, Mark::Alone(Shape::Disc));
-        known.iter().enumerate().map(entry).chain(of.iter().any(Option::is_none).then(unknown)).collect()
+        let looks = Self::looks(known, of, page);
+        let names = page.canvas((0.0, 0.0)).readable(known);
+        let disc = Mark::Alone(Shape::Disc);
+        let entry = |i: &usize| (names[*i].clone(), paper(looks.of(*i)), disc);
+        let members = of.iter().flatten().filter(|name| looks.of(**name).is_none()).count();
+        let rest = others("of the rest", looks.others().len(), Some((members, "samples")), paper(None), disc);
+        let unknown = || ("unknown".to_owned(), UNKNOWN, disc);
+        let own = looks.own().iter().map(entry);
+        own.chain(rest).chain(of.iter().any(Option::is_none).then(unknown)).collect()
     }
 
     /// What stands in the table.

@@ -1,10 +1,12 @@
 //! PDF: one page, text as text in a subset of the font as TrueType (never Type 3), no dates, so that bytes repeat.
 
+use super::embed::{Embedded, Other, usual};
 use super::font::{self, NAME, Subset};
+use super::fonts::{Fonts, Run};
 use super::scene::{Item, Pixels, Point, Rgb, Scene};
-use super::svg::characters;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use owned_ttf_parser::GlyphId;
 use pdf_writer::types::{CidFontType, FontFlags, LineJoinStyle, SystemInfo, UnicodeCmap};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, Str, TextStr};
 use std::collections::BTreeMap;
@@ -31,15 +33,22 @@ fn deflate(bytes: &[u8]) -> Result<Vec<u8>, String> {
 
 /// The drawing as a PDF of its printed size.
 pub(super) fn pdf(scene: &Scene, title: &str) -> Result<Vec<u8>, String> {
-    let subset = Subset::of(&characters(scene));
+    let embedded = Embedded::of(scene);
+    let subset = Subset::of(&embedded.characters);
     let images = images(scene);
+    let first = image_ref(images.len()).0.get();
     let mut pdf = Pdf::new();
     pdf.catalog(CATALOG).pages(PAGES);
     pdf.pages(PAGES).kids([PAGE]).count(1);
     let mut page = pdf.page(PAGE);
     page.parent(PAGES).media_box(Rect::new(0.0, 0.0, scene.size.0 as f32, scene.size.1 as f32)).contents(CONTENT);
     let mut resources = page.resources();
-    resources.fonts().pair(Name(b"F"), FONT);
+    let mut fonts = resources.fonts();
+    fonts.pair(Name(b"F"), FONT);
+    for (i, font) in embedded.others.keys().enumerate() {
+        fonts.pair(Name(font_name(embedded.number(*font)).as_bytes()), font_refs(first, i)[0]);
+    }
+    fonts.finish();
     let mut objects = resources.x_objects();
     for i in 0..images.len() {
         objects.pair(Name(image_name(i).as_bytes()), image_ref(i).0);
@@ -47,12 +56,15 @@ pub(super) fn pdf(scene: &Scene, title: &str) -> Result<Vec<u8>, String> {
     objects.finish();
     resources.finish();
     page.finish();
-    let content = deflate(&content(scene, &subset))?;
+    let content = deflate(&content(scene, &subset, &embedded))?;
     pdf.stream(CONTENT, &content).filter(Filter::FlateDecode);
     for (i, image) in images.iter().enumerate() {
         write_image(&mut pdf, i, image)?;
     }
     write_font(&mut pdf, &subset)?;
+    for (i, (font, other)) in embedded.others.iter().enumerate() {
+        write_other(&mut pdf, &scene.fonts, (*font, other), font_refs(first, i))?;
+    }
     pdf.document_info(INFO).title(TextStr(title)).producer(TextStr("covft-probe"));
     Ok(pdf.finish())
 }
@@ -99,10 +111,82 @@ fn write_image(pdf: &mut Pdf, i: usize, (pixels, smooth): &(Arc<Pixels>, bool)) 
 
 /// Six letters that depend on the subset alone, as the format wants before a subset's name.
 fn tag(subset: &Subset) -> String {
-    let seed = subset.glyphs.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, (c, _)| {
-        (hash ^ u64::from(u32::from(*c))).wrapping_mul(0x0100_0000_01b3)
-    });
+    letters(subset.glyphs.keys().map(|c| u32::from(*c)))
+}
+
+fn letters(of: impl Iterator<Item = u32>) -> String {
+    let seed = of.fold(0xcbf2_9ce4_8422_2325_u64, |hash, n| (hash ^ u64::from(n)).wrapping_mul(0x0100_0000_01b3));
     (0..6).map(|i| char::from(b'A' + (seed >> (8 * i)) as u8 % 26)).collect()
+}
+
+/// Name of a font in the page's resources.
+fn font_name(font: usize) -> String {
+    format!("F{font}")
+}
+
+/// Of a font, its descendant, descriptor, file and map to characters.
+fn font_refs(first: i32, i: usize) -> [Ref; 5] {
+    let from = first + 5 * i32::try_from(i).unwrap_or(i32::MAX / 8);
+    [0, 1, 2, 3, 4].map(|k| Ref::new(from + k))
+}
+
+/// A font beside the built-in one: TrueType or CFF.
+fn write_other(pdf: &mut Pdf, fonts: &Fonts, (font, other): (usize, &Other), refs: [Ref; 5]) -> Result<(), String> {
+    let (bytes, cff) = other.bytes(fonts, font)?;
+    let face = fonts.face(font);
+    let plain: String = fonts.note(font).name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name = format!("{}+{plain}", letters(other.old().map(u32::from)));
+    let name = Name(name.as_bytes());
+    let milli = |units: f64| (units * 1000.0 / fonts.units(font)) as f32;
+    pdf.type0_font(refs[0])
+        .base_font(name)
+        .encoding_predefined(Name(b"Identity-H"))
+        .descendant_font(refs[1])
+        .to_unicode(refs[4]);
+    let mut cid = pdf.cid_font(refs[1]);
+    cid.subtype(if cff { CidFontType::Type0 } else { CidFontType::Type2 });
+    cid.base_font(name).system_info(IDENTITY).font_descriptor(refs[2]).default_width(0.0);
+    if !cff {
+        cid.cid_to_gid_map_predefined(Name(b"Identity"));
+    }
+    let width = |glyph: u16| f64::from(face.glyph_hor_advance(GlyphId(glyph)).unwrap_or(0));
+    cid.widths().consecutive(0, other.old().map(|glyph| milli(width(glyph))));
+    cid.finish();
+    let bounds = face.global_bounding_box();
+    let measure = |v: i16| milli(f64::from(v));
+    let mut descriptor = pdf.font_descriptor(refs[2]);
+    descriptor
+        .name(name)
+        .flags(FontFlags::SYMBOLIC)
+        .bbox(Rect::new(measure(bounds.x_min), measure(bounds.y_min), measure(bounds.x_max), measure(bounds.y_max)))
+        .italic_angle(0.0)
+        .ascent(measure(face.ascender()))
+        .descent(measure(face.descender()))
+        .cap_height(measure(face.capital_height().unwrap_or(face.ascender())))
+        .stem_v(80.0);
+    if cff {
+        descriptor.font_file3(refs[3])
+    } else {
+        descriptor.font_file2(refs[3])
+    };
+    descriptor.finish();
+    let bytes = if cff { font::cff(&bytes) } else { &bytes[..] };
+    let file = deflate(bytes)?;
+    let mut stream = pdf.stream(refs[3], &file);
+    stream.filter(Filter::FlateDecode);
+    if cff {
+        stream.pair(Name(b"Subtype"), Name(b"CIDFontType0C"));
+    } else {
+        stream.pair(Name(b"Length1"), bytes.len() as i32);
+    }
+    stream.finish();
+    let mut unicode = UnicodeCmap::new(Name(b"Custom"), IDENTITY);
+    for (glyph, text) in other.text.iter().filter(|(_, text)| !text.is_empty()) {
+        unicode.pair_with_multiple(*glyph, text.chars());
+    }
+    let unicode = deflate(&unicode.finish())?;
+    pdf.cmap(refs[4], &unicode).filter(Filter::FlateDecode);
+    Ok(())
 }
 
 fn write_font(pdf: &mut Pdf, subset: &Subset) -> Result<(), String> {
@@ -150,6 +234,8 @@ struct Painter<'a> {
     content: Content,
     height: f64,
     subset: &'a BTreeMap<char, u16>,
+    fonts: &'a Fonts,
+    embedded: &'a Embedded,
     image: usize,
 }
 
@@ -158,8 +244,15 @@ fn short(value: f64) -> f32 {
     ((value * 1000.0).round() / 1000.0) as f32
 }
 
-fn content(scene: &Scene, subset: &Subset) -> Vec<u8> {
-    let mut painter = Painter { content: Content::new(), height: scene.size.1, subset: &subset.glyphs, image: 0 };
+fn content(scene: &Scene, subset: &Subset, embedded: &Embedded) -> Vec<u8> {
+    let mut painter = Painter {
+        content: Content::new(),
+        height: scene.size.1,
+        subset: &subset.glyphs,
+        fonts: &scene.fonts,
+        embedded,
+        image: 0,
+    };
     painter.content.set_line_join(LineJoinStyle::RoundJoin);
     for item in &scene.items {
         painter.item(item);
@@ -211,12 +304,12 @@ impl Painter<'_> {
             Item::Disc { at, radius, color } => self.disc(*at, *radius, *color),
             Item::Text { text, at, size, color, up } => {
                 self.fill(*color);
-                let (x, y) = self.at(*at);
-                let turn = if *up { [0.0, 1.0, -1.0, 0.0, x, y] } else { [1.0, 0.0, 0.0, 1.0, x, y] };
-                let code = |c: char| self.subset.get(&c).copied().unwrap_or(0).to_be_bytes();
-                let codes: Vec<u8> = text.chars().flat_map(code).collect();
-                self.content.begin_text().set_font(Name(b"F"), short(*size)).set_text_matrix(turn);
-                self.content.show(Str(&codes)).end_text();
+                let mut at = *at;
+                for run in self.fonts.lay(text) {
+                    self.run(&run, at, *size, *up);
+                    let width = run.glyphs.iter().map(|g| g.advance).sum::<f64>() * size / self.fonts.units(run.font);
+                    at = if *up { (at.0, at.1 - width) } else { (at.0 + width, at.1) };
+                }
             }
             Item::Image { from, to, .. } => {
                 let (left, bottom) = self.at((from.0, to.1));
@@ -225,6 +318,40 @@ impl Painter<'_> {
                 self.image += 1;
                 self.content.save_state().transform(place).x_object(Name(name.as_bytes())).restore_state();
             }
+        }
+    }
+
+    /// A run of text from `at` on.
+    fn run(&mut self, run: &Run, at: Point, size: f64, up: bool) {
+        let turn = |(x, y): (f32, f32)| if up { [0.0, 1.0, -1.0, 0.0, x, y] } else { [1.0, 0.0, 0.0, 1.0, x, y] };
+        if usual(run) {
+            let code = |c: char| self.subset.get(&c).copied().unwrap_or(0).to_be_bytes();
+            let codes: Vec<u8> = run.text.chars().flat_map(code).collect();
+            let place = turn(self.at(at));
+            self.content.begin_text().set_font(Name(b"F"), short(size)).set_text_matrix(place);
+            self.content.show(Str(&codes)).end_text();
+            return;
+        }
+        let Some(other) = self.embedded.others.get(&run.font) else { return };
+        let scale = size / self.fonts.units(run.font);
+        // Of what is reordered from left to right the text is said; readers turn what runs backwards round by themselves.
+        let said = run.shaped && run.glyphs.is_sorted_by_key(|g| g.cluster);
+        if said {
+            let mut mark = self.content.begin_marked_content_with_properties(Name(b"Span"));
+            mark.properties().actual_text(TextStr(&run.text));
+        }
+        self.content.begin_text().set_font(Name(font_name(self.embedded.number(run.font)).as_bytes()), short(size));
+        let mut pen = 0.0;
+        for glyph in &run.glyphs {
+            let (across, high) = ((pen + glyph.moved.0) * scale, glyph.moved.1 * scale);
+            let place = if up { (at.0 - high, at.1 - across) } else { (at.0 + across, at.1 - high) };
+            let place = turn(self.at(place));
+            self.content.set_text_matrix(place).show(Str(&other.number(glyph.id).to_be_bytes()));
+            pen += glyph.advance;
+        }
+        self.content.end_text();
+        if said {
+            self.content.end_marked_content();
         }
     }
 

@@ -1,12 +1,16 @@
 //! A figure with its numbers and its provenance: drawn into bytes, saved with sidecars, made again from a sidecar.
 
+use super::embed::Embedded;
+use super::page::{LeftOut, Page};
 use super::raster::{DPI, png, render};
-use super::scene::{Canvas, Scene};
+use super::scene::Scene;
 use super::sidecar::{self, Sidecar};
 use super::source::{Inputs, Source};
-use super::{Drawn, FigureError, FigureId, Format, Options, Read, Result, Venue, pdf, svg};
+use super::{Drawn, FigureError, FigureId, FontNote, Fonts, Format, Options, Read, Result, Venue, pdf, svg};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A figure, ready to be drawn.
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub struct Plot {
     data: Value,
     provenance: Value,
     options: Options,
+    fonts: Arc<Fonts>,
+    /// What of its sidecar is not here.
+    problems: Vec<String>,
 }
 
 impl Plot {
@@ -66,7 +73,8 @@ impl Plot {
         sidecar::canonical(&mut data);
         let figure = id.parse(data.clone()).map_err(wrong)?;
         let (name, provenance, options) = (sidecar.name.clone(), sidecar.provenance.clone(), sidecar.options.clone());
-        Ok((Self { id, name, figure, data, provenance, options }, sidecar))
+        let (fonts, problems) = Fonts::of_notes(&sidecar.fonts);
+        Ok((Self { id, name, figure, data, provenance, options, fonts, problems }, sidecar))
     }
 
     fn new(id: FigureId, name: String, figure: &dyn Drawn, provenance: Value, options: &Options) -> Result<Self> {
@@ -75,7 +83,35 @@ impl Plot {
         // Drawn from the very numbers that the sidecar holds, so that it gives the same figure again.
         sidecar::canonical(&mut data);
         let figure = id.parse(data.clone()).map_err(failed)?;
-        Ok(Self { id, name, figure, data, provenance, options: options.clone() })
+        let (options, fonts) = (options.clone(), Fonts::built_in());
+        Ok(Self { id, name, figure, data, provenance, options, fonts, problems: Vec::new() })
+    }
+
+    /// Drawn with other fonts than the built-in one and those of its sidecar.
+    #[must_use]
+    pub fn with_fonts(self, fonts: Arc<Fonts>) -> Self {
+        Self { fonts, problems: Vec::new(), ..self }
+    }
+
+    /// What a reader of the figure at `venue` would be misled by: fonts that are not here, characters that none has.
+    #[must_use]
+    pub fn warnings(&self, venue: Venue) -> Vec<String> {
+        let missing = self.scene(venue).missing;
+        let lacking = (!missing.characters.is_empty()).then(|| {
+            let some: Vec<String> = missing.characters.iter().take(3).map(char::to_string).collect();
+            let more = missing.characters.len() - some.len();
+            let more = if more > 0 { format!(" ({more} more)") } else { String::new() };
+            let labels = match missing.labels.len() {
+                1 => "a label".to_owned(),
+                n => format!("{n} labels"),
+            };
+            let some = some.join(" ");
+            format!(
+                "no font of the figure {} has a glyph for {some}{more} in {labels}; name one that has: --font FILE",
+                self.name
+            )
+        });
+        self.problems.iter().cloned().chain(lacking).collect()
     }
 
     /// Which figure it is.
@@ -99,12 +135,20 @@ impl Plot {
     /// Width and height in points (1/72 in) at `venue`.
     #[must_use]
     pub fn size(&self, venue: Venue) -> (f64, f64) {
-        self.figure.size(venue)
+        self.scene(venue).size
+    }
+
+    fn page(&self, venue: Venue) -> Page {
+        Page { venue, most: self.options.most, fonts: Arc::clone(&self.fonts) }
     }
 
     pub(super) fn scene(&self, venue: Venue) -> Scene {
-        let mut canvas = Canvas::new(venue.small(), venue.font_size(), self.figure.size(venue));
+        let page = self.page(venue);
+        let mut canvas = page.canvas(self.figure.size(&page));
         self.figure.draw(&mut canvas);
+        let not_shown = self.figure.not_shown(&page);
+        let words: Vec<String> = not_shown.iter().filter_map(LeftOut::line).collect();
+        canvas.below(&words.join("; "));
         canvas.finish()
     }
 
@@ -128,10 +172,7 @@ impl Plot {
     /// # Errors
     /// It cannot be written as JSON.
     pub fn json(&self, venue: Venue, command: &[String]) -> Result<String> {
-        let mut notes = self.figure.notes();
-        if let Some(notes) = notes.as_object_mut() {
-            notes.insert("left_out".to_owned(), self.left_out().into());
-        }
+        let notes = self.notes(venue)?;
         let sidecar = Sidecar {
             figure: self.id.to_string(),
             name: self.name.clone(),
@@ -139,12 +180,34 @@ impl Plot {
             command: command.to_vec(),
             program: concat!("covft-probe ", env!("CARGO_PKG_VERSION")).to_owned(),
             options: self.options.clone(),
+            fonts: self.used(venue),
             provenance: self.provenance.clone(),
             notes,
             csv_sha256: super::source::sha256(self.csv().as_bytes()),
             data: self.data.clone(),
         };
         sidecar.text(&self.name)
+    }
+
+    /// The fonts that the figure is drawn with.
+    fn used(&self, venue: Venue) -> Vec<FontNote> {
+        let mut used: BTreeSet<usize> = Embedded::of(&self.scene(venue)).others.into_keys().collect();
+        used.insert(0);
+        used.into_iter().map(|font| self.fonts.note(font).clone()).collect()
+    }
+
+    /// What a caption should say, and the names of what does not come in one by one.
+    fn notes(&self, venue: Venue) -> Result<Value> {
+        let mut notes = self.figure.notes();
+        let failed = |e: serde_json::Error| FigureError::Draw { figure: self.id.to_string(), why: e.to_string() };
+        let not_shown = self.figure.not_shown(&self.page(venue));
+        if let Value::Object(fields) = &mut notes {
+            fields.insert("left_out".to_owned(), self.left_out().into());
+            if !not_shown.is_empty() {
+                fields.insert("not_shown".to_owned(), serde_json::to_value(not_shown).map_err(failed)?);
+            }
+        }
+        Ok(notes)
     }
 
     /// Writes the figure and its sidecars into the folder `out` and names the files.

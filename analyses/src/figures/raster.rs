@@ -1,10 +1,10 @@
 //! Bitmaps: shapes as exact coverage of pixels, and PNG.
 
-use super::font;
+use super::fonts::Fonts;
 use super::scene::{Item, Pixels, Point, Rgb, Scene};
 use ab_glyph_rasterizer::{Point as Corner, Rasterizer, point};
+use owned_ttf_parser::{GlyphId, OutlineBuilder};
 use png::{BitDepth, ColorType, Encoder, PixelDimensions, Unit};
-use ttf_parser::OutlineBuilder;
 
 /// Dots an inch of PNG files and of rasterised marks.
 pub(super) const DPI: f64 = 300.0;
@@ -36,16 +36,16 @@ pub(super) fn png(pixels: &Pixels, dpi: Option<f64>) -> Result<Vec<u8>, String> 
 pub(super) fn render(scene: &Scene, dpi: f64) -> Pixels {
     let mut bitmap = Bitmap::new(scene.size, dpi, [u8::MAX; 4]);
     for item in &scene.items {
-        bitmap.draw(item);
+        bitmap.draw(item, &scene.fonts);
     }
     bitmap.pixels
 }
 
-/// Marks alone over a frame of `size` pt at [`DPI`], on nothing: what a scatter of very many marks becomes.
-pub(super) fn marks(size: Point, items: &[Item]) -> Pixels {
-    let mut bitmap = Bitmap::new(size, DPI, [u8::MAX, u8::MAX, u8::MAX, 0]);
-    for item in items {
-        bitmap.draw(item);
+/// Marks alone over a frame of the drawing's size at [`DPI`], on nothing: what a scatter of very many marks becomes.
+pub(super) fn marks(scene: &Scene) -> Pixels {
+    let mut bitmap = Bitmap::new(scene.size, DPI, [u8::MAX, u8::MAX, u8::MAX, 0]);
+    for item in &scene.items {
+        bitmap.draw(item, &scene.fonts);
     }
     bitmap.pixels
 }
@@ -68,7 +68,7 @@ impl Bitmap {
         Self { pixels: Pixels { width, height, rgba: ground.repeat(width * height) }, scale }
     }
 
-    fn draw(&mut self, item: &Item) {
+    fn draw(&mut self, item: &Item, fonts: &Fonts) {
         let scale = self.scale;
         let to = |p: Point| point((p.0 * scale) as f32, (p.1 * scale) as f32);
         match item {
@@ -94,7 +94,7 @@ impl Bitmap {
                 self.fill(&Rings(vec![ring]), *color);
             }
             Item::Text { text, at, size, color, up } => {
-                let rings = letters(text, to(*at), size * self.scale / font::units(), *up);
+                let rings = letters(fonts, text, to(*at), size * self.scale, *up);
                 self.fill(&rings, *color);
             }
             Item::Image { from, to: end, pixels, smooth } => self.image(to(*from), to(*end), pixels, *smooth),
@@ -243,12 +243,14 @@ struct Letters {
     scale: f32,
     /// How far the pen has gone, font units.
     pen: f32,
+    /// Where the glyph is drawn from the pen, font units.
+    moved: (f32, f32),
     up: bool,
 }
 
 impl Letters {
     fn at(&self, x: f32, y: f32) -> Corner {
-        let (across, high) = ((self.pen + x) * self.scale, y * self.scale);
+        let (across, high) = ((self.pen + self.moved.0 + x) * self.scale, (y + self.moved.1) * self.scale);
         if self.up {
             point(self.origin.x - high, self.origin.y - across)
         } else {
@@ -283,21 +285,35 @@ impl OutlineBuilder for Letters {
         }
     }
 
-    fn curve_to(&mut self, _: f32, _: f32, _: f32, _: f32, x: f32, y: f32) {
-        // TrueType outlines have none.
-        self.line_to(x, y);
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        let Some(start) = self.rings.last().and_then(|r| r.last().copied()) else { return };
+        let (first, second, end) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
+        for i in 1..=8 {
+            let t = i as f32 / 8.0;
+            let s = 1.0 - t;
+            let [a, b, c, d] = [s * s * s, 3.0 * s * s * t, 3.0 * s * t * t, t * t * t];
+            let one = |p: f32, q: f32, r: f32, e: f32| a * p + b * q + c * r + d * e;
+            self.push(point(one(start.x, first.x, second.x, end.x), one(start.y, first.y, second.y, end.y)));
+        }
     }
 
     fn close(&mut self) {}
 }
 
-fn letters(text: &str, origin: Corner, scale: f64, up: bool) -> Rings {
-    let mut letters = Letters { rings: Vec::new(), origin, scale: scale as f32, pen: 0.0, up };
-    for c in text.chars() {
-        let glyph = font::glyph(c);
-        // A glyph without an outline is a space.
-        let _ = font::face().outline_glyph(glyph, &mut letters);
-        letters.pen += font::advance(glyph) as f32;
+/// The outlines of `text`, `size` pixels high, from `origin` on.
+fn letters(fonts: &Fonts, text: &str, origin: Corner, size: f64, up: bool) -> Rings {
+    let mut letters = Letters { rings: Vec::new(), origin, scale: 0.0, pen: 0.0, moved: (0.0, 0.0), up };
+    for run in fonts.lay(text) {
+        letters.scale = (size / fonts.units(run.font)) as f32;
+        for glyph in &run.glyphs {
+            letters.moved = (glyph.moved.0 as f32, glyph.moved.1 as f32);
+            // A glyph without an outline is a space.
+            let _ = fonts.face(run.font).outline_glyph(GlyphId(glyph.id), &mut letters);
+            letters.pen += glyph.advance as f32;
+        }
+        letters.moved = (0.0, 0.0);
+        letters.origin = letters.at(0.0, 0.0);
+        letters.pen = 0.0;
     }
     Rings(letters.rings)
 }

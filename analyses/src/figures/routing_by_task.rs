@@ -4,9 +4,11 @@ use super::axes::{Grid, balanced, row_names};
 use super::color::{INK, Scale, ink_on};
 use super::contexts;
 use super::heat;
+use super::looks::Looks;
+use super::page::{LeftOut, Page, spread};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::analysis::{NO_TASK, RoutingSums, default_steps};
 use crate::stats::NotFinite;
 use crate::store::{Name, RoutingWeights};
@@ -39,6 +41,9 @@ pub(super) struct RoutingByTask {
     #[serde(default)]
     not_finite: NotFinite,
 }
+
+/// Tasks with a row of their own at most.
+const ROWS: usize = 24;
 
 /// Room that the tasks' names may take, as a share of the width.
 const NAMES: f64 = 0.22;
@@ -108,6 +113,58 @@ impl RoutingByTask {
         Scale::sequential(0.0, all.fold(0.0_f64, |a, w| a.max(*w)))
     }
 
+    /// The tasks with most samples.
+    fn looks(&self, page: &Page) -> Looks {
+        let samples: Vec<usize> = self.samples.iter().map(|n| *n as usize).collect();
+        let (small, title) = (page.venue.small(), page.venue.font_size());
+        Looks::largest(&samples, page.most, page.fit(ROWS, small * 1.6, small * 3.0 + title * 2.9))
+    }
+
+    /// Names of the rows: the largest tasks, and the rest together.
+    fn rows(&self, canvas: &Canvas, looks: &Looks) -> Vec<String> {
+        let own: Vec<String> = looks.own().iter().map(|i| self.tasks[*i].clone()).collect();
+        let mut names = canvas.readable(&own);
+        if !looks.others().is_empty() {
+            names.push(format!("others ({} tasks)", looks.others().len()));
+        }
+        canvas.short(&names, canvas.small, canvas.size.0 * NAMES)
+    }
+
+    /// Weights by row and expert.
+    fn weights(&self, layer: &Layer, looks: &Looks) -> Vec<Vec<Option<f64>>> {
+        let mut rows: Vec<_> = looks.own().iter().map(|i| layer.weights[*i].clone()).collect();
+        let rest = looks.others();
+        let mean = |expert: usize| {
+            let known =
+                rest.iter().filter_map(|t| Some((layer.weights[*t].get(expert).copied()??, self.samples[*t] as f64)));
+            let (sum, n) = known.fold((0.0, 0.0), |(sum, n), (w, samples)| (sum + w * samples, n + samples));
+            (n > 0.0).then(|| sum / n)
+        };
+        if let Some(first) = rest.first() {
+            rows.push((0..layer.weights[*first].len()).map(mean).collect());
+        }
+        rows
+    }
+
+    /// Height of a line of panels.
+    fn line(&self, page: &Page) -> f64 {
+        let looks = self.looks(page);
+        let rows = looks.own().len() + usize::from(!looks.others().is_empty());
+        let (small, title) = (page.venue.small(), page.venue.font_size());
+        rows as f64 * small * 1.6 + small * 1.4 + title * 1.6
+    }
+
+    /// The layers that a page has room for.
+    fn shown(&self, page: &Page, width: f64) -> Vec<usize> {
+        let columns = self.columns(width, page.venue.small());
+        let lines = page.fit(self.layers.len().div_ceil(columns), self.line(page), page.venue.font_size() * 1.3);
+        spread(self.layers.len(), lines * columns)
+    }
+
+    fn width(&self, page: &Page) -> f64 {
+        72.0 * if self.layers.len() > 1 { page.venue.full() } else { page.venue.column() }
+    }
+
     fn experts(&self) -> usize {
         self.layers.iter().flat_map(|l| &l.weights).map(Vec::len).max().unwrap_or(1).max(1)
     }
@@ -118,13 +175,14 @@ impl RoutingByTask {
         balanced(self.layers.len(), ((width * (1.0 - NAMES) - 40.0) / panel) as usize)
     }
 
-    fn panel(&self, canvas: &mut Canvas, layer: &Layer, from: Point, to: Point) {
+    fn panel(&self, canvas: &mut Canvas, layer: &Layer, title: &str, (from, to): (Point, Point)) {
         let scale = self.scale();
-        heat::cells(canvas, from, to, &layer.weights, scale);
-        let experts = layer.weights.first().map_or(0, Vec::len).max(1) as f64;
-        let (width, height) = ((to.0 - from.0) / experts, (to.1 - from.1) / self.tasks.len().max(1) as f64);
+        let weights = self.weights(layer, &self.looks(&canvas.page));
+        heat::cells(canvas, from, to, &weights, scale);
+        let experts = weights.first().map_or(0, Vec::len).max(1);
+        let (width, height) = ((to.0 - from.0) / experts as f64, (to.1 - from.1) / weights.len().max(1) as f64);
         let fits = canvas.width("0.00", canvas.small) + 1.0 < width && canvas.small * 1.1 < height;
-        for (r, row) in layer.weights.iter().enumerate() {
+        for (r, row) in weights.iter().enumerate() {
             for (c, weight) in row.iter().enumerate().filter(|_| fits) {
                 let at = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
                 let text = weight.map_or_else(|| "\u{2013}".to_owned(), |w| format!("{w:.2}"));
@@ -132,49 +190,47 @@ impl RoutingByTask {
                 canvas.text(&text, at, canvas.small, (Across::Center, Along::Middle), ink);
             }
         }
-        for expert in 0..experts as usize {
-            let at = ((expert as f64 + 0.5).mul_add(width, from.0), to.1 + 2.5);
-            canvas.text(&expert.to_string(), at, canvas.small, (Across::Center, Along::Top), INK);
-        }
+        heat::column_numbers(canvas, (from.0, to), experts);
         let middle = f64::midpoint(from.0, to.0);
-        let name = format!("layer {}", layer.name);
-        canvas.text(&name, (middle, from.1 - 2.0), canvas.title, (Across::Center, Along::Bottom), INK);
+        canvas.text(title, (middle, from.1 - 2.0), canvas.title, (Across::Center, Along::Bottom), INK);
     }
 }
 
 impl Figure for RoutingByTask {
-    fn size(&self, venue: Venue) -> Point {
-        let width = if self.layers.len() > 1 { venue.full() } else { venue.column() } * 72.0;
-        let lines = self.layers.len().div_ceil(self.columns(width, venue.small())) as f64;
-        let line = self.tasks.len() as f64 * venue.small() * 1.6 + venue.small() * 1.4 + venue.font_size() * 1.6;
-        (width, lines.mul_add(line, venue.font_size() * 1.3))
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        let width = self.width(page);
+        let lines = self.shown(page, width).len().div_ceil(self.columns(width, venue.small())) as f64;
+        (width, lines.mul_add(self.line(page), venue.font_size() * 1.3))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let scale = self.scale();
-        let names: Vec<String> =
-            self.tasks.iter().map(|t| canvas.fit(&t.replace('_', " "), canvas.small, canvas.size.0 * NAMES)).collect();
+        let names = self.rows(canvas, &self.looks(&canvas.page));
+        let shown = self.shown(&canvas.page, canvas.size.0);
         let widest = names.iter().map(|t| canvas.width(t, canvas.small)).fold(0.0, f64::max);
         let columns = self.columns(canvas.size.0, canvas.small);
         let grid = Grid {
             columns,
-            lines: self.layers.len().div_ceil(columns),
+            lines: shown.len().div_ceil(columns),
             from: (widest + 7.0, 0.0),
             to: (canvas.size.0 - heat::bar_room(canvas, scale), canvas.size.1 - canvas.title * 1.3),
             head: canvas.title * 1.5,
             foot: canvas.small * 1.4,
             gap: 8.0,
         };
-        for (i, layer) in self.layers.iter().enumerate() {
+        let titles: Vec<String> = shown.iter().map(|l| format!("layer {}", self.layers[*l].name)).collect();
+        let titles = canvas.short(&titles, canvas.title, grid.frame(0).1.0 - grid.frame(0).0.0 + grid.gap * 0.8);
+        for (i, layer) in shown.iter().map(|l| &self.layers[*l]).enumerate() {
             let (from, to) = grid.frame(i);
-            self.panel(canvas, layer, from, to);
+            self.panel(canvas, layer, &titles[i], (from, to));
             if i % columns == 0 {
                 row_names(canvas, from.0, (from.1, to.1), &names);
             }
         }
         let at = (f64::midpoint(grid.from.0, grid.to.0), canvas.size.1 - canvas.title * 0.2);
         canvas.text("expert", at, canvas.title, (Across::Center, Along::Bottom), INK);
-        let bottom = grid.frame(self.layers.len().max(1) - 1).1.1;
+        let bottom = grid.frame(shown.len().max(1) - 1).1.1;
         heat::bar(canvas, (grid.to.0, grid.head), bottom, scale, "mean gate weight");
     }
 
@@ -200,5 +256,11 @@ impl Figure for RoutingByTask {
 
     fn left_out(&self) -> Vec<String> {
         self.not_finite.words("routing row", "routing rows").into_iter().collect()
+    }
+
+    fn left_out(&self, page: &Page) -> Vec<LeftOut> {
+        let layers: Vec<String> = self.layers.iter().map(|l| l.name.clone()).collect();
+        let layers = LeftOut::of("layers", &layers, &self.shown(page, self.width(page)), false);
+        layers.into_iter().chain(LeftOut::of("tasks", &self.tasks, self.looks(page).own(), true)).collect()
     }
 }

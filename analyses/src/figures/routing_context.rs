@@ -5,9 +5,10 @@ use super::axes::{Axes, bottom_room, left_room, signed};
 use super::color::{INK, Scale};
 use super::contexts::Contexts;
 use super::heat;
+use super::page::Page;
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
-use super::{Figure, FigureId, Options, Result, Table, Venue};
+use super::{Figure, FigureId, Options, Result, Table};
 use crate::analysis::routing_context;
 use crate::stats::{Interval, Undefined};
 use crate::store::option_that_logs;
@@ -95,7 +96,8 @@ impl RoutingContext {
 }
 
 impl Figure for RoutingContext {
-    fn size(&self, venue: Venue) -> Point {
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
         (venue.column() * 72.0, venue.column() * 72.0 * if venue.column() > 4.5 { 0.55 } else { 0.72 })
     }
 

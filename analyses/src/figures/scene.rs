@@ -1,7 +1,13 @@
 //! A figure as a list of shapes in points (1/72 in) from the top left corner: what SVG, PDF and PNG are written from.
 
-use super::font;
+use super::color::INK;
+use super::fonts::Fonts;
+use super::names;
+use super::page::Page;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use unicode_segmentation::UnicodeSegmentation;
 
 /// A point in pt from the top left corner.
 pub(super) type Point = (f64, f64);
@@ -155,6 +161,27 @@ pub(super) struct Scene {
     /// Width and height in pt.
     pub size: Point,
     pub items: Vec<Item>,
+    pub fonts: Arc<Fonts>,
+    pub missing: Missing,
+}
+
+/// What no font has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Missing {
+    /// In the order in which they came.
+    pub characters: Vec<char>,
+    pub labels: BTreeSet<String>,
+}
+
+impl Missing {
+    fn note(&mut self, label: &str, characters: impl IntoIterator<Item = char>) {
+        for c in characters {
+            self.labels.insert(label.to_owned());
+            if !self.characters.contains(&c) {
+                self.characters.push(c);
+            }
+        }
+    }
 }
 
 /// Where a figure is drawn.
@@ -167,15 +194,19 @@ pub(super) struct Canvas {
     pub title: f64,
     /// Size of the area in pt.
     pub size: Point,
+    /// What it is drawn for.
+    pub page: Page,
+    missing: RefCell<Missing>,
 }
 
 impl Canvas {
-    pub(super) fn new(small: f64, title: f64, size: Point) -> Self {
-        Self { items: Vec::new(), small, title, size }
+    pub(super) fn new(page: &Page, size: Point) -> Self {
+        let (small, title) = (page.venue.small(), page.venue.font_size());
+        Self { items: Vec::new(), small, title, size, page: page.clone(), missing: RefCell::default() }
     }
 
     pub(super) fn finish(self) -> Scene {
-        Scene { size: self.size, items: self.items }
+        Scene { size: self.size, items: self.items, fonts: self.page.fonts, missing: self.missing.into_inner() }
     }
 
     /// A line through `points`, `width` pt thick. What is not finite breaks it; a point alone between breaks is a disc.
@@ -227,8 +258,7 @@ impl Canvas {
 
     /// Text of `size` pt anchored at `at`.
     pub(super) fn text(&mut self, text: &str, at: Point, size: f64, anchor: (Across, Along), color: Rgb) {
-        let text = font::drawable(text);
-        let width = font::width(&text, size);
+        let width = self.width(text, size);
         let left = match anchor.0 {
             Across::Left => at.0,
             Across::Center => at.0 - width / 2.0,
@@ -237,37 +267,76 @@ impl Canvas {
         self.push_text(text, (left, at.1 + baseline(anchor.1, size)), size, color, false);
     }
 
-    /// Text that reads upwards, centred at `at`.
+    /// Text that reads upwards, centred at `at`; cut where it is longer than the figure is high.
     pub(super) fn upwards(&mut self, text: &str, at: Point, size: f64, color: Rgb) {
-        let text = font::drawable(text);
-        let place = (at.0 + baseline(Along::Middle, size), at.1 + font::width(&text, size) / 2.0);
-        self.push_text(text, place, size, color, true);
+        let text = self.fit(text, size, self.size.1);
+        let half = self.width(&text, size) / 2.0;
+        let middle = if half > at.1 { half } else { at.1.min(self.size.1.max(half) - half) };
+        self.upwards_from(&text, (at.0, middle + half), size, color);
     }
 
-    fn push_text(&mut self, text: String, at: Point, size: f64, color: Rgb, up: bool) {
+    /// Text that reads upwards from `at`.
+    pub(super) fn upwards_from(&mut self, text: &str, at: Point, size: f64, color: Rgb) {
+        self.push_text(text, (at.0 + baseline(Along::Middle, size), at.1), size, color, true);
+    }
+
+    /// Words below all else, for which the area grows.
+    pub(super) fn below(&mut self, words: &str) {
+        for line in self.wrap(words, self.small, self.size.0 - 8.0, 2) {
+            let at = (4.0, self.size.1 + self.small * 0.1);
+            self.size.1 += self.small * 1.2;
+            self.text(&line, at, self.small, (Across::Left, Along::Top), INK);
+        }
+    }
+
+    /// Names as they are shown in `room` pt: cut where they do not differ, no two alike.
+    pub(super) fn names(&self, names: &[String], size: f64, room: f64) -> Vec<String> {
+        self.short(&self.readable(names), size, room)
+    }
+
+    /// Names as they are shown where there is room.
+    pub(super) fn readable(&self, names: &[String]) -> Vec<String> {
+        let lacks = |c: char| !self.page.fonts.has(c);
+        let readable = names::readable(names, &lacks);
+        // What is spelled is not seen to be missing when it is drawn.
+        for (name, _) in names.iter().zip(&readable).filter(|(_, r)| r.contains("<U+")) {
+            self.missing.borrow_mut().note(name, name.chars().filter(|c| lacks(*c)));
+        }
+        readable
+    }
+
+    /// Texts, each in `room` pt, no two alike.
+    pub(super) fn short(&self, texts: &[String], size: f64, room: f64) -> Vec<String> {
+        let texts: Vec<String> = texts.iter().map(|t| Fonts::clean(t)).collect();
+        names::shorten(&texts, &|text| self.width(text, size) <= room)
+    }
+
+    fn push_text(&mut self, text: &str, at: Point, size: f64, color: Rgb, up: bool) {
+        let (text, missing) = self.page.fonts.boxed(&Fonts::clean(text));
         if !text.trim().is_empty() {
+            self.missing.borrow_mut().note(&text, missing);
             self.items.push(Item::Text { text, at, size, color, up });
         }
     }
 
     /// Width of `text` in pt.
-    #[expect(clippy::unused_self, reason = "asked of the canvas like everything that is drawn")]
     pub(super) fn width(&self, text: &str, size: f64) -> f64 {
-        font::width(&font::drawable(text), size)
+        self.page.fonts.width(&Fonts::clean(text), size)
     }
 
     /// The beginning of `text` that fits into `room` pt, with an ellipsis where something is left out.
-    #[expect(clippy::unused_self, reason = "asked of the canvas like everything that is drawn")]
     pub(super) fn fit(&self, text: &str, size: f64, room: f64) -> String {
-        let text = font::drawable(text);
-        if font::width(&text, size) <= room {
+        let text = Fonts::clean(text);
+        if self.width(&text, size) <= room {
             return text;
         }
-        let mut kept: Vec<char> = text.chars().collect();
+        let mut kept: Vec<&str> = text.graphemes(true).collect();
+        // More than that many letters are never looked at: none is thinner than a tenth of its height.
+        kept.truncate((room.max(0.0) / size * 10.0) as usize + 1);
         while !kept.is_empty() {
             kept.pop();
-            let shorter = kept.iter().collect::<String>().trim_end().to_owned() + "\u{2026}";
-            if font::width(&shorter, size) <= room {
+            let shorter = kept.concat().trim_end().to_owned() + "\u{2026}";
+            if self.width(&shorter, size) <= room {
                 return shorter;
             }
         }
@@ -276,7 +345,7 @@ impl Canvas {
 
     /// `text` in lines of at most `room` pt and at most `lines` lines; the last ends in an ellipsis if something is left.
     pub(super) fn wrap(&self, text: &str, size: f64, room: f64, lines: usize) -> Vec<String> {
-        let text = font::drawable(text);
+        let text = Fonts::clean(text);
         let mut words = text.split_whitespace().collect::<std::collections::VecDeque<_>>();
         let mut done = Vec::new();
         while !words.is_empty() && done.len() < lines {
@@ -287,7 +356,7 @@ impl Canvas {
             let mut line = words.pop_front().unwrap_or_default().to_owned();
             while let Some(next) = words.front() {
                 let longer = format!("{line} {next}");
-                if font::width(&longer, size) > room {
+                if self.width(&longer, size) > room {
                     break;
                 }
                 line = longer;

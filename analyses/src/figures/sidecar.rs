@@ -1,6 +1,6 @@
 //! The files beside a figure: its numbers, and all that it takes to draw it again.
 
-use super::{FigureError, Options, Result, Table};
+use super::{FigureError, FontNote, Options, Result, Table};
 use crate::store::{StoreError, write_atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -23,6 +23,9 @@ pub struct Sidecar {
     pub program: String,
     /// What was chosen.
     pub options: Options,
+    /// The fonts of its text; none in those of before.
+    #[serde(default)]
+    pub fonts: Vec<FontNote>,
     /// Runs and studies: names, seeds, versions, hashes.
     pub provenance: Value,
     /// What a caption should say.

@@ -48,6 +48,23 @@ impl Pairs {
         self.pairs + self.undefined + self.not_finite
     }
 
+    /// All of several groups; their common standard error is not known.
+    pub(super) fn merged<'a>(of: &(impl Iterator<Item = &'a Self> + Clone)) -> Self {
+        let sum = |part: fn(&Self) -> u64| of.clone().map(part).sum::<u64>();
+        let known = of.clone().filter_map(|p| p.mean.map(|m| (m, p.pairs as f64)));
+        let (total, n) = known.fold((0.0, 0.0), |(t, n), (m, pairs)| (t + m * pairs, n + pairs));
+        let mean = (n > 0.0).then(|| total / n);
+        Self {
+            pairs: sum(|p| p.pairs),
+            conflict: sum(|p| p.conflict),
+            undecided: sum(|p| p.undecided),
+            undefined: sum(|p| p.undefined),
+            not_finite: sum(|p| p.not_finite),
+            mean,
+            error: None,
+        }
+    }
+
     /// Share of the pairs in conflict, %.
     pub(super) fn share(&self) -> Option<f64> {
         (self.pairs > 0).then(|| 100.0 * self.conflict as f64 / self.pairs as f64)

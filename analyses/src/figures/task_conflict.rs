@@ -3,14 +3,27 @@
 
 use super::axes::{row_names, signed};
 use super::color::{INK, Scale, ink_on};
-use super::heat;
+use super::heat::{self, Columns};
+use super::looks::Looks;
+use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::Source;
 use super::tally::{self, Pairs};
-use super::{Figure, FigureId, Options, Result, Table, Venue, cell};
+use super::{Figure, FigureId, Options, Result, Table, cell};
 use crate::store::{ALL, option_that_logs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// Tasks with a row of their own at most.
+const ROWS: usize = 24;
+
+/// What is drawn: the largest tasks, and the rest together.
+struct View {
+    names: Vec<String>,
+    cells: Vec<Vec<Pairs>>,
+    /// Whether there is room for one line a cell alone.
+    low: bool,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TaskConflict {
@@ -55,12 +68,29 @@ impl TaskConflict {
         })
     }
 
-    fn means(&self) -> Vec<Vec<Option<f64>>> {
-        self.cells.iter().map(|row| row.iter().map(|t| t.mean).collect()).collect()
+    /// The tasks with most pairs.
+    fn looks(&self, page: &Page) -> Looks {
+        let pairs: Vec<usize> = self.cells.iter().map(|row| row.iter().map(|p| p.pairs as usize).sum()).collect();
+        Looks::largest(&pairs, page.most, page.fit(ROWS, page.venue.small() * 1.6, page.venue.small() * 20.0))
     }
 
-    fn names(&self) -> Vec<String> {
-        self.tasks.iter().map(|t| t.replace('_', " ")).collect()
+    fn view(&self, canvas: &Canvas) -> View {
+        let looks = self.looks(&canvas.page);
+        let (own, others) = (looks.own(), looks.others());
+        let of = |a: usize, b: usize| self.cells[a][b];
+        let rest = |a: usize| Pairs::merged(&others.iter().map(|b| &self.cells[a][*b]));
+        let mut cells: Vec<Vec<Pairs>> = own.iter().map(|a| own.iter().map(|b| of(*a, *b)).collect()).collect();
+        let mut names = canvas.readable(&own.iter().map(|i| self.tasks[*i].clone()).collect::<Vec<_>>());
+        if !others.is_empty() {
+            own.iter().zip(&mut cells).for_each(|(a, row)| row.push(rest(*a)));
+            let mut last: Vec<Pairs> = cells.iter().filter_map(|row| row.last().copied()).collect();
+            let among = others.iter().enumerate().flat_map(|(i, a)| others[i..].iter().map(|b| &self.cells[*a][*b]));
+            last.push(Pairs::merged(&among));
+            cells.push(last);
+            names.push(format!("others ({})", others.len()));
+        }
+        let low = cells.len() as f64 * canvas.small * 3.6 + canvas.small * 12.0 > canvas.page.room();
+        View { low: low || cells.len() > 12, names, cells }
     }
 
     /// Three lines of text a cell.
@@ -74,10 +104,26 @@ impl TaskConflict {
         canvas.width("100 | 100 %", canvas.small) + 3.0
     }
 
-    fn width(&self, venue: Venue) -> f64 {
-        let canvas = Canvas::new(venue.small(), venue.font_size(), (0.0, 0.0));
-        let names = self.names().iter().map(|n| canvas.width(n, venue.small())).fold(0.0, f64::max);
-        let needed = names + 55.0 + Self::cell_width(&canvas) * self.tasks.len() as f64;
+    /// Edges of the map, names of the rows, and names below the columns.
+    fn frame(view: &View, canvas: &Canvas, scale: Scale) -> (f64, f64, Vec<String>, Columns) {
+        let small = canvas.small;
+        let rows = canvas.short(&view.names, small, canvas.size.0 * 0.3);
+        let widest = rows.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max);
+        let (left, right) = (widest + 7.0, canvas.size.0 - heat::bar_room(canvas, scale));
+        let columns = Columns::new(canvas, &view.names, (right - left) / view.names.len().max(1) as f64);
+        (left, right, rows, columns)
+    }
+
+    fn scale(view: &View) -> Scale {
+        Scale::diverging(view.cells.iter().flatten().filter_map(|t| t.mean))
+    }
+
+    fn width(&self, page: &Page) -> f64 {
+        let venue = page.venue;
+        let canvas = page.canvas((0.0, 0.0));
+        let view = self.view(&canvas);
+        let names = view.names.iter().map(|n| canvas.width(n, venue.small())).fold(0.0, f64::max);
+        let needed = names + 55.0 + Self::cell_width(&canvas) * view.names.len() as f64;
         72.0 * if needed > venue.column() * 72.0 { venue.full() } else { venue.column() }
     }
 }
@@ -92,26 +138,29 @@ fn count(n: u64) -> String {
 }
 
 impl Figure for TaskConflict {
-    fn size(&self, venue: Venue) -> Point {
-        let rows = self.tasks.len() as f64 * venue.small() * 3.6;
-        (self.width(venue), rows + venue.small() * 5.2)
+    fn size(&self, page: &Page) -> Point {
+        let venue = page.venue;
+        let canvas = page.canvas((self.width(page), 0.0));
+        let view = self.view(&canvas);
+        let (_, _, _, columns) = Self::frame(&view, &canvas, Self::scale(&view));
+        let rows = view.names.len() as f64 * venue.small() * if view.low { 1.6 } else { 3.6 };
+        (canvas.size.0, rows + venue.small() * (5.2 + 1.1 * (columns.high - 2.0).max(0.0)))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
         let small = canvas.small;
-        let means = self.means();
-        let scale = Scale::diverging(means.iter().flatten().flatten().copied());
-        let names = self.names();
-        let n = self.tasks.len().max(1) as f64;
-        let widest = names.iter().map(|t| canvas.width(t, small)).fold(0.0, f64::max).min(canvas.size.0 * 0.3);
-        let from = (widest + 7.0, 4.0);
-        let right = canvas.size.0 - heat::bar_room(canvas, scale);
-        let below = heat::column_lines(canvas, &names, (right - from.0) / n) as f64;
-        let to = (right, canvas.size.1 - small * below.mul_add(1.1, 2.9));
+        let view = self.view(canvas);
+        let means: Vec<Vec<Option<f64>>> = view.cells.iter().map(|row| row.iter().map(|t| t.mean).collect()).collect();
+        let scale = Self::scale(&view);
+        let n = view.names.len().max(1) as f64;
+        let (left, right, rows, columns) = Self::frame(&view, canvas, scale);
+        let from = (left, 4.0);
+        let to = (right, canvas.size.1 - small * columns.high.mul_add(1.1, 2.9));
         heat::cells(canvas, from, to, &means, scale);
         let (width, height) = ((to.0 - from.0) / n, (to.1 - from.1) / n);
-        let fits = Self::cell_width(canvas) <= width + 2.0;
-        for (r, row) in self.cells.iter().enumerate() {
+        let fits = !view.low && Self::cell_width(canvas) <= width + 2.0;
+        let number = canvas.width("\u{2212}0.00", small) < width;
+        for (r, row) in view.cells.iter().enumerate().filter(|_| number) {
             for (c, tally) in row.iter().enumerate() {
                 let middle = ((c as f64 + 0.5).mul_add(width, from.0), (r as f64 + 0.5).mul_add(height, from.1));
                 let ink = ink_on(scale.color(tally.mean));
@@ -123,11 +172,14 @@ impl Figure for TaskConflict {
                 }
             }
         }
-        let rows: Vec<String> = names.iter().map(|t| canvas.fit(t, small, canvas.size.0 * 0.3)).collect();
         row_names(canvas, from.0, (from.1, to.1), &rows);
-        heat::column_names(canvas, (from.0, to), &names);
+        columns.draw(canvas, (from.0, to));
         heat::bar(canvas, (to.0, from.1), to.1, scale, "mean cosine");
-        let key = if fits { "cell: mean cosine; % in conflict | % undecided; pairs" } else { "cell: mean cosine" };
+        let key = match (fits, number) {
+            (true, _) => "cell: mean cosine; % in conflict | % undecided; pairs",
+            (false, true) => "cell: mean cosine",
+            (false, false) => "colour: mean cosine",
+        };
         let share = |s: Option<f64>| s.unwrap_or(0.0);
         let all = format!(
             "all: {:.0} % in conflict, {:.0} % undecided, {} pairs",
@@ -170,5 +222,9 @@ impl Figure for TaskConflict {
             format!("{} pairs with a sample that has no task: in the numbers over all alone", self.unlabelled)
         });
         self.all.left_out().into_iter().chain(unlabelled).collect()
+    }
+
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
+        LeftOut::of("tasks", &self.tasks, self.looks(page).own(), true).into_iter().collect()
     }
 }

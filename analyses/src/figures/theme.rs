@@ -54,6 +54,17 @@ impl Venue {
         }
     }
 
+    /// Height of the text in inches, which no figure exceeds.
+    #[must_use]
+    pub fn height(self) -> f64 {
+        match self {
+            Self::Cvpr => 8.875,
+            Self::Eccv => 7.6,
+            Self::Slides => 7.5,
+            Self::Neurips | Self::Icml | Self::Iclr | Self::Aaai | Self::Tmlr => 9.0,
+        }
+    }
+
     /// Size of axis titles in points; everything else is a point less, and nothing is below 7.
     #[must_use]
     pub fn font_size(self) -> f64 {

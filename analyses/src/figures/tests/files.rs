@@ -48,7 +48,7 @@ fn every_figure_at_every_venue() {
             assert!(!pdf.contains("/Type3") && pdf.contains("/FontFile2") && pdf.contains("/CIDFontType2"), "{id}");
             let (width, height) = plot.size(venue);
             assert!(pdf.contains(&format!("/MediaBox [0 0 {} ", width as f32)), "{id} {venue}: {width}");
-            assert!((40.0..2000.0).contains(&height), "{id} {venue}: {height} pt high");
+            assert!((40.0..=venue.height() * 72.0).contains(&height), "{id} {venue}: {height} pt high");
             faults.extend(layout(plot, venue));
         }
     }
@@ -77,7 +77,7 @@ pub(super) fn layout(plot: &Plot, venue: Venue) -> Vec<String> {
     let mut boxes: Vec<(f64, f64, f64, f64, String)> = Vec::new();
     for item in &scene.items {
         let scene::Item::Text { text, at, size, up, .. } = item else { continue };
-        let (width, high, deep) = (font::width(text, *size), size * 0.7, size * 0.05);
+        let (width, high, deep) = (scene.fonts.width(text, *size), size * 0.7, size * 0.05);
         let [left, top, right, bottom] = if *up {
             [at.0 - high, at.1 - width, at.0 + deep, at.1]
         } else {
@@ -128,7 +128,8 @@ fn a_long_scatter_becomes_a_picture_inside_vector_axes() {
     let plot = plots.iter().find(|p| p.id() == FigureId::ContextClusters).unwrap();
     let svg = |data: serde_json::Value| {
         let figure: context_clusters::ContextClusters = serde_json::from_value(data).unwrap();
-        let mut canvas = Canvas::new(7.0, 8.0, figure.size(Venue::Cvpr));
+        let page = Page::new(Venue::Cvpr);
+        let mut canvas = page.canvas(figure.size(&page));
         figure.draw(&mut canvas);
         String::from_utf8(svg::svg(&canvas.finish(), "x").unwrap()).unwrap()
     };

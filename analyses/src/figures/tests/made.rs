@@ -39,7 +39,7 @@ pub(super) fn noise(i: u64) -> f64 {
     ((i as f64 * 12.9898).sin() * 43_758.545).fract()
 }
 
-fn step_row(stage: &str, step: u64, global_step: u64, loss: f64) -> StepRow {
+pub(super) fn step_row(stage: &str, step: u64, global_step: u64, loss: f64) -> StepRow {
     StepRow {
         stage: stage.into(),
         step,
@@ -65,7 +65,7 @@ fn step_row(stage: &str, step: u64, global_step: u64, loss: f64) -> StepRow {
     }
 }
 
-fn layer_row(made: Made, step: u64, layer: &str, depth: Option<i32>) -> LayerRow {
+pub(super) fn layer_row(made: Made, step: u64, layer: &str, depth: Option<i32>) -> LayerRow {
     let trained = !matches!(depth, Some(-1 | 5 | 6));
     let far = f64::from(depth.unwrap_or(3) + 2) * (step as f64).sqrt() * 0.01;
     let cosine = 0.25 + 0.1 * (made.seed % 5) as f64 - 0.2 + 0.4 * noise(step * 7 + made.seed);

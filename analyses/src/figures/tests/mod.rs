@@ -1,7 +1,9 @@
 //! Every figure from made runs: files whole, text in sight and large enough, fonts inside, numbers in the sidecars.
 
 mod files;
+mod fonts;
 mod made;
+mod many;
 mod robust;
 
 use super::*;
