@@ -60,7 +60,7 @@ impl Figure for ConflictByLayer {
         let width = venue.column() * 72.0;
         let canvas = page.canvas((width, 0.0));
         let used = legend_height(&canvas, &self.entries(page), 30.0, width - 5.0);
-        (width, width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used)
+        (width, (width * if venue.column() > 4.5 { 0.4 } else { 0.55 } + used).min(page.room()))
     }
 
     fn draw(&self, canvas: &mut Canvas) {

@@ -269,7 +269,7 @@ impl Figure for ContextClusters {
         let start = 12.0 + wide;
         let legends = [self.key(page), self.entries(&canvas)];
         let used: f64 = legends.iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
-        (width, width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used)
+        (width, (width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used).min(page.room()))
     }
 
     fn draw(&self, canvas: &mut Canvas) {

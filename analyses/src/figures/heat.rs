@@ -42,7 +42,7 @@ impl Columns {
             let high = lines.iter().map(Vec::len).max().unwrap_or(1).max(1) as f64;
             return Self { lines, upwards: false, high };
         }
-        let short = canvas.short(names, small, canvas.page.venue.column() * 72.0 * 0.3);
+        let short = canvas.short(names, small, (canvas.page.venue.column() * 72.0 * 0.3).min(small * 10.0));
         let longest = short.iter().map(|n| canvas.width(n, small)).fold(0.0, f64::max);
         Self {
             lines: short.into_iter().map(|n| vec![n]).collect(),

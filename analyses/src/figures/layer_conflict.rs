@@ -49,7 +49,7 @@ impl LayerConflict {
     fn shown(&self, page: &Page) -> Vec<usize> {
         let small = page.venue.small();
         let n = self.layers.len();
-        let most = page.fit(n, small * 1.5, small * 16.0);
+        let most = page.fit(n, small * 1.5, small * 7.0);
         if n <= most { (0..n).collect() } else { spread(n - 1, most - 1).into_iter().chain([n - 1]).collect() }
     }
 
@@ -104,7 +104,7 @@ impl Figure for LayerConflict {
         let (names, _, _, columns) = self.frame(&canvas);
         let more = 1.1 * (columns.high - 2.0).max(0.0);
         let rest = lines.mul_add(venue.small() * 1.15, venue.small() * (3.45 + more) + 4.0);
-        (width, (names.len() as f64).mul_add(venue.small() * 1.5, rest))
+        (width, (names.len() as f64).mul_add(venue.small() * 1.5, rest).min(page.room()))
     }
 
     fn draw(&self, canvas: &mut Canvas) {

@@ -353,7 +353,7 @@ impl Figure for Loss {
         let canvas = page.canvas((width, height));
         let left = left_room(&canvas, self.ranges().1);
         let used = legend_height(&canvas, &self.entries(page), left, width - 5.0);
-        (width, height + (used - height * 0.3).max(0.0))
+        (width, (height + (used - height * 0.3).max(0.0)).min(page.room()))
     }
 
     fn draw(&self, canvas: &mut Canvas) {

@@ -71,7 +71,7 @@ impl TaskConflict {
     /// The tasks with most pairs.
     fn looks(&self, page: &Page) -> Looks {
         let pairs: Vec<usize> = self.cells.iter().map(|row| row.iter().map(|p| p.pairs as usize).sum()).collect();
-        Looks::largest(&pairs, page.most, page.fit(ROWS, page.venue.small() * 1.6, page.venue.small() * 20.0))
+        Looks::largest(&pairs, page.most, page.fit(ROWS, page.venue.small() * 1.6, page.venue.small() * 12.0))
     }
 
     fn view(&self, canvas: &Canvas) -> View {
@@ -89,7 +89,7 @@ impl TaskConflict {
             cells.push(last);
             names.push(format!("others ({})", others.len()));
         }
-        let low = cells.len() as f64 * canvas.small * 3.6 + canvas.small * 12.0 > canvas.page.room();
+        let low = (cells.len() as f64 * 3.6 + 5.2) * canvas.small > canvas.page.room();
         View { low: low || cells.len() > 12, names, cells }
     }
 
@@ -144,7 +144,8 @@ impl Figure for TaskConflict {
         let view = self.view(&canvas);
         let (_, _, _, columns) = Self::frame(&view, &canvas, Self::scale(&view));
         let rows = view.names.len() as f64 * venue.small() * if view.low { 1.6 } else { 3.6 };
-        (canvas.size.0, rows + venue.small() * (5.2 + 1.1 * (columns.high - 2.0).max(0.0)))
+        let high = rows + venue.small() * (5.2 + 1.1 * (columns.high - 2.0).max(0.0));
+        (canvas.size.0, high.min(page.room()))
     }
 
     fn draw(&self, canvas: &mut Canvas) {
@@ -158,7 +159,7 @@ impl Figure for TaskConflict {
         let to = (right, canvas.size.1 - small * columns.high.mul_add(1.1, 2.9));
         heat::cells(canvas, from, to, &means, scale);
         let (width, height) = ((to.0 - from.0) / n, (to.1 - from.1) / n);
-        let fits = !view.low && Self::cell_width(canvas) <= width + 2.0;
+        let fits = !view.low && height > small * 3.1 && Self::cell_width(canvas) <= width + 2.0;
         let number = canvas.width("\u{2212}0.00", small) < width;
         for (r, row) in view.cells.iter().enumerate().filter(|_| number) {
             for (c, tally) in row.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! Other scripts than the built-in font has: the fonts that are named, shaping, and a word about what cannot be drawn.
 
 use super::*;
-use crate::figures::page::Page;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 use super::files::layout;
 use super::*;
 use crate::store::{
-    ALL, ContextRow, DatasetRow, LayerRow, Manifest, PairRow, RecordWriter, RoutingRow, StepRow, WriterOptions,
+    ALL, ConflictRow, ContextRow, DatasetRow, LayerRow, Manifest, PairRow, RecordWriter, RoutingRow, WriterOptions,
     write_dataset,
 };
 use half::f16;
@@ -37,7 +37,7 @@ fn run(dir: &RunDir, of: &Many) {
     write_dataset(dir, &samples.iter().map(row).collect::<Vec<_>>()).unwrap();
     let mut writer = RecordWriter::create(dir, WriterOptions::default()).unwrap();
     for step in 0..4_u64 {
-        writer.push(&[StepRow { step, ..steps(step) }]).unwrap();
+        writer.push(&[made::step_row("instruct", step, step, 3.0)]).unwrap();
         for layer in 0..of.layers {
             let name = (layer.to_string(), Some(layer as i32));
             writer.push(&[layer_row(step, &name.0, name.1)]).unwrap();
@@ -79,9 +79,16 @@ fn run(dir: &RunDir, of: &Many) {
             let few = layer.is_some();
             let pairs = samples.iter().zip(samples.iter().skip(1)).enumerate();
             let rows: Vec<PairRow> = pairs
-                .filter(|(i, _)| !few || i % 40 == 0)
+                .filter(|(i, _)| !few || i.is_multiple_of(40))
                 .map(|(i, (a, b))| pair(step, i, [a, b], layer, &of.tasks))
                 .collect();
+            for within in [true, false] {
+                let of: Vec<&PairRow> = rows.iter().filter(|r| (r.task_a == r.task_b) == within).collect();
+                let Some(first) = of.first() else { continue };
+                let mut counts = ConflictRow::like(first);
+                of.iter().for_each(|row| counts.count(row));
+                writer.push(&[counts]).unwrap();
+            }
             writer.push(&rows).unwrap();
         }
     }
@@ -109,10 +116,6 @@ fn pair(step: u64, i: usize, of: [&(String, usize); 2], layer: Option<usize>, ta
         low: Some(cosine - 0.2),
         high: Some(cosine + 0.2),
     }
-}
-
-fn steps(step: u64) -> StepRow {
-    StepRow { stage: "instruct".into(), loss: 3.0 / (step + 1) as f64, ..made::step_row("instruct", step, step, 1.0) }
 }
 
 fn layer_row(step: u64, layer: &str, depth: Option<i32>) -> LayerRow {
