@@ -166,7 +166,10 @@ impl Figure for ClusterSamples {
         let height = Self::row_height(canvas.small);
         let left = canvas.small * 3.4;
         let width = (canvas.size.0 - left) / NEAREST as f64;
-        let looks = Looks::assign(&self.sizes(), canvas.page.most);
+        // By the clusters' numbers, as in `context-clusters`: some may have no row.
+        let mut counts = vec![0; self.rows.iter().map(|r| r.cluster + 1).max().unwrap_or(0)];
+        self.rows.iter().for_each(|r| counts[r.cluster] = r.samples);
+        let looks = Looks::assign(&counts, canvas.page.most);
         let shown = self.shown(&canvas.page);
         let mut tasks: Vec<String> = self.rows.iter().flat_map(|r| &r.nearest).map(|s| s.task.clone()).collect();
         tasks.sort();

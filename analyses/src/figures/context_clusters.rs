@@ -117,11 +117,11 @@ impl ContextClusters {
     }
 
     /// What the colours mean.
-    fn key(&self, page: &Page) -> Vec<Entry> {
+    fn key(&self, canvas: &Canvas) -> Vec<Entry> {
         if let Some(paint) = &self.paint {
-            return paint.entries(page);
+            return paint.entries(canvas);
         }
-        let [clusters, _] = self.looks(page);
+        let [clusters, _] = self.looks(&canvas.page);
         let shown = |i: &&usize| self.shown.as_ref().is_none_or(|shown| shown.contains(i));
         let key = |i: &usize| (i.to_string(), looks::paper(clusters.of(*i)), Mark::Alone(Shape::Disc));
         let rest: Vec<&usize> = clusters.others().iter().filter(shown).collect();
@@ -192,7 +192,7 @@ impl ContextClusters {
         let small = canvas.small;
         let mut y = small * 0.75;
         let wide = canvas.width(self.colors(), small).max(canvas.width("task", small));
-        for (name, entries) in [(self.colors(), self.key(&canvas.page)), ("task", self.entries(canvas))] {
+        for (name, entries) in [(self.colors(), self.key(canvas)), ("task", self.entries(canvas))] {
             if entries.is_empty() {
                 continue;
             }
@@ -267,7 +267,7 @@ impl Figure for ContextClusters {
         let canvas = page.canvas((width, 0.0));
         let wide = canvas.width(self.colors(), venue.small()).max(canvas.width("task", venue.small()));
         let start = 12.0 + wide;
-        let legends = [self.key(page), self.entries(&canvas)];
+        let legends = [self.key(&canvas), self.entries(&canvas)];
         let used: f64 = legends.iter().map(|e| legend_height(&canvas, e, start, width - 5.0)).sum();
         (width, (width * if venue.column() > 4.5 { 0.55 } else { 0.75 } + used).min(page.room()))
     }

@@ -1,10 +1,10 @@
 //! What the colours of marks mean besides clusters: a name or a number of each sample.
 
 use super::axes::{Entry, Mark, others};
-use super::color::{GREY, INK, Scale};
+use super::color::{GREY, Scale};
 use super::looks::{Looks, paper};
 use super::page::Page;
-use super::scene::{Rgb, Shape};
+use super::scene::{Canvas, Rgb, Shape};
 use super::source::Source;
 use super::{ColorBy, FigureId, Result, cell};
 use crate::analysis::{ContextData, ContextSample};
@@ -12,9 +12,6 @@ use crate::stats::NotFinite;
 use crate::store::{BySample, DatasetRow, Name, OfSample, SampleKey, SampleRow, option_that_logs, visit_dataset};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-
-/// The colour of what has no name: another grey than that of the names that go together.
-const UNKNOWN: Rgb = INK;
 
 /// Names or numbers by mark.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,7 +120,7 @@ impl Paint {
         match &self.of {
             Values::Names(known, of) => {
                 let looks = Self::looks(known, of, page);
-                of.iter().map(|name| name.map_or(UNKNOWN, |name| paper(looks.of(name)))).collect()
+                of.iter().map(|name| name.map_or(GREY, |name| paper(looks.of(name)))).collect()
             }
             Values::Numbers(all, _) => {
                 let scale = self.scale();
@@ -133,15 +130,16 @@ impl Paint {
     }
 
     /// The legend of names.
-    pub(super) fn entries(&self, page: &Page) -> Vec<Entry> {
+    pub(super) fn entries(&self, canvas: &Canvas) -> Vec<Entry> {
         let Values::Names(known, of) = &self.of else { return Vec::new() };
-        let looks = Self::looks(known, of, page);
-        let names = page.canvas((0.0, 0.0)).readable(known);
+        let looks = Self::looks(known, of, &canvas.page);
+        let names = canvas.readable(known);
         let disc = Mark::Alone(Shape::Disc);
         let entry = |i: &usize| (names[*i].clone(), paper(looks.of(*i)), disc);
         let members = of.iter().flatten().filter(|name| looks.of(**name).is_none()).count();
-        let rest = others("of the rest", looks.others().len(), Some((members, "samples")), paper(None), disc);
-        let unknown = || ("unknown".to_owned(), UNKNOWN, disc);
+        let rest =
+            others(&format!("{}s", self.by), looks.others().len(), Some((members, "samples")), paper(None), disc);
+        let unknown = || ("unknown".to_owned(), GREY, disc);
         let own = looks.own().iter().map(entry);
         own.chain(rest).chain(of.iter().any(Option::is_none).then(unknown)).collect()
     }

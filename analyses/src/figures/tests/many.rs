@@ -25,6 +25,7 @@ fn run(dir: &RunDir, of: &Many) {
     let samples: Vec<(String, usize)> =
         (0..of.tasks.len() * 2 + 12).map(|i| (format!("s{i}"), if i < 12 { i % 3 } else { (i - 12) / 2 })).collect();
     let row = |(sample, task): &(String, usize)| DatasetRow {
+        index: None,
         sample: sample.clone(),
         split: "train".into(),
         task: Some(of.tasks[*task].clone()),
@@ -36,12 +37,12 @@ fn run(dir: &RunDir, of: &Many) {
     };
     write_dataset(dir, &samples.iter().map(row).collect::<Vec<_>>()).unwrap();
     let mut writer = RecordWriter::create(dir, WriterOptions::default()).unwrap();
-    for step in 0..4_u64 {
+    for step in 0..2_u64 {
         writer.push(&[made::step_row("instruct", step, step, 3.0)]).unwrap();
         for layer in 0..of.layers {
             let name = (layer.to_string(), Some(layer as i32));
             writer.push(&[layer_row(step, &name.0, name.1)]).unwrap();
-            for (i, (sample, task)) in samples.iter().enumerate().filter(|(i, _)| i % 4 == step as usize) {
+            for (i, (sample, task)) in samples.iter().enumerate().filter(|_| step == 1) {
                 let value = |e: usize| 1.0 + made::noise((e + task * 7 + layer) as u64);
                 let sum: f64 = (0..of.experts).map(value).sum();
                 let weights = (0..of.experts).map(|e| (value(e) / sum) as f32).collect();
@@ -50,6 +51,8 @@ fn run(dir: &RunDir, of: &Many) {
                 let (sample, depth, logits) = (sample.clone(), name.1, vec![0.0; of.experts]);
                 writer
                     .push(&[ContextRow {
+                        index: None,
+                        split: None,
                         stage: stage.clone(),
                         step,
                         sample: sample.clone(),
@@ -61,6 +64,8 @@ fn run(dir: &RunDir, of: &Many) {
                     .unwrap();
                 writer
                     .push(&[RoutingRow {
+                        index: None,
+                        split: None,
                         stage,
                         step,
                         sample,
@@ -98,6 +103,9 @@ fn run(dir: &RunDir, of: &Many) {
 fn pair(step: u64, i: usize, of: [&(String, usize); 2], layer: Option<usize>, tasks: &[String]) -> PairRow {
     let cosine = made::noise(step + i as u64) as f32;
     PairRow {
+        index_a: None,
+        index_b: None,
+        split: None,
         stage: "instruct".into(),
         step,
         layer: layer.map_or(ALL.into(), |l| l.to_string()).into(),
@@ -139,7 +147,7 @@ fn check(plots: &[Plot], out: &std::path::Path, venues: &[Venue]) {
 }
 
 fn loaded(inputs: &Inputs, ids: &[FigureId], options: &Options) -> Vec<Plot> {
-    ids.iter().flat_map(|id| Plot::load(*id, inputs, options).unwrap()).collect()
+    ids.iter().flat_map(|id| Plot::load(*id, inputs, &options.of_figure(*id)).unwrap()).collect()
 }
 
 const OF_RUN: [FigureId; 10] = [
