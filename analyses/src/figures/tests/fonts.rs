@@ -63,7 +63,7 @@ fn letters_that_join_are_shaped_and_stand_from_right_to_left() {
     let fonts = fonts(&["Arabic.ttf", "Devanagari.ttf"]);
     let runs = fonts.lay("ab عربي 12");
     let texts: Vec<(&str, bool)> = runs.iter().map(|r| (r.text.trim(), r.shaped)).collect();
-    assert_eq!(texts, [("ab", false), ("12", true), ("عربي", true)].map(|t| t).to_vec(), "{runs:?}");
+    assert_eq!(texts, [("ab", false), ("12", false), ("عربي", true)], "{runs:?}");
     let arabic = &runs[2];
     // From left to right the last letter comes first, and none has the shape that it has alone.
     assert!(arabic.glyphs.windows(2).all(|g| g[0].cluster >= g[1].cluster), "{arabic:?}");
