@@ -32,6 +32,18 @@ impl View {
     }
 }
 
+/// A side of the window, which can be folded away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Side {
+    /// At the left.
+    Runs,
+    /// At the right.
+    Selection,
+    /// At the bottom.
+    Steps,
+}
+
 /// How the pointer works in the cluster view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -73,6 +85,10 @@ pub(crate) enum Action {
     Contrast,
     Theme,
     ResetLayout,
+    Fold(Side),
+    Larger,
+    Smaller,
+    UsualSize,
     Show(View),
 }
 
@@ -81,7 +97,7 @@ const CTRL: Modifiers = Modifiers::COMMAND;
 const CTRL_SHIFT: Modifiers = Modifiers { shift: true, ..Modifiers::COMMAND };
 
 /// All actions: what they do, and their key.
-pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 38] = [
+pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 44] = [
     (Action::Open, "Open a folder of runs", Some((CTRL, Key::O))),
     (Action::Keys, "List of keys", Some((NONE, Key::F1))),
     (Action::Commands, "Find a command", Some((CTRL, Key::K))),
@@ -112,7 +128,13 @@ pub(crate) const ALL: [(Action, &str, Option<(Modifiers, Key)>); 38] = [
     (Action::Keep, "Save the analysis, to be repeated without the window", Some((CTRL, Key::S))),
     (Action::Theme, "Next theme: system, light, dark", Some((NONE, Key::F9))),
     (Action::Contrast, "High contrast", Some((NONE, Key::F8))),
-    (Action::ResetLayout, "Reset the layout", Some((CTRL, Key::Num0))),
+    (Action::ResetLayout, "Reset the layout", Some((CTRL_SHIFT, Key::L))),
+    (Action::Fold(Side::Runs), "Show or hide the runs", Some((CTRL, Key::B))),
+    (Action::Fold(Side::Selection), "Show or hide the selection", Some((CTRL, Key::J))),
+    (Action::Fold(Side::Steps), "Show or hide the steps", Some((CTRL, Key::T))),
+    (Action::Larger, "Interface: larger", Some((CTRL, Key::Plus))),
+    (Action::Smaller, "Interface: smaller", Some((CTRL, Key::Minus))),
+    (Action::UsualSize, "Interface: the usual size", Some((CTRL, Key::Num0))),
     (Action::Show(View::Clusters), "Show the clusters", Some((CTRL, Key::Num1))),
     (Action::Show(View::Mixture), "Show clusters by task", Some((CTRL, Key::Num2))),
     (Action::Show(View::Routing), "Show routing", Some((CTRL, Key::Num3))),
@@ -159,6 +181,10 @@ pub(crate) fn pressed(ctx: &Context) -> Vec<Action> {
                     found.push(action);
                 }
             }
+        }
+        // The key of plus without shift.
+        if input.consume_key(CTRL, Key::Equals) {
+            found.push(Action::Larger);
         }
     });
     found

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use crate::actions::Action;
-use crate::actions::{self, View};
+use crate::actions::{self, Side, View};
 use crate::data::RunData;
 use crate::layout::Layout;
 use crate::panels::{self, Cx};
@@ -22,7 +22,7 @@ pub(crate) struct Explorer {
     pub dialogs: panels::dialogs::Dialogs,
     /// Every row of a run is a point at first, whatever its notes say; nothing is written. For measuring.
     pub every_row: bool,
-    dressed: Option<(bool, egui::ThemePreference)>,
+    dressed: Option<(bool, egui::ThemePreference, f32)>,
 }
 
 /// The tiles' way into the panels.
@@ -62,6 +62,7 @@ impl Explorer {
     pub(crate) fn show(&mut self, ui: &mut Ui) {
         self.dress(ui.ctx());
         self.tools.thumbs.receive(ui.ctx());
+        self.tools.fonts.refresh(ui.ctx(), &self.tools.spawner);
         self.receive(ui.ctx());
         self.state.pointed = self.state.hovered.take();
         let mut guard = self.source.look();
@@ -80,32 +81,42 @@ impl Explorer {
             self.state.refresh(&shared.main.data, &self.tools.spawner);
             panels::timeline::advance(ui.ctx(), &mut self.state, &shared.main.data);
         }
-        let chosen = Panel::left("runs")
-            .default_size(tokens::LEFT)
-            .show(ui, |ui| panels::runs::show(ui, shared, &mut self.layout, &mut self.tools))
-            .inner;
+        let window = ui.ctx().content_rect().size();
+        self.layout.fit(window);
+        Panel::top("bar").show(ui, |ui| panels::bar::show(ui, &self.layout, &mut self.tools));
+        let chosen = self.layout.shows(Side::Runs, window).then(|| {
+            let panel = Panel::left("runs").default_size(tokens::LEFT).max_size(tokens::side(window));
+            panel.show(ui, |ui| panels::runs::show(ui, shared, &mut self.layout, &mut self.tools)).inner
+        });
         let beside = shared.beside.path.as_deref().filter(|_| shared.beside.ready());
         let name = beside.and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
         // What is still there of another run is not shown as this one's.
         let none = RunData::default();
         let data = if ready { &shared.main.data } else { &none };
         let other = &shared.beside.data;
+        let named = name.as_deref().zip(beside).map(|(name, path)| (name, path, other));
         let mut cx = Cx {
             data,
-            beside: name.as_deref().zip(beside).map(|(name, path)| (name, path, other)),
+            beside: named,
             runs: &shared.runs,
             state: &mut self.state,
             tools: &mut self.tools,
             turned_to: None,
         };
         if ready {
-            Panel::bottom("steps").default_size(tokens::TIMELINE).resizable(true).show(ui, |ui| {
-                panels::timeline::show(ui, &mut cx);
-            });
-            Panel::right("selection").default_size(tokens::RIGHT).show(ui, |ui| panels::selection::show(ui, &mut cx));
+            if self.layout.shows(Side::Steps, window) {
+                panels::timeline::panel(window).show(ui, |ui| panels::timeline::show(ui, &mut cx));
+            }
+            if self.layout.shows(Side::Selection, window) {
+                let panel = Panel::right("selection").default_size(tokens::RIGHT).max_size(tokens::side(window));
+                panel.show(ui, |ui| {
+                    panels::at_least(ui, tokens::LEAST_SELECTION, |ui| panels::selection::show(ui, &mut cx));
+                });
+            }
         }
         CentralPanel::default().show(ui, |ui| {
             panels::trouble::show(ui, shared.error.as_deref(), shared.main.error.as_deref(), cx.data, cx.state);
+            panels::trouble::scripts(ui, cx.tools);
             if ready {
                 self.layout.tree.ui(&mut Tiles { cx: &mut cx }, ui);
             } else {
@@ -123,6 +134,7 @@ impl Explorer {
                 ui.ctx(),
                 &mut panels::commands::Parts {
                     data,
+                    beside: named,
                     state: &mut self.state,
                     layout: &mut self.layout,
                     tools: &mut self.tools,
@@ -133,7 +145,7 @@ impl Explorer {
         }
         self.layout.save();
         drop(guard);
-        if let Some(path) = chosen {
+        if let Some(path) = chosen.flatten() {
             self.source.select(&path);
         }
         match beside {
@@ -160,10 +172,13 @@ impl Explorer {
     }
 
     fn dress(&mut self, ctx: &egui::Context) {
-        let wanted = (self.layout.contrast, self.layout.theme);
+        let wanted = (self.layout.contrast, self.layout.theme, self.layout.zoom);
         if self.dressed != Some(wanted) {
             tokens::dress(ctx, self.layout.contrast);
             ctx.set_theme(self.layout.theme);
+            // Its keys are in the list of keys, and it is remembered.
+            ctx.options_mut(|options| options.zoom_with_keyboard = false);
+            ctx.set_zoom_factor(self.layout.zoom);
             self.dressed = Some(wanted);
         }
     }

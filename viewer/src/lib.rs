@@ -6,6 +6,7 @@ mod actions;
 mod app;
 mod core;
 mod data;
+mod fonts;
 mod jobs;
 mod layout;
 mod measure;
@@ -45,7 +46,10 @@ pub enum ViewerError {
 /// # Errors
 /// No window can be opened.
 pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
-    let viewport = egui::ViewportBuilder::default().with_title("covft-probe").with_inner_size(tokens::WINDOW);
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("covft-probe")
+        .with_inner_size(tokens::WINDOW)
+        .with_min_inner_size(tokens::LEAST_WINDOW);
     let options = eframe::NativeOptions { viewport, renderer: renderer(), ..Default::default() };
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();

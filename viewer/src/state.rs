@@ -2,7 +2,7 @@
 
 use crate::core::bits::Bits;
 use crate::core::by_sample::BySample;
-use crate::core::embed::{Asked, Embedding, Input};
+use crate::core::embed::{Asked, Embedding, Input, NO_CLUSTER};
 use crate::core::fit;
 use crate::core::memo::Memo;
 use crate::core::query::{Fields, Query};
@@ -205,8 +205,22 @@ impl State {
         Ok(Input { width: contexts.width, chunks: contexts.chunks.clone(), rows: contexts.rows.len(), fit, asked })
     }
 
+    /// Where nothing was kept or chosen, the tracked samples are looked at if there are any, as `covft-probe analyze` does.
+    fn begin(&mut self, data: &RunData) {
+        let untouched = !self.filed
+            && self.embedding.is_none()
+            && self.before.is_none()
+            && self.notes.population == Population::Latest;
+        let layer = self.layer(data).filter(|_| untouched);
+        if layer.and_then(|l| data.contexts.get(&l)).is_some_and(|c| c.tracked.contains(&true)) {
+            self.notes.population = Population::Tracked;
+            self.saved.population = Population::Tracked;
+        }
+    }
+
     /// Begins what is out of date and takes in what is finished.
     pub(crate) fn refresh(&mut self, data: &RunData, spawner: &Spawner) {
+        self.begin(data);
         self.receive();
         let Some(asked) = self.asked(data) else { return };
         let rows = data.contexts.get(&asked.layer).map_or(0, |c| c.rows.len());
@@ -269,9 +283,9 @@ impl State {
         if self.notes.names.is_empty() || before.asked.layer != now.asked.layer {
             return;
         }
-        let rows = before.rows().min(now.rows());
-        let wide = |labels: &[u16]| labels[..rows].iter().map(|l| usize::from(*l)).collect::<Vec<_>>();
-        let to = matched(&wide(&before.labels), &wide(&now.labels), before.asked.clusters, now.asked.clusters);
+        let both = before.labels.iter().zip(&now.labels).filter(|(a, b)| **a != NO_CLUSTER && **b != NO_CLUSTER);
+        let (old, new): (Vec<usize>, Vec<usize>) = both.map(|(a, b)| (usize::from(*a), usize::from(*b))).unzip();
+        let to = matched(&old, &new, before.asked.clusters, now.asked.clusters);
         let named = |(new, old): (usize, &usize)| {
             let name = self.notes.names.get(&u16::try_from(*old).ok()?)?;
             Some((u16::try_from(new).ok()?, name.clone()))
@@ -366,8 +380,7 @@ impl State {
         let make = || {
             let mut experts = vec![None; data.samples.len()];
             if let Some(routing) = layer.as_ref().and_then(|l| data.routing.get(l)) {
-                (0..routing.rows.len())
-                    .for_each(|i| experts[routing.rows.sample[i] as usize] = Some(routing.expert(i) as u16));
+                (0..routing.rows.len()).for_each(|i| experts[routing.rows.sample[i] as usize] = routing.expert(i));
             }
             Arc::new(experts)
         };

@@ -3,13 +3,28 @@
 use egui::{Color32, Context, Stroke, Style, Theme, Vec2, Visuals};
 
 pub(crate) const WINDOW: Vec2 = Vec2::new(1400.0, 900.0);
+/// The smallest window, in points of the usual size.
+pub(crate) const LEAST_WINDOW: Vec2 = Vec2::new(480.0, 360.0);
+/// The room that a view needs; it scrolls in less.
+pub(crate) const LEAST_VIEW: Vec2 = Vec2::new(420.0, 320.0);
+/// A window from this height has the table below the other views.
+pub(crate) const LOW: f32 = 640.0;
+/// A window from this width shows the runs, and from the other the selection, too, unless told otherwise.
+pub(crate) const WIDE_FOR_RUNS: f32 = 900.0;
+pub(crate) const WIDE_FOR_ALL: f32 = 1100.0;
 pub(crate) const LEFT: f32 = 210.0;
 pub(crate) const RIGHT: f32 = 300.0;
 pub(crate) const TIMELINE: f32 = 132.0;
+/// The room that the selection needs; it scrolls in less.
+pub(crate) const LEAST_SELECTION: Vec2 = Vec2::new(220.0, 420.0);
 pub(crate) const ROW_HEIGHT: f32 = 20.0;
 pub(crate) const MAP_ROW: f32 = 22.0;
 pub(crate) const MAP_LEFT: f32 = 130.0;
 pub(crate) const MAP_BAR: f32 = 90.0;
+pub(crate) const MAP_BAR_HEIGHT: f32 = 220.0;
+/// Least width of a column, with and without numbers.
+pub(crate) const MAP_NUMBER: f32 = 34.0;
+pub(crate) const MAP_COLUMN: f32 = 12.0;
 pub(crate) const CARD_PICTURE: f32 = 150.0;
 
 /// Okabe and Ito's colours, readable on light and dark.
@@ -18,6 +33,7 @@ pub(crate) const SMOOTH: Color32 = Color32::from_rgb(0x00, 0x8A, 0xD8);
 pub(crate) const HELD_OUT: Color32 = Color32::from_rgb(0xD5, 0x5E, 0x00);
 pub(crate) const DRIFT: Color32 = Color32::from_rgb(0x00, 0x9E, 0x73);
 pub(crate) const COSINE: Color32 = Color32::from_rgb(0xCC, 0x79, 0xA7);
+pub(crate) const NOT_FINITE: Color32 = Color32::from_rgb(0xC0, 0x20, 0x20);
 pub(crate) const NO_VALUE: Color32 = Color32::from_rgb(0x90, 0x90, 0x90);
 /// Boxes of the question, of the answer, of the prediction.
 pub(crate) const BOX_QUESTION: Color32 = Color32::from_rgb(0x56, 0xB4, 0xE9);
@@ -35,6 +51,11 @@ pub(crate) const CATEGORIES: [[u8; 3]; 8] = [
     [0xC8, 0xB4, 0x00],
     [0x88, 0x88, 0x88],
 ];
+
+/// Width of a side at most, so that the views keep room.
+pub(crate) fn side(window: Vec2) -> f32 {
+    (window.x - LEAST_VIEW.x).clamp(LEFT, 0.5 * WINDOW.x)
+}
 
 pub(crate) fn rgb([r, g, b]: [u8; 3]) -> Color32 {
     Color32::from_rgb(r, g, b)

@@ -1,6 +1,7 @@
 //! What every panel may use: work behind the window, pictures, commands, a word at the bottom.
 
 use crate::actions::Action;
+use crate::fonts::Fonts;
 use crate::jobs::{Spawner, Work};
 use crate::thumbs::Thumbs;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 pub(crate) struct Tools {
     pub spawner: Spawner,
     pub thumbs: Thumbs,
+    pub fonts: Fonts,
     /// Commands that panels gave; run at the end of the frame.
     pub commands: Vec<Action>,
     /// The last thing that happened.
@@ -24,6 +26,7 @@ impl Tools {
     pub(crate) fn new(spawner: Spawner) -> Self {
         Self {
             thumbs: Thumbs::new(spawner.clone()),
+            fonts: Fonts::default(),
             spawner,
             commands: Vec::new(),
             status: None,

@@ -132,6 +132,12 @@ impl Plot {
         self.figure.left_out()
     }
 
+    /// The same figure in files of another name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
     /// Width and height in points (1/72 in) at `venue`.
     #[must_use]
     pub fn size(&self, venue: Venue) -> (f64, f64) {

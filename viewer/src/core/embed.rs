@@ -6,6 +6,8 @@
 use crate::data::{Chunk, LayerKey};
 use crate::jobs::Progress;
 use crate::notes::Basis;
+pub(crate) use covft_analyses::analysis::{FIT as FITTED, RESTARTS};
+
 use covft_analyses::analysis::{AnalysisError, ContextAnalysis, ContextData, ContextParams};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -15,12 +17,10 @@ use std::sync::Arc;
 
 /// Components that are kept at most.
 pub(crate) const COMPONENTS: usize = 6;
-/// Samples that components and clusters are found from at most.
-pub(crate) const FITTED: usize = covft_analyses::analysis::FIT;
-/// Beginnings of k-means.
-pub(crate) const RESTARTS: usize = covft_analyses::analysis::RESTARTS;
 /// Samples that a silhouette is measured on.
 const SILHOUETTE: usize = 1000;
+/// Label of a row that cannot be placed.
+pub(crate) const NO_CLUSTER: u16 = u16::MAX;
 /// Rows that are placed at once.
 const AT_ONCE: usize = 8192;
 
@@ -57,7 +57,7 @@ pub(crate) struct Embedding {
     pub basis: Basis,
     /// By component, then by row.
     pub coordinates: Vec<Vec<f32>>,
-    /// Cluster of each row, the largest first.
+    /// Cluster of each row, the largest first; [`NO_CLUSTER`] where the vector is not finite.
     pub labels: Vec<u16>,
     /// Share of the total variance by component.
     pub ratios: Vec<f64>,
@@ -156,7 +156,8 @@ impl Embedding {
             to.extend(at.column(k).iter().map(|v| *v as f32));
         }
         let labels = self.found.clusters.predict(&plain);
-        self.labels.extend(labels.iter().map(|l| *l as u16));
+        let finite = plain.rows().into_iter().map(|row| row.iter().all(|v| v.is_finite()));
+        self.labels.extend(labels.iter().zip(finite).map(|(l, finite)| if finite { *l as u16 } else { NO_CLUSTER }));
     }
 
     /// Whether this is what is asked for: the same, or found from the very rows that are named now.
@@ -284,8 +285,8 @@ mod tests {
 
     #[test]
     fn too_many_clusters_and_cancelling() {
-        let told = Embedding::find(&input(6, 10), &Progress::default()).unwrap_err();
-        assert!(told.contains("10 clusters were asked for, of 6 samples"), "{told}");
+        let few = Embedding::find(&input(6, 10), &Progress::default()).unwrap().unwrap();
+        assert_eq!(few.found.remarks, ["6 clusters, not 10: there are only 6 distinct vectors"]);
         let progress = Progress::default();
         progress.cancel();
         assert!(Embedding::find(&input(60, 2), &progress).unwrap().is_none());

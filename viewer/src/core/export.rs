@@ -1,55 +1,70 @@
-//! Writes the rows of a table: CSV, parquet, or ids alone.
+//! Writes a table of samples: CSV, parquet, or ids alone.
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use covft_analyses::store::write_atomic;
 use parquet::arrow::ArrowWriter;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A row of the export.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Row {
-    pub sample: String,
-    /// Number of its entry in the file of its split, where records have it.
-    pub index: Option<u64>,
-    pub split: String,
-    pub task: String,
-    pub cluster: Option<u64>,
-    pub cluster_name: String,
-    pub loss: Option<f64>,
-    pub seen: u64,
-    pub tokens: u64,
-    pub question: String,
-    pub answer: String,
-    pub prediction: Option<String>,
-    pub correct: Option<f64>,
-    pub image: Option<String>,
-    /// Share of its pairs in conflict.
-    pub conflict: Option<f64>,
-    /// Mean cosine of its gradient with the sum of the others' of its step.
-    pub alignment: Option<f64>,
+/// The cells of a column; nothing where a row has none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cells {
+    Words(Vec<Option<String>>),
+    Counts(Vec<Option<u64>>),
+    Numbers(Vec<Option<f64>>),
 }
 
-/// Titles of the columns, in order.
-pub(crate) const COLUMNS: [&str; 16] = [
-    "sample",
-    "index",
-    "split",
-    "task",
-    "cluster",
-    "cluster_name",
-    "loss",
-    "seen",
-    "tokens",
-    "question",
-    "answer",
-    "prediction",
-    "correct",
-    "image",
-    "conflict_share",
-    "alignment",
-];
+/// Columns with their titles, equally long; the first is the samples' ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table {
+    pub columns: Vec<(String, Cells)>,
+}
+
+impl Cells {
+    fn text(&self, row: usize) -> String {
+        let text = match self {
+            Self::Words(cells) => cells[row].clone(),
+            Self::Counts(cells) => cells[row].map(|n| n.to_string()),
+            Self::Numbers(cells) => cells[row].map(|v| v.to_string()),
+        };
+        text.unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Words(cells) => cells.len(),
+            Self::Counts(cells) => cells.len(),
+            Self::Numbers(cells) => cells.len(),
+        }
+    }
+
+    fn arrow(&self) -> ArrayRef {
+        match self {
+            Self::Words(cells) => Arc::new(cells.iter().map(Option::as_deref).collect::<StringArray>()),
+            Self::Counts(cells) => Arc::new(cells.iter().copied().collect::<UInt64Array>()),
+            Self::Numbers(cells) => Arc::new(cells.iter().copied().collect::<Float64Array>()),
+        }
+    }
+}
+
+impl Table {
+    pub(crate) fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |(_, cells)| cells.len())
+    }
+
+    /// The id of a row, and its split and entry where records have them.
+    fn id_line(&self, row: usize) -> String {
+        let cell = |title: &str| {
+            let found = self.columns.iter().find(|(known, _)| known == title);
+            found.map_or_else(String::new, |(_, cells)| cells.text(row))
+        };
+        match cell("index") {
+            index if index.is_empty() => cell("sample") + "\n",
+            index => format!("{}\t{}\t{index}\n", cell("sample"), cell("split")),
+        }
+    }
+}
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,64 +91,16 @@ fn quote(cell: &str) -> String {
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
 }
 
-fn csv(rows: &[Row]) -> String {
-    let mut text = COLUMNS.join(",") + "\n";
-    for row in rows {
-        let number = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
-        let cells = [
-            row.sample.clone(),
-            row.index.map_or_else(String::new, |i| i.to_string()),
-            row.split.clone(),
-            row.task.clone(),
-            row.cluster.map_or_else(String::new, |c| c.to_string()),
-            row.cluster_name.clone(),
-            number(row.loss),
-            row.seen.to_string(),
-            row.tokens.to_string(),
-            row.question.clone(),
-            row.answer.clone(),
-            row.prediction.clone().unwrap_or_default(),
-            number(row.correct),
-            row.image.clone().unwrap_or_default(),
-            number(row.conflict),
-            number(row.alignment),
-        ];
-        text += &cells.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",");
-        text.push('\n');
-    }
-    text
+fn csv(table: &Table) -> String {
+    let line = |cells: Vec<String>| cells.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",") + "\n";
+    let titles = line(table.columns.iter().map(|(title, _)| title.clone()).collect());
+    let row = |i| line(table.columns.iter().map(|(_, cells)| cells.text(i)).collect());
+    titles + &(0..table.rows()).map(row).collect::<String>()
 }
 
-fn id_line(row: &Row) -> String {
-    match row.index {
-        Some(index) => format!("{}\t{}\t{index}\n", row.sample, row.split),
-        None => format!("{}\n", row.sample),
-    }
-}
-
-fn parquet(rows: &[Row]) -> Result<Vec<u8>, String> {
-    let words = |of: fn(&Row) -> Option<&str>| Arc::new(rows.iter().map(of).collect::<StringArray>()) as ArrayRef;
-    let counts = |of: fn(&Row) -> Option<u64>| Arc::new(rows.iter().map(of).collect::<UInt64Array>()) as ArrayRef;
-    let numbers = |of: fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(of).collect::<Float64Array>()) as ArrayRef;
-    let columns = [
-        words(|r| Some(&r.sample)),
-        counts(|r| r.index),
-        words(|r| Some(&r.split)),
-        words(|r| Some(&r.task)),
-        counts(|r| r.cluster),
-        words(|r| Some(&r.cluster_name)),
-        numbers(|r| r.loss),
-        counts(|r| Some(r.seen)),
-        counts(|r| Some(r.tokens)),
-        words(|r| Some(&r.question)),
-        words(|r| Some(&r.answer)),
-        words(|r| r.prediction.as_deref()),
-        numbers(|r| r.correct),
-        words(|r| r.image.as_deref()),
-        numbers(|r| r.conflict),
-        numbers(|r| r.alignment),
-    ];
-    let batch = RecordBatch::try_from_iter(COLUMNS.into_iter().zip(columns)).map_err(|e| e.to_string())?;
+fn parquet(table: &Table) -> Result<Vec<u8>, String> {
+    let columns = table.columns.iter().map(|(title, cells)| (title, cells.arrow(), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|e| e.to_string())?;
     writer.write(&batch).map_err(|e| e.to_string())?;
@@ -141,16 +108,26 @@ fn parquet(rows: &[Row]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Writes `rows` to `path`, whole or not at all.
+/// A file in `folder` called after `name` that is not there yet; a number tells it from those that are.
+pub(crate) fn free(folder: &Path, name: &str, format: Format) -> PathBuf {
+    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let numbered = |n: usize| {
+        let number = if n == 1 { String::new() } else { format!("-{n}") };
+        folder.join(format!("{plain}{number}.{}", format.extension()))
+    };
+    (1..).map(numbered).find(|path| !path.exists()).unwrap_or_default()
+}
+
+/// Writes `table` to `path`, whole or not at all.
 ///
 /// # Errors
 /// Said in words, ending in the path.
-pub(crate) fn write(rows: &[Row], format: Format, path: &Path) -> Result<(), String> {
+pub(crate) fn write(table: &Table, format: Format, path: &Path) -> Result<(), String> {
     let failed = |why: String| format!("cannot export the rows ({why}): {}", path.display());
     let bytes = match format {
-        Format::Csv => csv(rows).into_bytes(),
-        Format::Parquet => parquet(rows).map_err(failed)?,
-        Format::Ids => rows.iter().map(id_line).collect::<String>().into_bytes(),
+        Format::Csv => csv(table).into_bytes(),
+        Format::Parquet => parquet(table).map_err(failed)?,
+        Format::Ids => (0..table.rows()).map(|row| table.id_line(row)).collect::<String>().into_bytes(),
     };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
@@ -167,33 +144,41 @@ mod tests {
     #[test]
     fn three_formats() {
         let folder = tempfile::tempdir().unwrap();
-        let rows = [
-            Row { sample: "a".into(), question: "Who, \"you\"?\nyes".into(), loss: Some(0.5), ..Row::default() },
-            Row {
-                sample: "b".into(),
-                index: Some(7),
-                split: "val".into(),
-                cluster: Some(3),
-                seen: 2,
-                ..Row::default()
-            },
+        let words = |cells: [Option<&str>; 2]| Cells::Words(cells.map(|c| c.map(str::to_owned)).to_vec());
+        let columns = [
+            ("sample", words([Some("a"), Some("b")])),
+            ("question", words([Some("Who, \"you\"?\nyes"), None])),
+            ("loss", Cells::Numbers(vec![Some(0.1), None])),
+            ("cluster", Cells::Counts(vec![None, Some(3)])),
+            ("split", words([None, Some("val")])),
+            ("index", Cells::Counts(vec![None, Some(7)])),
         ];
+        let table = Table { columns: columns.map(|(title, cells)| (title.to_owned(), cells)).to_vec() };
         let at = |name: &str| folder.path().join("deeper").join(name);
-        write(&rows, Format::Ids, &at("ids.txt")).unwrap();
+        write(&table, Format::Ids, &at("ids.txt")).unwrap();
         assert_eq!(std::fs::read_to_string(at("ids.txt")).unwrap(), "a\nb\tval\t7\n");
-        write(&rows, Format::Csv, &at("rows.csv")).unwrap();
+        write(&table, Format::Csv, &at("rows.csv")).unwrap();
         let text = std::fs::read_to_string(at("rows.csv")).unwrap();
-        assert!(
-            text.starts_with("sample,index,split,task,")
-                && text.contains("a,,,,,,0.5,0,0,\"Who, \"\"you\"\"?\nyes\",,,,,,\n"),
-            "{text}"
+        assert_eq!(
+            text,
+            "sample,question,loss,cluster,split,index\na,\"Who, \"\"you\"\"?\nyes\",0.1,,,\nb,,,3,val,7\n"
         );
-        write(&rows, Format::Parquet, &at("rows.parquet")).unwrap();
+        write(&table, Format::Parquet, &at("rows.parquet")).unwrap();
         let file = std::fs::File::open(at("rows.parquet")).unwrap();
         let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
-        assert_eq!((batch.num_rows(), batch.num_columns()), (2, COLUMNS.len()));
+        assert_eq!((batch.num_rows(), batch.num_columns()), (2, 6));
         assert_eq!(batch.column_by_name("sample").unwrap().as_string::<i32>().value(1), "b");
-        let failed = write(&rows, Format::Csv, Path::new("/proc/nowhere/x.csv")).unwrap_err();
+        let failed = write(&table, Format::Csv, Path::new("/proc/nowhere/x.csv")).unwrap_err();
         assert!(failed.ends_with("/proc/nowhere/x.csv"), "{failed}");
+    }
+
+    #[test]
+    fn names_of_files_are_plain_and_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = free(folder.path(), "selection-a/b 检", Format::Csv);
+        assert_eq!(first.file_name().unwrap(), "selection-a-b-检.csv");
+        std::fs::write(&first, "").unwrap();
+        let second = free(folder.path(), "selection-a/b 检", Format::Csv);
+        assert_eq!(second.file_name().unwrap(), "selection-a-b-检-2.csv");
     }
 }

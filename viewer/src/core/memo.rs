@@ -13,6 +13,11 @@ impl<K, V> Default for Memo<K, V> {
 }
 
 impl<K: PartialEq, V> Memo<K, V> {
+    /// The value that is held, whatever its key.
+    pub(crate) fn held(&self) -> Option<&V> {
+        self.held.as_ref().map(|(_, value)| value)
+    }
+
     /// The value of `key`, made by `make` unless it is the one that is held.
     pub(crate) fn get(&mut self, key: K, make: impl FnOnce() -> V) -> &V {
         if self.held.as_ref().is_none_or(|(held, _)| *held != key) {

@@ -11,5 +11,6 @@ pub(crate) mod memo;
 pub(crate) mod query;
 pub(crate) mod raster;
 pub(crate) mod routes;
+pub(crate) mod rows;
 pub(crate) mod scatter;
 pub(crate) mod selection;

@@ -2,7 +2,7 @@
 
 use super::bits::Bits;
 use super::by_sample::BySample;
-use super::embed::Embedding;
+use super::embed::{Embedding, NO_CLUSTER};
 use super::grid::Grid;
 use crate::data::RunData;
 use crate::tokens;
@@ -82,6 +82,8 @@ pub(crate) struct Shown {
     by_place: Vec<u32>,
     /// Rows of the layer in all.
     pub of: usize,
+    /// Rows that were passed over because their vectors are not finite.
+    pub not_finite: usize,
 }
 
 impl Shown {
@@ -91,17 +93,21 @@ impl Shown {
         let starts = data.stage_starts();
         let rows = &contexts.rows;
         let n = found.rows().min(rows.len());
-        let early = |i: usize| starts[rows.stage[i] as usize] + rows.step[i] <= at;
-        let chosen: Vec<u32> = match population {
-            Population::All => (0..n).filter(|i| early(*i)).map(|i| i as u32).collect(),
-            Population::Tracked => (0..n).filter(|i| early(*i) && contexts.tracked[*i]).map(|i| i as u32).collect(),
-            Population::Latest => {
-                // Rows are in order of time, so the last one wins.
-                let mut last = vec![u32::MAX; data.samples.len()];
-                (0..n).filter(|i| early(*i)).for_each(|i| last[rows.sample[i] as usize] = i as u32);
-                last.retain(|i| *i != u32::MAX);
-                last
-            }
+        let early = |i: &usize| {
+            let counts = population != Population::Tracked || contexts.tracked[*i];
+            counts && starts[rows.stage[*i] as usize].saturating_add(rows.step[*i]) <= at
+        };
+        let finite = |i: &usize| found.labels[*i] != NO_CLUSTER;
+        let not_finite = (0..n).filter(early).filter(|i| !finite(i)).count();
+        let wanted = (0..n).filter(early).filter(finite);
+        let chosen: Vec<u32> = if population == Population::Latest {
+            // Rows are in order of time, so the last one wins.
+            let mut last = vec![u32::MAX; data.samples.len()];
+            wanted.for_each(|i| last[rows.sample[i] as usize] = i as u32);
+            last.retain(|i| *i != u32::MAX);
+            last
+        } else {
+            wanted.map(|i| i as u32).collect()
         };
         let column = |k: usize| -> Vec<f32> {
             let from = &found.coordinates[k.min(found.coordinates.len() - 1)];
@@ -111,7 +117,7 @@ impl Shown {
         let grid = Grid::new(&xs, &ys);
         let samples: Vec<u32> = chosen.iter().map(|i| rows.sample[*i as usize]).collect();
         let by_place = grid.in_order().iter().map(|p| samples[*p as usize]).collect();
-        Self { samples, rows: chosen, xs, ys, grid, by_place, of: n }
+        Self { samples, rows: chosen, xs, ys, grid, by_place, of: n, not_finite }
     }
 }
 
@@ -149,7 +155,7 @@ pub(crate) struct Colors {
 /// Values by point: numbers of names, or numbers.
 enum Values {
     Names(Vec<u16>, Vec<String>),
-    Scale(Vec<f32>),
+    Scale(Vec<Option<f32>>),
 }
 
 /// Colour of the `i`th of several names: eight that are told apart by all eyes, then lighter and darker ones of them.
@@ -172,9 +178,12 @@ impl Colors {
         names: &BTreeMap<u16, String>,
         gradients: &BySample,
     ) -> Self {
+        let of_samples = |of: &dyn Fn(u32) -> Option<f64>| {
+            Self::scale(&shown.samples.iter().map(|s| of(*s).map(|v| v as f32)).collect::<Vec<_>>())
+        };
         match by {
-            ColorBy::Conflict => return Self::of_samples(shown, &|s| gradients.conflict(s)),
-            ColorBy::Alignment => return Self::of_samples(shown, &|s| gradients.alignment(s)),
+            ColorBy::Conflict => return of_samples(&|s| gradients.conflict(s)),
+            ColorBy::Alignment => return of_samples(&|s| gradients.alignment(s)),
             _ => {}
         }
         match values(data, found, shown, by, names) {
@@ -198,33 +207,40 @@ impl Colors {
         Self { index, palette, keys }
     }
 
-    /// A scale of a number of each sample.
-    fn of_samples(shown: &Shown, of: &dyn Fn(u32) -> Option<f64>) -> Self {
-        let values: Vec<f32> = shown.samples.iter().map(|s| of(*s).map_or(f32::NAN, |v| v as f32)).collect();
-        Self::scale(&values)
-    }
-
-    fn scale(values: &[f32]) -> Self {
-        let finite = || values.iter().copied().filter(|v| v.is_finite());
+    /// Numbers on a scale; what has none, and what is not finite, apart from it and from each other.
+    fn scale(values: &[Option<f32>]) -> Self {
+        let finite = || values.iter().flatten().copied().filter(|v| v.is_finite());
         let (low, high) = finite().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let mut palette: Vec<[u8; 3]> = (0..256).map(|i| viridis(f64::from(i) / 255.0)).collect();
-        palette.push(tokens::NO_VALUE.to_array()[..3].try_into().unwrap_or([144; 3]));
-        let place = |v: &f32| {
-            let along = if high > low { (v - low) / (high - low) } else { 0.5 };
-            if v.is_finite() { (along * 255.0) as u16 } else { 256 }
+        let plain = |color: egui::Color32| [color.r(), color.g(), color.b()];
+        palette.extend([plain(tokens::NO_VALUE), plain(tokens::NOT_FINITE)]);
+        // Halves, so that no difference is infinite.
+        let far = high / 2.0 - low / 2.0;
+        let place = |v: &Option<f32>| match v {
+            None => 256,
+            Some(v) if !v.is_finite() => 257,
+            Some(v) if far > 0.0 => ((v / 2.0 - low / 2.0) / far * 255.0) as u16,
+            Some(_) => 128,
         };
         let index: Vec<u16> = values.iter().map(place).collect();
         let mut keys = Vec::new();
         if low <= high {
             for share in [1.0, 0.75, 0.5, 0.25, 0.0] {
-                let value = low + (high - low) * share;
+                let value = low * (1.0 - share) + high * share;
                 let color = viridis(f64::from(share));
                 keys.push(Key { name: number(value), color, points: 0, value: None });
             }
         }
-        let none = index.iter().filter(|i| **i == 256).count();
-        if none > 0 {
-            keys.push(Key { name: "no value".to_owned(), color: palette[256], points: none, value: None });
+        for (value, name) in [(256, "no value"), (257, "not finite")] {
+            let points = index.iter().filter(|i| **i == value).count();
+            if points > 0 {
+                keys.push(Key {
+                    name: name.to_owned(),
+                    color: palette[usize::from(value)],
+                    points,
+                    value: Some(value),
+                });
+            }
         }
         Self { index, palette, keys }
     }
@@ -273,21 +289,21 @@ fn values(data: &RunData, found: &Embedding, shown: &Shown, by: ColorBy, names: 
         ColorBy::Expert | ColorBy::Entropy => routed(data, found, shown, by),
         ColorBy::Step => {
             let starts = data.stage_starts();
-            let at = |r: usize| (starts[contexts.rows.stage[r] as usize] + contexts.rows.step[r]) as f32;
+            let at = |r: usize| Some((starts[contexts.rows.stage[r] as usize] + contexts.rows.step[r]) as f32);
             Values::Scale(rows().map(at).collect())
         }
-        _ => Values::Scale(
-            samples()
-                .map(|s| {
-                    data.samples.look(s).map_or(f32::NAN, |sample| match by {
-                        ColorBy::Loss => sample.loss.unwrap_or(f32::NAN),
-                        ColorBy::Seen => sample.seen as f32,
-                        ColorBy::Tokens => sample.tokens as f32,
-                        _ => sample.prediction.as_ref().and_then(|p| p.1).map_or(f32::NAN, |c| c as f32),
-                    })
-                })
-                .collect(),
-        ),
+        _ => {
+            let of = |s: u32| {
+                let sample = data.samples.look(s)?;
+                match by {
+                    ColorBy::Loss => sample.loss,
+                    ColorBy::Seen => Some(sample.seen as f32),
+                    ColorBy::Tokens => Some(sample.tokens as f32),
+                    _ => sample.prediction.as_ref()?.1.map(|c| c as f32),
+                }
+            };
+            Values::Scale(samples().map(of).collect())
+        }
     }
 }
 
@@ -295,16 +311,18 @@ fn values(data: &RunData, found: &Embedding, shown: &Shown, by: ColorBy, names: 
 fn routed(data: &RunData, found: &Embedding, shown: &Shown, by: ColorBy) -> Values {
     let layer = &found.asked.layer;
     let (Some(contexts), Some(routing)) = (data.contexts.get(layer), data.routing.get(layer)) else {
-        return Values::Scale(vec![f32::NAN; shown.rows.len()]);
+        return Values::Scale(vec![None; shown.rows.len()]);
     };
     let matched = match_rows(&contexts.rows, &routing.rows);
     let row = |r: &u32| matched[*r as usize];
     if by == ColorBy::Entropy {
-        let of = |r: &u32| row(r).map_or(f32::NAN, |i| routing.entropy[i as usize]);
+        let of = |r: &u32| row(r).map(|i| routing.entropy[i as usize]);
         return Values::Scale(shown.rows.iter().map(of).collect());
     }
-    let of = |r: &u32| row(r).map_or(routing.experts as u16, |i| routing.expert(i as usize) as u16);
-    let names = (0..routing.experts).map(|e| format!("expert {e}")).chain(["not routed".to_owned()]).collect();
+    let (none, bad) = (routing.experts as u16, routing.experts as u16 + 1);
+    let of = |r: &u32| row(r).map_or(none, |i| routing.expert(i as usize).unwrap_or(bad));
+    let others = ["not routed", "routing not finite"].map(str::to_owned);
+    let names = (0..routing.experts).map(|e| format!("expert {e}")).chain(others).collect();
     Values::Names(shown.rows.iter().map(of).collect(), names)
 }
 

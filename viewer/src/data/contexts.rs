@@ -63,10 +63,11 @@ impl Routing {
         &self.weights[row * self.experts..(row + 1) * self.experts]
     }
 
-    /// The expert with the largest weight of a row.
-    pub(crate) fn expert(&self, row: usize) -> usize {
+    /// The expert with the largest weight of a row; `None` where a weight is not finite.
+    pub(crate) fn expert(&self, row: usize) -> Option<u16> {
         let weights = self.weights(row);
-        (0..weights.len()).fold(0, |best, i| if weights[i] > weights[best] { i } else { best })
+        let largest = (0..weights.len()).fold(0, |best, i| if weights[i] > weights[best] { i } else { best });
+        weights.iter().all(|w| w.is_finite()).then_some(largest as u16)
     }
 }
 

@@ -23,6 +23,10 @@ impl Measure {
         (Self::GradNorm, "gradient norm"),
         (Self::Momentum, "gradient cosine"),
     ];
+
+    pub(crate) fn words(self) -> &'static str {
+        Self::ALL.iter().find(|(measure, _)| *measure == self).map_or("", |(_, words)| words)
+    }
 }
 
 /// One layer and module over the steps of a stage.
@@ -30,13 +34,18 @@ impl Measure {
 pub(crate) struct Series {
     pub trained: bool,
     pub steps: Vec<u32>,
-    values: [Vec<f32>; 5],
+    values: [Vec<Option<f32>>; 5],
 }
 
 impl Series {
-    /// The numbers at [`Series::steps`]; NaN where there is none.
-    pub(crate) fn values(&self, measure: Measure) -> &[f32] {
+    /// The numbers at [`Series::steps`]; `None` where there is none.
+    pub(crate) fn values(&self, measure: Measure) -> &[Option<f32>] {
         &self.values[measure as usize]
+    }
+
+    /// The same for a line, which has a gap where there is none.
+    pub(crate) fn line(&self, measure: Measure) -> impl Iterator<Item = f64> + '_ {
+        self.values(measure).iter().map(|v| v.map_or(f64::NAN, f64::from))
     }
 }
 
@@ -54,9 +63,8 @@ impl Layers {
         let series = self.stages.entry(stage).or_default().entry(((row.depth, row.layer), row.module)).or_default();
         series.trained |= row.elements > 0;
         series.steps.push(row.step as u32);
-        let number = |v: Option<f64>| v.map_or(f32::NAN, |v| v as f32);
         let all = [Some(row.drift), row.drift_relative, Some(row.update), row.grad_norm, row.momentum];
-        series.values.iter_mut().zip(all).for_each(|(to, v)| to.push(number(v)));
+        series.values.iter_mut().zip(all).for_each(|(to, v)| to.push(v.map(|v| v as f32)));
     }
 
     /// The last stage in which anything of the encoder trains.

@@ -267,6 +267,12 @@ impl RunData {
         starts
     }
 
+    /// Whether a step of a stage is reached at step `until` of the run.
+    pub(crate) fn reached(&self, until: u32) -> impl Fn(u16, u32) -> bool + use<> {
+        let starts = self.stage_starts();
+        move |stage, step| starts[usize::from(stage)].saturating_add(step) <= until
+    }
+
     /// The last step of the run that is recorded.
     pub(crate) fn last_step(&self) -> u32 {
         self.curves.iter().filter_map(|c| c.train.last()).map(|p| p[0] as u32).max().unwrap_or(0)
@@ -276,11 +282,4 @@ impl RunData {
     pub(crate) fn context_layers(&self) -> Vec<(LayerKey, usize)> {
         self.contexts.iter().map(|(layer, c)| (layer.clone(), c.rows.len())).collect()
     }
-}
-
-/// At most `most` points: each is the mean of equally many neighbours.
-pub(crate) fn thin(points: &[[f64; 2]], most: usize) -> Vec<[f64; 2]> {
-    let every = points.len().div_ceil(most.max(1)).max(1);
-    let mean = |chunk: &[[f64; 2]], k: usize| chunk.iter().map(|p| p[k]).sum::<f64>() / chunk.len() as f64;
-    points.chunks(every).map(|chunk| [mean(chunk, 0), mean(chunk, 1)]).collect()
 }

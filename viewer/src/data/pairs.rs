@@ -109,6 +109,11 @@ impl Pairs {
         all.iter().filter(move |r| Some(r.stage) == last && wanted(r.stage, r.step))
     }
 
+    /// The stage whose pairs are shown of a place.
+    pub(crate) fn stage(&self, place: &Place, wanted: impl Fn(u16, u32) -> bool) -> Option<u16> {
+        self.rows(place, wanted).next().map(|row| row.stage)
+    }
+
     /// Tallies by pair of tasks (the smaller number first), over the rows that `wanted` (stage, step) takes.
     pub(crate) fn matrix(&self, place: &Place, wanted: impl Fn(u16, u32) -> bool) -> BTreeMap<(u32, u32), Cell> {
         let mut cells: BTreeMap<(u32, u32), Cell> = BTreeMap::new();

@@ -73,6 +73,10 @@ fn routing(ui: &mut Ui, cx: &Cx<'_>, sample: u32) {
     for (layer, weights) in path(cx.data, sample, cx.state.until()) {
         ui.horizontal(|ui| {
             ui.weak(format!("layer {layer}"));
+            if weights.iter().any(|w| !w.is_finite()) {
+                ui.weak("its weights are not finite");
+                return;
+            }
             let width = (ui.available_width() - 4.0).clamp(60.0, 160.0);
             let (bar, response) = ui.allocate_exact_size(Vec2::new(width, 10.0), Sense::hover());
             let mut words = format!("Routing in layer {layer}:");

@@ -2,6 +2,7 @@
 
 use super::Cx;
 use super::dialogs::Dialogs;
+use super::figures::Request;
 use crate::actions::{Action, View};
 use crate::core::bits::Bits;
 use crate::core::embed::neighbors;
@@ -12,7 +13,6 @@ use crate::layout::Layout;
 use crate::panels::{samples, selection};
 use crate::state::State;
 use crate::tools::Tools;
-use covft_analyses::figures::{FigureError, FigureId, Format as FigureFormat, Inputs, Options, Plot, Venue};
 use egui::{Context, ThemePreference};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,12 +24,20 @@ const NEIGHBORS: usize = 12;
 /// What commands work on.
 pub(crate) struct Parts<'a> {
     pub data: &'a RunData,
+    /// The run beside it.
+    pub beside: Option<(&'a str, &'a Path, &'a RunData)>,
     pub state: &'a mut State,
     pub layout: &'a mut Layout,
     pub tools: &'a mut Tools,
     pub dialogs: &'a mut Dialogs,
     /// Views that can be seen.
     pub seen: &'a BTreeSet<View>,
+}
+
+impl Parts<'_> {
+    fn cx(&mut self) -> Cx<'_> {
+        Cx { data: self.data, beside: self.beside, runs: &[], state: self.state, tools: self.tools, turned_to: None }
+    }
 }
 
 pub(crate) fn run(action: Action, ctx: &Context, on: &mut Parts<'_>) {
@@ -76,7 +84,7 @@ pub(crate) fn run(action: Action, ctx: &Context, on: &mut Parts<'_>) {
             on.tools.export.cancel();
             on.tools.say("Cancelled");
         }
-        Action::ExportFigure => export_figures(on),
+        Action::ExportFigure => ask_figures(on),
         Action::ExportRows => export_rows(on),
         Action::Keep => keep(on),
         Action::Theme => {
@@ -88,6 +96,10 @@ pub(crate) fn run(action: Action, ctx: &Context, on: &mut Parts<'_>) {
         }
         Action::Contrast => on.layout.contrast = !on.layout.contrast,
         Action::ResetLayout => on.layout.reset(),
+        Action::Fold(side) => on.layout.fold(side, ctx.content_rect().size()),
+        Action::Larger => on.layout.rescale(true),
+        Action::Smaller => on.layout.rescale(false),
+        Action::UsualSize => on.layout.zoom = 1.0,
         Action::Show(view) => on.layout.bring(view),
     }
     ctx.request_repaint();
@@ -121,71 +133,18 @@ fn nearest(on: &mut Parts<'_>) {
     });
 }
 
-/// The figures that show what a view shows.
-fn figures_of(view: View) -> &'static [&'static str] {
-    match view {
-        View::Clusters | View::Mixture => &["context-clusters"],
-        View::Routing => &["routing-by-task", "routing-context", "expert-load"],
-        View::Conflict => &["gradient-cosine", "task-conflict", "layer-conflict"],
-        View::Drift => &["drift"],
-        View::Loss => &["loss"],
-        View::Samples => &[],
-    }
-}
-
-/// Draws the figures of the views that can be seen, by the code of `covft-probe plot`.
-fn export_figures(on: &mut Parts<'_>) {
-    let wanted: Vec<&str> = on.seen.iter().flat_map(|v| figures_of(*v).iter().copied()).collect();
-    let ids: Vec<FigureId> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
+/// Asks which figures of the views in sight to draw, and says what of the views they do not show.
+fn ask_figures(on: &mut Parts<'_>) {
     let Some(run) = on.state.run.clone() else { return };
-    if ids.is_empty() {
+    let seen = on.seen;
+    let cx = on.cx();
+    let requests: Vec<Request> = seen.iter().flat_map(|view| super::paper(*view, &cx)).collect();
+    if requests.is_empty() {
         on.tools.say("No paper figure shows what is in view; bring routing, drift, conflict or losses to the front.");
         return;
     }
     on.state.save();
-    on.tools.say("Drawing the figures");
-    let options = Options {
-        layer: on.state.layer(on.data).map(|l| l.1).filter(|_| on.seen.contains(&View::Clusters)),
-        clusters: on.state.notes.k,
-        seed: on.state.notes.seed,
-        ..Options::default()
-    };
-    on.tools.export.start(&on.tools.spawner, move |progress| {
-        let out = run.join("figures");
-        let inputs = match Inputs::open(&[run]) {
-            Ok(inputs) => inputs,
-            Err(error) => return Some(error.to_string()),
-        };
-        let command = ["covft-probe", "view"].map(str::to_owned);
-        let mut said = Vec::new();
-        for id in ids {
-            if progress.cancelled() {
-                return None;
-            }
-            match draw(id, &inputs, &options, &out, &command) {
-                Ok(names) => said.push(format!("Drew {} in {}", names.join(", "), out.display())),
-                Err(error) => said.push(error.to_string()),
-            }
-        }
-        Some(said.join("\n"))
-    });
-}
-
-/// Draws one figure in every format; the names of its files.
-fn draw(
-    id: FigureId,
-    inputs: &Inputs,
-    options: &Options,
-    out: &Path,
-    command: &[String],
-) -> Result<Vec<String>, FigureError> {
-    let formats = [FigureFormat::Svg, FigureFormat::Pdf, FigureFormat::Png];
-    let mut names = Vec::new();
-    for plot in Plot::load(id, inputs, &options.of_figure(id))? {
-        plot.save(Venue::Cvpr, &formats, out, command)?;
-        names.push(plot.name().to_owned());
-    }
-    Ok(names)
+    on.dialogs.figures.ask(&run, requests);
 }
 
 /// Writes the analysis down as it is.
@@ -208,6 +167,5 @@ fn export_rows(on: &mut Parts<'_>) {
         on.tools.say("Nothing is selected, so there is nothing to export.");
         return;
     }
-    let mut cx = Cx { data: on.data, beside: None, runs: &[], state: on.state, tools: on.tools, turned_to: None };
-    selection::export(&mut cx, Format::Csv);
+    selection::export(&mut on.cx(), Format::Csv);
 }

@@ -1,5 +1,6 @@
 //! The list of keys, the list of commands, and the dialog that opens a folder.
 
+use super::figures;
 use crate::actions::{ALL, Action};
 use crate::tools::Tools;
 use egui::{Context, Grid, Key, ScrollArea, TextEdit, Window};
@@ -11,6 +12,8 @@ pub(crate) struct Dialogs {
     pub keys: bool,
     pub commands: bool,
     pub open: bool,
+    /// Figures that may be drawn.
+    pub figures: figures::Dialog,
     /// What is typed into the list of commands.
     wanted: String,
     /// Whether the folder's field was there in the frame before: it takes the focus when it comes.
@@ -21,10 +24,17 @@ pub(crate) struct Dialogs {
     pub typed: Option<PathBuf>,
 }
 
+/// A dialog that fits into the window.
+pub(crate) fn dialog(ctx: &Context, title: &'static str) -> Window<'static> {
+    let room = ctx.content_rect().size() - egui::Vec2::splat(24.0);
+    Window::new(title).default_width(460.0_f32.min(room.x)).max_width(room.x).max_height(room.y)
+}
+
 impl Dialogs {
     /// Closes what is open; whether anything was.
     pub(crate) fn close(&mut self) -> bool {
-        let any = self.keys || self.commands || self.open;
+        let any = self.keys || self.commands || self.open || self.figures.is_open();
+        self.figures.close();
         (self.keys, self.commands, self.open) = (false, false, false);
         any
     }
@@ -33,10 +43,14 @@ impl Dialogs {
         self.show_keys(ctx);
         self.show_commands(ctx, tools);
         self.show_open(ctx, tools);
+        if self.figures.is_open() {
+            self.figures.show(ctx, tools);
+        }
     }
 
     fn show_keys(&mut self, ctx: &Context) {
-        Window::new("List of keys").open(&mut self.keys).vscroll(true).default_height(520.0).show(ctx, |ui| {
+        let window = dialog(ctx, "List of keys").vscroll(true).default_height(520.0);
+        window.open(&mut self.keys).show(ctx, |ui| {
             Grid::new("keys").num_columns(2).striped(true).show(ui, |ui| {
                 for (action, words, _) in ALL {
                     ui.label(words);
@@ -53,7 +67,7 @@ impl Dialogs {
     fn show_commands(&mut self, ctx: &Context, tools: &mut Tools) {
         let mut open = self.commands;
         let mut done = false;
-        Window::new("Commands").open(&mut open).default_width(420.0).show(ctx, |ui| {
+        dialog(ctx, "Commands").open(&mut open).show(ctx, |ui| {
             let field =
                 ui.add(TextEdit::singleline(&mut self.wanted).hint_text("what to do").desired_width(f32::INFINITY));
             field.request_focus();
@@ -66,7 +80,8 @@ impl Dialogs {
                 tools.commands.push(*first);
                 done = true;
             }
-            ScrollArea::vertical().max_height(380.0).show(ui, |ui| {
+            let room = ctx.content_rect().height() - 120.0;
+            ScrollArea::vertical().max_height(room.clamp(60.0, 380.0)).show(ui, |ui| {
                 for action in found {
                     let text = format!("{}  {}", action.words(), action.key(ui.ctx()));
                     if ui.add(egui::Button::new(text).frame(false)).clicked() {
@@ -85,7 +100,7 @@ impl Dialogs {
     fn show_open(&mut self, ctx: &Context, tools: &mut Tools) {
         let mut open = self.open;
         let mut done = false;
-        Window::new("Open a folder of runs").open(&mut open).default_width(460.0).show(ctx, |ui| {
+        dialog(ctx, "Open a folder of runs").open(&mut open).show(ctx, |ui| {
             ui.label("A run, or a folder of runs:");
             let label = ui.label("Folder");
             let field =

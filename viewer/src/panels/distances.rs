@@ -2,13 +2,13 @@
 
 use super::drift::Map;
 use super::heat::Scale;
-use super::plots::{choose, line, over_steps};
+use super::plots::{Ink, choose, curve, line, over_steps};
 use super::{Cx, missing};
 use crate::data::{ByLayer, Far, PairOfRuns};
 use crate::tokens;
 use covft_analyses::store::ALL;
 use egui::Ui;
-use egui_plot::{Line, VLine};
+use egui_plot::VLine;
 
 /// What the section keeps.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let rows = || whole.iter().filter(|(step, _)| *step <= until);
     let points = line(rows().map(|(s, _)| f64::from(*s)), rows().map(|(_, v)| f64::from(v[far as usize])));
     over_steps("distance", "distance", 150.0).include_y(0.0).show(ui, |plot| {
-        plot.line(Line::new("whole encoder", points).color(tokens::DRIFT).width(2.0));
+        curve(plot, "whole encoder", &points, Ink::full(tokens::DRIFT, 2.0));
         if cx.state.at.is_some() {
             plot.vline(VLine::new("step shown", f64::from(until)).color(tokens::NO_VALUE).width(2.0));
         }

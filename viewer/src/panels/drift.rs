@@ -1,14 +1,17 @@
 //! How far each layer of the vision encoder went, alone or beside another run.
 
+use super::figures::Request;
 use super::heat::{Heat, Scale};
-use super::plots::{choose, line, over_steps};
+use super::plots::{Ink, choose, curve, line, over_steps};
 use super::{Beside, Cx, distances, missing};
 use crate::core::scatter::category;
 use crate::data::{LayerKey, Measure, RunData};
 use crate::tokens;
+use covft_analyses::figures::{self, FigureId};
+use covft_analyses::stats::NotFinite;
 use covft_analyses::store::ALL;
 use egui::{ScrollArea, Ui};
-use egui_plot::{Line, LineStyle, VLine};
+use egui_plot::{LineStyle, VLine};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Columns drawn at most; each shows its last step.
@@ -20,6 +23,14 @@ pub(crate) struct Keep {
     stage: Option<u16>,
     measure: Measure,
     layer: Option<String>,
+}
+
+#[cfg(test)]
+impl Keep {
+    /// With a measure chosen.
+    pub(crate) fn measuring(measure: Measure) -> Self {
+        Self { measure, ..Self::default() }
+    }
 }
 
 /// A map of layers (deepest first) by steps of the stage.
@@ -37,8 +48,8 @@ impl Map {
         let Some(layers) = number.and_then(|s| data.layers.stages.get(&s)) else { return Self::default() };
         let wanted = layers.iter().filter(|((layer, module), _)| layer.1 != ALL && module == ALL);
         let row = |series: &crate::data::Series| {
-            let values = series.values(measure).iter().copied();
-            series.steps.iter().copied().zip(values).filter(|(s, _)| *s <= until).collect()
+            let values = series.steps.iter().copied().zip(series.values(measure)).filter(|(s, _)| *s <= until);
+            values.filter_map(|(s, v)| Some((s, (*v)?))).collect()
         };
         let layers: Vec<_> = wanted.map(|((layer, _), series)| (layer.clone(), row(series))).collect();
         Self::of(&layers)
@@ -50,9 +61,7 @@ impl Map {
         let steps: Vec<u32> = steps.into_iter().collect();
         let every = steps.len().div_ceil(COLUMNS).max(1);
         let steps: Vec<u32> = steps.chunks(every).filter_map(|c| c.last().copied()).collect();
-        let row = |at: &BTreeMap<u32, f32>| {
-            steps.iter().map(|s| at.get(s).map(|v| f64::from(*v)).filter(|v| v.is_finite())).collect()
-        };
+        let row = |at: &BTreeMap<u32, f32>| steps.iter().map(|s| at.get(s).map(|v| f64::from(*v))).collect();
         let mut rows: Vec<(LayerKey, Vec<Option<f64>>)> = layers.iter().map(|(l, at)| (l.clone(), row(at))).collect();
         rows.sort_by(|a, b| b.0.cmp(&a.0));
         let (layers, values) = rows.into_iter().unzip();
@@ -76,7 +85,8 @@ impl Map {
     }
 
     pub(crate) fn extreme(&self) -> f64 {
-        self.values.iter().flatten().flatten().fold(0.0, |a: f64, v| a.max(v.abs()))
+        let finite = self.values.iter().flatten().flatten().filter(|v| v.is_finite());
+        finite.fold(0.0, |a: f64, v| a.max(v.abs()))
     }
 
     pub(crate) fn show(&self, ui: &mut Ui, label: &str, scale: Scale) {
@@ -86,6 +96,11 @@ impl Map {
         }
         let names: Vec<String> = self.layers.iter().map(|(_, l)| l.clone()).collect();
         ui.label(format!("{label}, steps {} to {}, left to right", self.steps[0], self.steps[self.steps.len() - 1]));
+        let (_, left) = NotFinite::split(self.values.iter().flatten().flatten().copied());
+        if left.total() > 0 {
+            let words = format!("{} of the values are not finite ({}): hatched", left.total(), left.kinds());
+            ui.colored_label(ui.visuals().warn_fg_color, words);
+        }
         let map = Heat {
             label,
             rows: &names,
@@ -125,7 +140,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let until = cx.state.at.map_or(u32::MAX, |at| at.saturating_sub(start));
     let map = Map::new(cx.data, &name, measure, until);
     let other = cx.beside.map(|(n, _, data)| (n, Map::new(data, &name, measure, until)));
-    let words = Measure::ALL.iter().find(|(m, _)| *m == measure).map_or("", |(_, n)| n);
+    let words = measure.words();
     // Both runs have one scale, so that they can be compared by eye.
     let far = other.as_ref().map_or(0.0, |(_, o)| o.extreme()).max(map.extreme());
     let scale = if measure == Measure::Momentum { Scale::Around(far) } else { Scale::From(0.0, far) };
@@ -143,6 +158,27 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         ui.separator();
         modules(ui, cx, stage, measure, words);
     });
+}
+
+/// The figure of what is shown.
+pub(crate) fn paper(cx: &Cx<'_>) -> Option<Request> {
+    let keep = &cx.state.local.drift;
+    let stage = keep.stage.filter(|s| cx.data.layers.stages.contains_key(s)).or(cx.data.layers.last_trained())?;
+    let mut figure = Request::new(cx, FigureId::Drift)?;
+    figure.options.stage = Some(cx.data.stages.name(u32::from(stage)).to_owned());
+    figure.options.measure = match keep.measure {
+        Measure::Drift => figures::Measure::Distance,
+        Measure::RelativeDrift => figures::Measure::Relative,
+        Measure::Update => figures::Measure::Update,
+        Measure::GradNorm => figures::Measure::GradientNorm,
+        Measure::Momentum => figures::Measure::Momentum,
+    };
+    figure.until(cx, stage);
+    if cx.beside.is_some() {
+        figure.but("The view also shows the difference of the runs; the figure shows each.");
+    }
+    figure.but("The lines of a layer's modules are not in the figure.");
+    Some(figure)
 }
 
 /// The choice of the run beside this one.
@@ -189,13 +225,10 @@ fn modules(ui: &mut Ui, cx: &mut Cx<'_>, stage: u16, measure: Measure, words: &s
             let Some(layers) = stage.and_then(|s| data.layers.stages.get(&s)) else { return };
             let series = layers.iter().filter(|((l, _), s)| l.1 == layer && s.trained);
             for (i, ((_, module), series)) in series.enumerate() {
-                let points = line(
-                    series.steps.iter().map(|s| f64::from(*s)),
-                    series.values(measure).iter().map(|v| f64::from(*v)),
-                );
+                let points = line(series.steps.iter().map(|s| f64::from(*s)), series.line(measure));
                 let width = if module == ALL { 2.5 } else { 1.5 };
-                let line = Line::new(format!("{prefix}{module}"), points).color(tokens::rgb(category(i)));
-                plot.line(line.width(width).style(style));
+                let ink = Ink { color: tokens::rgb(category(i)), width, style };
+                curve(plot, &format!("{prefix}{module}"), &points, ink);
             }
         };
         let name = cx.data.stages.name(u32::from(stage));

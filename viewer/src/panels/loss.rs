@@ -1,29 +1,61 @@
 //! Training and held-out loss by stage.
 
 use super::Cx;
-use super::plots::{MOST, over_steps};
-use crate::data::{Curves, thin};
+use super::figures::Request;
+use super::plots::{Ink, curve, over_steps, smoothed};
+use crate::data::Curves;
 use crate::tokens;
-use covft_analyses::stats::smooth;
-use egui::{ScrollArea, Ui};
-use egui_plot::{Line, LineStyle, PlotUi, Points, VLine};
+use covft_analyses::figures::FigureId;
+use covft_analyses::stats::NotFinite;
+use egui::{Role, ScrollArea, Ui, WidgetInfo};
+use egui_plot::{LineStyle, PlotUi, Points, VLine};
 
-fn smoothed(curves: &Curves) -> Vec<[f64; 2]> {
-    let losses: Vec<f64> = curves.train.iter().map(|p| p[1]).collect();
-    let points: Vec<[f64; 2]> = curves.train.iter().zip(smooth(&losses, 0.9)).map(|(p, l)| [p[0], l]).collect();
-    thin(&points, MOST)
+/// The first training step whose loss is not finite.
+fn diverged(curves: &Curves) -> Option<f64> {
+    curves.train.iter().find(|p| !p[1].is_finite()).map(|p| p[0])
+}
+
+/// What of a stage's losses is not finite, in words.
+fn not_finite(stage: &str, curves: &Curves) -> Vec<String> {
+    let said = |what: &str, points: &[[f64; 2]]| {
+        let first = points.iter().find(|p| !p[1].is_finite())?;
+        let (_, left) = NotFinite::split(points.iter().map(|p| p[1]));
+        let (n, all, kinds) = (left.total(), points.len(), left.kinds());
+        let value = if first[1].is_nan() { "NaN" } else { "infinite" };
+        let step = first[0];
+        Some(format!(
+            "Stage {stage}: the {what} loss became {value} at step {step}; {n} of {all} are not finite ({kinds})"
+        ))
+    };
+    [said("training", &curves.train), said("held-out", &curves.held_out)].into_iter().flatten().collect()
 }
 
 fn draw(plot: &mut PlotUi<'_>, curves: &Curves) {
-    plot.line(Line::new("train, by step", thin(&curves.train, MOST)).color(tokens::TRAIN).width(1.0));
-    plot.line(Line::new("train, smoothed", smoothed(curves)).color(tokens::SMOOTH).width(2.0));
-    if !curves.held_out.is_empty() {
-        plot.line(Line::new("held-out", curves.held_out.clone()).color(tokens::HELD_OUT));
-        plot.points(Points::new("held-out", curves.held_out.clone()).radius(4.0).color(tokens::HELD_OUT));
+    curve(plot, "train, by step", &curves.train, Ink::full(tokens::TRAIN, 1.0));
+    curve(plot, "train, smoothed", &smoothed(&curves.train), Ink::full(tokens::SMOOTH, 2.0));
+    curve(plot, "held-out", &curves.held_out, Ink::full(tokens::HELD_OUT, 1.5));
+    let finite: Vec<[f64; 2]> = curves.held_out.iter().copied().filter(|p| p[1].is_finite()).collect();
+    if !finite.is_empty() {
+        plot.points(Points::new("held-out", finite).radius(4.0).color(tokens::HELD_OUT));
+    }
+    if let Some(step) = diverged(curves) {
+        plot.vline(VLine::new("not finite from here", step).color(tokens::NOT_FINITE).width(2.0));
     }
     if let Some(first) = curves.train.first() {
         plot.vline(VLine::new("", first[0]).color(tokens::NO_VALUE));
     }
+}
+
+/// The figure of what is shown.
+pub(crate) fn paper(cx: &Cx<'_>) -> Option<Request> {
+    let mut figure = Request::new(cx, FigureId::Loss)?;
+    if cx.beside.is_some() {
+        figure.but("Of runs beside each other the figure shows the last stage alone, counted from its own beginning.");
+    }
+    if let Some(at) = cx.state.at {
+        figure.but(format!("The line at step {at} is not in the figure."));
+    }
+    Some(figure)
 }
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
@@ -32,20 +64,26 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         return;
     }
     ui.label(format!("{} steps", cx.data.steps));
+    for (stage, curves) in cx.data.stages.list().iter().zip(&cx.data.curves) {
+        for words in not_finite(stage, curves) {
+            ui.colored_label(ui.visuals().error_fg_color, words);
+        }
+    }
     ScrollArea::vertical().id_salt("loss").auto_shrink(false).show(ui, |ui| {
         let height = (ui.available_height() - 120.0).max(160.0);
-        over_steps("loss", "loss", height).show(ui, |plot| {
+        let shown = over_steps("loss", "loss", height).show(ui, |plot| {
             cx.data.curves.iter().for_each(|c| draw(plot, c));
             if let Some((name, _, other)) = cx.beside {
                 for curves in &other.curves {
-                    let line = Line::new(format!("{name}, smoothed"), smoothed(curves));
-                    plot.line(line.color(tokens::NO_VALUE).width(2.0).style(LineStyle::dashed_loose()));
+                    let ink = Ink { color: tokens::NO_VALUE, width: 2.0, style: LineStyle::dashed_loose() };
+                    curve(plot, &format!("{name}, smoothed"), &smoothed(&curves.train), ink);
                 }
             }
             if let Some(at) = cx.state.at {
                 plot.vline(VLine::new("step shown", f64::from(at)).color(tokens::NO_VALUE).width(2.0));
             }
         });
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Losses over the steps"));
         egui::Grid::new("stages").num_columns(5).striped(true).show(ui, |ui| {
             for title in ["stage", "from step", "steps", "last train loss", "last held-out loss"] {
                 ui.strong(title);

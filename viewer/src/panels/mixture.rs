@@ -1,5 +1,7 @@
 //! Clusters by task: which cluster mixes which tasks; the names of clusters.
 
+use super::figures::Request;
+use super::filter::Filter;
 use super::heat::{Heat, Scale};
 use super::{Cx, thousands};
 use crate::core::bits::Bits;
@@ -63,6 +65,7 @@ impl Mixture {
 #[derive(Debug, Default)]
 pub(crate) struct Keep {
     mixed_first: bool,
+    filter: Filter,
     table: Memo<u64, Arc<Mixture>>,
 }
 
@@ -71,7 +74,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         if cx.data.contexts.is_empty() {
             super::missing(ui, cx.data, "context vectors", "contexts");
         } else {
-            ui.label("The clusters are being found.");
+            ui.label(cx.state.embedding_error.clone().unwrap_or_else(|| "The clusters are being found.".to_owned()));
         }
         return;
     };
@@ -94,7 +97,10 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
              adjusted Rand index, 0 for chance.",
         );
         let inertia = found.found.clusters.inertia();
-        let silhouette = found.found.silhouette.map_or_else(|why| format!("not stated ({why})"), |s| format!("{:.2}", s.mean));
+        let silhouette = match &found.found.silhouette {
+            Ok(silhouette) => format!("{:.2}", silhouette.mean),
+            Err(why) => format!("undefined ({why})"),
+        };
         let (fitted, basis) = (thousands(found.fitted()), &found.basis);
         ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {silhouette}")).on_hover_text(
             format!("Stage {}, steps {} to {}", basis.stage, basis.steps.0, basis.steps.1),
@@ -107,14 +113,19 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let mut chosen: Option<(u16, Option<usize>)> = None;
     ScrollArea::vertical().id_salt("mixture").auto_shrink(false).show(ui, |ui| {
         let rows: Vec<String> = order.iter().map(|c| cluster_name(&cx.state.notes.names, *c)).collect();
+        let filter = &mut cx.state.local.mixture.filter;
+        let tasks = filter.of(&table.tasks);
+        filter.show(ui, "tasks", tasks.len(), table.tasks.len());
+        let columns: Vec<String> = tasks.iter().map(|t| table.tasks[*t].clone()).collect();
         let share = |c: &u16| -> Vec<Option<f64>> {
-            table.row(*c).iter().map(|n| Some(*n as f64 / table.points(*c).max(1) as f64)).collect()
+            let (row, all) = (table.row(*c), table.points(*c).max(1) as f64);
+            tasks.iter().map(|t| Some(row[*t] as f64 / all)).collect()
         };
         let values: Vec<Vec<Option<f64>>> = order.iter().map(share).collect();
         let map = Heat {
             label: "Share of each task in each cluster",
             rows: &rows,
-            columns: &table.tasks,
+            columns: &columns,
             values: &values,
             scale: Scale::From(0.0, 1.0),
             numbers: true,
@@ -122,6 +133,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         };
         ui.label("Share of each task (columns) in each cluster (rows). Click a cell to select its samples.");
         if let Some((row, column, clicked)) = map.show(ui) {
+            let column = tasks[column];
             let count = table.row(order[row])[column] as usize;
             ui.label(format!("{} of {}: {} points", table.tasks[column], rows[row], thousands(count)));
             if clicked {
@@ -141,6 +153,13 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let samples = Bits::of(shown.rows.iter().zip(&shown.samples).filter(wanted).map(|(_, s)| *s));
         cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
     }
+}
+
+/// The nearest figure to what is shown.
+pub(crate) fn paper(cx: &Cx<'_>) -> Option<Request> {
+    let mut figure = super::clusters::paper(cx)?;
+    figure.but("The view of clusters by task is a table; the figure is the scatter of the same clusters, a mark for each task.");
+    Some(figure)
 }
 
 /// One line a cluster: its name, its size, what it is made of, what its questions say.

@@ -1,5 +1,6 @@
 //! One panel a file. A panel draws what was gathered; it gives commands and changes the selection.
 
+pub(crate) mod bar;
 pub(crate) mod card;
 pub(crate) mod clusters;
 pub(crate) mod commands;
@@ -7,6 +8,8 @@ pub(crate) mod conflict;
 pub(crate) mod dialogs;
 pub(crate) mod distances;
 pub(crate) mod drift;
+pub(crate) mod figures;
+pub(crate) mod filter;
 pub(crate) mod heat;
 pub(crate) mod loss;
 pub(crate) mod mixture;
@@ -24,9 +27,10 @@ use crate::core::scatter::Population;
 use crate::data::{LayerKey, Place, RunData};
 use crate::source::Entry;
 use crate::state::State;
+use crate::tokens;
 use crate::tools::Tools;
 use covft_analyses::store::Status;
-use egui::Ui;
+use egui::{ScrollArea, Sense, Ui, UiBuilder, Vec2};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,7 +77,7 @@ pub(crate) struct Local {
 
 /// Draws a view.
 pub(crate) fn show(ui: &mut Ui, view: View, cx: &mut Cx<'_>) {
-    match view {
+    at_least(ui, tokens::LEAST_VIEW, |ui| match view {
         View::Clusters => clusters::show(ui, cx),
         View::Mixture => mixture::show(ui, cx),
         View::Routing => routing::show(ui, cx),
@@ -81,6 +85,31 @@ pub(crate) fn show(ui: &mut Ui, view: View, cx: &mut Cx<'_>) {
         View::Drift => drift::show(ui, cx),
         View::Loss => loss::show(ui, cx),
         View::Samples => samples::show(ui, cx),
+    });
+}
+
+/// Draws in the room that there is, or scrolls over a room of the least size.
+pub(crate) fn at_least(ui: &mut Ui, least: Vec2, add: impl FnOnce(&mut Ui)) {
+    let room = ui.available_size();
+    if room.x >= least.x && room.y >= least.y {
+        return add(ui);
+    }
+    ScrollArea::both().id_salt("small").auto_shrink(false).show(ui, |ui| {
+        let (rect, _) = ui.allocate_exact_size(room.max(least), Sense::hover());
+        ui.scope_builder(UiBuilder::new().max_rect(rect), add);
+    });
+}
+
+/// The figures for a paper of what a view shows.
+pub(crate) fn paper(view: View, cx: &Cx<'_>) -> Vec<figures::Request> {
+    match view {
+        View::Clusters => clusters::paper(cx).into_iter().collect(),
+        View::Mixture => mixture::paper(cx).into_iter().collect(),
+        View::Routing => routing::paper(cx),
+        View::Conflict => conflict::paper(cx),
+        View::Drift => drift::paper(cx).into_iter().collect(),
+        View::Loss => loss::paper(cx).into_iter().collect(),
+        View::Samples => Vec::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the line plots share.
 
-use egui::Ui;
-use egui_plot::{AxisHints, Corner, Legend, Plot};
+use covft_analyses::stats::smooth;
+use egui::{Color32, Ui};
+use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotUi, Points};
 
 /// Points a line has at most.
 pub(crate) const MOST: usize = 1500;
@@ -26,10 +27,62 @@ pub(crate) fn up(label: &str) -> AxisHints<'_> {
     AxisHints::new_y().label(label).min_thickness(48.0).label_spacing(egui::Rangef::new(12.0, 24.0))
 }
 
-/// Points of a line, thinned and without what is not a number.
+/// Points of a line; where a number is not finite there is a gap.
 pub(crate) fn line(steps: impl Iterator<Item = f64>, values: impl Iterator<Item = f64>) -> Vec<[f64; 2]> {
-    let points: Vec<[f64; 2]> = steps.zip(values).filter(|(_, v)| v.is_finite()).map(|(s, v)| [s, v]).collect();
-    crate::data::thin(&points, MOST)
+    steps.zip(values).map(|(s, v)| [s, v]).collect()
+}
+
+/// A mean over the steps, broken where the numbers themselves are.
+pub(crate) fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    let values: Vec<f64> = points.iter().map(|p| p[1]).collect();
+    let place = |(p, mean): (&[f64; 2], f64)| [p[0], if p[1].is_finite() { mean } else { f64::NAN }];
+    points.iter().zip(smooth(&values, 0.9)).map(place).collect()
+}
+
+/// Parts of a line between its gaps, about `most` points in all. A point is the mean of equally many neighbours; those that
+/// are not finite are in no mean, and where all of them are not there is a gap.
+pub(crate) fn parts(points: &[[f64; 2]], most: usize) -> Vec<Vec<[f64; 2]>> {
+    let every = points.len().div_ceil(most.max(1)).max(1);
+    let mut parts = vec![Vec::new()];
+    for chunk in points.chunks(every) {
+        let (n, sums) = chunk.iter().filter(|p| p[1].is_finite()).fold((0.0, [0.0; 2]), |(n, sums), p| {
+            // Means step by step, so that large numbers do not become infinite.
+            let n: f64 = n + 1.0;
+            (n, [0, 1].map(|k| sums[k] + (p[k] - sums[k]) / n))
+        });
+        match parts.last_mut() {
+            Some(part) if n > 0.0 => part.push(sums),
+            Some(part) if !part.is_empty() => parts.push(Vec::new()),
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ink {
+    pub color: Color32,
+    pub width: f32,
+    pub style: LineStyle,
+}
+
+impl Ink {
+    pub(crate) fn full(color: Color32, width: f32) -> Self {
+        Self { color, width, style: LineStyle::Solid }
+    }
+}
+
+/// Draws a line with its gaps; a point that stands alone is a dot.
+pub(crate) fn curve(plot: &mut PlotUi<'_>, name: &str, points: &[[f64; 2]], ink: Ink) {
+    for part in parts(points, MOST) {
+        if part.len() == 1 {
+            plot.points(Points::new(name, part).radius(ink.width + 1.0).color(ink.color));
+        } else {
+            plot.line(Line::new(name, part).color(ink.color).width(ink.width).style(ink.style));
+        }
+    }
 }
 
 /// A labelled choice of one of several names.
@@ -46,4 +99,26 @@ pub(crate) fn choose<T: PartialEq + Clone>(ui: &mut Ui, label: &str, value: &mut
     combo.response.labelled_by(named.id);
     ui.add_space(4.0);
     before != *value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_gaps_where_numbers_are_not_finite() {
+        let points: Vec<[f64; 2]> = [1.0, 2.0, f64::NAN, 3.0, f64::INFINITY, 4.0, 5.0]
+            .iter()
+            .enumerate()
+            .map(|(i, v)| [i as f64, *v])
+            .collect();
+        let whole = parts(&points, 100);
+        assert_eq!(whole, [vec![[0.0, 1.0], [1.0, 2.0]], vec![[3.0, 3.0]], vec![[5.0, 4.0], [6.0, 5.0]]]);
+        // Thinned, a number that is not finite takes nothing with it.
+        assert_eq!(parts(&points, 4), [vec![[0.5, 1.5], [3.0, 3.0], [5.0, 4.0], [6.0, 5.0]]]);
+        assert!(parts(&[[0.0, f64::NAN]], 10).is_empty() && parts(&[], 10).is_empty());
+        assert_eq!(parts(&[[0.0, f64::MAX], [1.0, f64::MAX]], 1), [vec![[0.5, f64::MAX]]]);
+        let mean = smoothed(&points);
+        assert!(mean[2][1].is_nan() && mean[4][1].is_nan() && mean[3][1] > mean[1][1]);
+    }
 }

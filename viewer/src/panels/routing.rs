@@ -1,38 +1,42 @@
 //! Routing: tasks by experts, load and entropy over steps, one sample's way through the layers, likeness of contexts.
 
+use super::figures::Request;
+use super::filter::Filter;
 use super::heat::{Heat, Scale};
-use super::plots::{across, choose, line, over_steps, up};
+use super::plots::{Ink, across, choose, curve, line, over_steps, up};
 use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
 use crate::core::memo::Memo;
-use crate::core::routes::{by_step, by_task, late, similarity};
+use crate::core::routes::{Range, by_step, by_task, similarity};
 use crate::core::scatter::category;
 use crate::core::selection::Combine;
 use crate::data::LayerKey;
 use crate::tokens;
-use covft_analyses::analysis::{RoutingContext, RoutingSums};
-use covft_analyses::stats::{Interval, Undefined};
+use covft_analyses::analysis::{NamedSelection, RoutingContext, RoutingSums};
+use covft_analyses::figures::FigureId;
+use covft_analyses::stats::{Interval, NotFinite, Undefined};
 use egui::{ScrollArea, Ui};
-use egui_plot::{Line, LineStyle, Plot, Points};
-use std::collections::BTreeMap;
+use egui_plot::{LineStyle, Plot, Points};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Width of an expert's column.
 const CELL: f32 = 72.0;
 /// Pairs of samples whose likeness is shown.
 const PAIRS: usize = 2000;
 
-/// Records, step, selection if only that counts.
-type MapKey = (u64, u32, Option<u64>);
-
-/// The stage and steps that the maps are over, and the sums by layer and task.
-type Maps = (Option<(u16, (u64, u64))>, Vec<(LayerKey, BTreeMap<String, RoutingSums>)>);
+/// Records, steps, selection if only that counts.
+type MapKey = (u64, Option<Range>, Option<u64>);
 
 /// What the panel keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Keep {
     layer: Option<String>,
     only_selected: bool,
-    maps: Memo<MapKey, Maps>,
+    /// Whether the maps are over the whole stage in place of its later half.
+    whole: bool,
+    filter: Filter,
+    range: Memo<(u64, u32, bool), Option<Range>>,
+    maps: Memo<MapKey, Vec<(LayerKey, BTreeMap<String, RoutingSums>)>>,
     steps: Memo<(u64, LayerKey), BTreeMap<u32, RoutingSums>>,
     like: Memo<(u64, u32, LayerKey), Option<RoutingContext>>,
     way: Memo<(u64, u32, u32), Vec<(String, Vec<f32>)>>,
@@ -44,8 +48,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         return;
     }
     let layers: Vec<LayerKey> = cx.data.routing.keys().cloned().collect();
-    let named = |l: &&LayerKey| Some(&l.1) == cx.state.local.routing.layer.as_ref();
-    let Some(layer) = layers.iter().find(named).or(layers.last()).cloned() else { return };
+    let Some(layer) = layer(cx) else { return };
     ui.horizontal_wrapped(|ui| {
         let mut now = layer.1.clone();
         let all: Vec<(String, String)> = layers.iter().map(|l| (l.1.clone(), l.1.clone())).collect();
@@ -53,6 +56,8 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
             cx.state.local.routing.layer = Some(now);
         }
         ui.checkbox(&mut cx.state.local.routing.only_selected, "Only selected samples");
+        let all = [(false, "later half of the stage"), (true, "whole stage")].map(|(w, name)| (w, name.to_owned()));
+        choose(ui, "Steps of the maps", &mut cx.state.local.routing.whole, &all);
         if let Some(at) = cx.state.at {
             ui.label(format!("up to step {at}"));
         }
@@ -68,30 +73,72 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     });
 }
 
+/// The figures of what is shown.
+pub(crate) fn paper(cx: &Cx<'_>) -> Vec<Request> {
+    let of = |id: FigureId| {
+        let mut figure = Request::new(cx, id)?;
+        let range = cx.state.local.routing.range.held().and_then(Option::as_ref)?;
+        figure.options.stage = Some(cx.data.stages.name(u32::from(range.stage)).to_owned());
+        if id != FigureId::ExpertLoad {
+            figure.options.steps = Some(range.steps);
+        }
+        match id {
+            FigureId::RoutingByTask => {
+                let samples = &cx.data.samples;
+                let chosen = cx.state.selection.now().iter().map(|s| (samples.place(s), samples.id(s)));
+                let only = cx.state.local.routing.only_selected;
+                figure.options.samples = only.then(|| NamedSelection::new("selection", chosen));
+            }
+            FigureId::RoutingContext => {
+                figure.options.layer = layer(cx).map(|l| l.1);
+                figure.but("The figure draws more pairs than the view.");
+            }
+            _ => {
+                figure.options.layer = layer(cx).map(|l| l.1);
+                figure.but("The view shows the lines over all stages; the figure over one, in stretches of steps.");
+            }
+        }
+        Some(figure)
+    };
+    let ids = [FigureId::RoutingByTask, FigureId::RoutingContext, FigureId::ExpertLoad];
+    ids.into_iter().filter_map(of).collect()
+}
+
+/// The layer of the lines: the one that is chosen, or the deepest.
+fn layer(cx: &Cx<'_>) -> Option<LayerKey> {
+    let named = |l: &&LayerKey| Some(&l.1) == cx.state.local.routing.layer.as_ref();
+    cx.data.routing.keys().find(named).or(cx.data.routing.keys().next_back()).cloned()
+}
+
 /// Mean weight by task and expert, one map a layer.
 fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
-    let until = cx.state.until();
-    let only = cx.state.local.routing.only_selected.then(|| cx.state.selection.now().clone());
-    let key = (cx.data.version, until.min(cx.data.last_step()), only.as_ref().map(|_| cx.state.selection.changes()));
     let data = cx.data;
-    let make = || {
-        let sums = data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, until, only.as_ref())));
-        (data.routing.values().find_map(|r| late(data, r, until)), sums.collect())
+    let Some(range) = range(cx) else {
+        ui.label("Nothing was routed up to this step.");
+        return;
     };
-    let (steps, all): &Maps = cx.state.local.routing.maps.get(key, make);
-    let over = steps.map_or_else(String::new, |(stage, (from, to))| {
-        format!(" over steps {from} to {to} of stage {}", data.stages.name(u32::from(stage)))
-    });
+    let only = cx.state.local.routing.only_selected.then(|| cx.state.selection.now().clone());
+    let key = (data.version, Some(range.clone()), only.as_ref().map(|_| cx.state.selection.changes()));
+    let mut filter = cx.state.local.routing.filter.clone();
+    let make = || data.routing.iter().map(|(l, r)| (l.clone(), by_task(data, r, &range, only.as_ref()))).collect();
+    let all: &Vec<(LayerKey, BTreeMap<String, RoutingSums>)> = cx.state.local.routing.maps.get(key, make);
     ui.label(format!(
-        "Mean weight of each expert (columns) for the samples of each task{over}. Click a cell to select the samples of the \
-         task that go to the expert."
+        "Mean weight of each expert (columns) for the samples of each task, stage {}, steps {} to {}. Click a cell to select \
+         the samples of the task that go to the expert.",
+        data.stages.name(u32::from(range.stage)),
+        range.steps.0,
+        range.steps.1
     ));
+    left_out(ui, all);
+    let names: BTreeSet<&String> = all.iter().flat_map(|(_, tasks)| tasks.keys()).collect();
+    let left = names.iter().filter(|name| filter.has(name)).count();
+    filter.show(ui, "tasks", left, names.len());
     let mut chosen = None;
     for (layer, tasks) in all {
         let experts = data.routing[layer].experts;
-        let names: Vec<String> = tasks.keys().cloned().collect();
-        let values: Vec<Vec<Option<f64>>> =
-            tasks.values().map(|t| (0..experts).map(|e| t.gate_mass().get(e).copied()).collect()).collect();
+        let tasks: Vec<(&String, &RoutingSums)> = tasks.iter().filter(|(task, _)| filter.has(task)).collect();
+        let names: Vec<String> = tasks.iter().map(|(task, _)| (*task).clone()).collect();
+        let values: Vec<Vec<Option<f64>>> = tasks.iter().map(|(_, sums)| masses(sums, experts)).collect();
         let high = values.iter().flatten().flatten().copied().fold(0.0, f64::max);
         let columns: Vec<String> = (0..experts).map(|e| format!("expert {e}")).collect();
         ui.strong(format!("Layer {}", layer.1));
@@ -110,19 +157,41 @@ fn maps(ui: &mut Ui, cx: &mut Cx<'_>) {
             chosen = Some((layer.clone(), names[row].clone(), expert));
         }
     }
+    cx.state.local.routing.filter = filter;
     if let Some((layer, task, expert)) = chosen {
         let routing = &data.routing[&layer];
-        let starts = data.stage_starts();
         // The latest row of each sample decides.
         let mut last: BTreeMap<u32, usize> = BTreeMap::new();
         let rows = &routing.rows;
-        for i in (0..rows.len()).filter(|i| starts[rows.stage[*i] as usize] + rows.step[*i] <= until) {
+        for i in (0..rows.len()).filter(|i| range.has(rows.stage[*i], rows.step[*i])) {
             last.insert(rows.sample[i], i);
         }
-        let goes = |(s, i): &(&u32, &usize)| routing.expert(**i) == expert && data.samples.task(**s) == task;
+        let goes =
+            |(s, i): &(&u32, &usize)| routing.expert(**i) == Some(expert as u16) && data.samples.task(**s) == task;
         let samples = Bits::of(last.iter().filter(goes).map(|(s, _)| *s));
         cx.tools.say(format!("{} samples of {task} go to expert {expert} in layer {}", samples.len(), layer.1));
         cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
+    }
+}
+
+/// The steps that the maps are over.
+fn range(cx: &mut Cx<'_>) -> Option<Range> {
+    let (data, until) = (cx.data, cx.state.until().min(cx.data.last_step()));
+    let whole = cx.state.local.routing.whole;
+    cx.state.local.routing.range.get((data.version, until, whole), || Range::new(data, until, whole)).clone()
+}
+
+/// Mean weight of each expert; nothing where all rows are left out.
+fn masses(sums: &RoutingSums, experts: usize) -> Vec<Option<f64>> {
+    if sums.rows == 0 { vec![None; experts] } else { sums.gate_mass().into_iter().map(Some).collect() }
+}
+
+/// Rows that are in no mean, counted.
+fn left_out(ui: &mut Ui, all: &[(LayerKey, BTreeMap<String, RoutingSums>)]) {
+    let mut left = NotFinite::default();
+    all.iter().flat_map(|(_, tasks)| tasks.values()).for_each(|sums| left.add(sums.not_finite));
+    if let Some(words) = left.words("routing row", "routing rows") {
+        ui.colored_label(ui.visuals().warn_fg_color, words);
     }
 }
 
@@ -139,18 +208,17 @@ fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     over_steps("gate mass and load", "share", 190.0).show(ui, |plot| {
         for expert in 0..routing.experts {
             let color = tokens::rgb(category(expert));
-            plot.line(
-                Line::new(format!("expert {expert}"), over(&|s| of(&s.gate_mass(), expert))).color(color).width(2.0),
-            );
-            let load = Line::new(format!("expert {expert}, load"), over(&|s| of(&s.hard_load(), expert)));
-            plot.line(load.color(color).style(LineStyle::dashed_dense()).width(1.0));
+            let mass = over(&|s| of(&s.gate_mass(), expert));
+            curve(plot, &format!("expert {expert}"), &mass, Ink::full(color, 2.0));
+            let ink = Ink { color, width: 1.0, style: LineStyle::dashed_dense() };
+            curve(plot, &format!("expert {expert}, load"), &over(&|s| of(&s.hard_load(), expert)), ink);
         }
         mark(plot, at);
     });
     let most = (routing.experts as f64).ln();
     ui.label(format!("Layer {}: mean entropy of the routing weights; even routing has {most:.3} nats", layer.1));
     over_steps("entropy", "nats", 130.0).show(ui, |plot| {
-        plot.line(Line::new("entropy", over(&RoutingSums::entropy)).color(tokens::SMOOTH).width(2.0));
+        curve(plot, "entropy", &over(&RoutingSums::entropy), Ink::full(tokens::SMOOTH, 2.0));
         mark(plot, at);
     });
 }
@@ -201,14 +269,19 @@ fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let until = cx.state.until().min(data.last_step());
     let key = (data.version, until, layer.clone());
     let like = cx.state.local.routing.like.get(key, || similarity(data, layer, until, PAIRS));
-    let Some(like) = like else {
-        ui.label("No pair of samples was recorded with both context and routing yet.");
+    if let Some(words) = like.as_ref().and_then(|like| like.left_out.words()) {
+        ui.colored_label(ui.visuals().warn_fg_color, words);
+    }
+    let Some(like) = like.as_ref().filter(|like| !like.pairs.is_empty()) else {
+        ui.label("No pair of samples has both a context and routing weights that can be compared.");
         return;
     };
-    let words = |name: &str, r: Result<Interval, Undefined>| match r.map(|r| (r.estimate, r.ends)) {
-        Ok((r, Ok((low, high)))) => format!("{name} r = {r:.2} (95 % interval {low:.2} to {high:.2})"),
-        Ok((r, Err(why))) => format!("{name} r = {r:.2} (no interval: {why})"),
-        Err(why) => format!("{name} r is not defined ({why})"),
+    let words = |name: &str, r: Result<Interval, Undefined>| match r {
+        Ok(Interval { estimate, ends: Ok((low, high)) }) => {
+            format!("{name} r = {estimate:.2} (95 % interval {low:.2} to {high:.2})")
+        }
+        Ok(Interval { estimate, ends: Err(why) }) => format!("{name} r = {estimate:.2} (no interval: {why})"),
+        Err(why) => format!("{name} r is not defined: {why}"),
     };
     ui.label(format!(
         "Layer {}: likeness of routing against likeness of contexts, {} pairs of {} samples; {}; {}; {}",

@@ -9,6 +9,11 @@ use std::path::PathBuf;
 
 /// Draws it; returns the run that was chosen.
 pub(crate) fn show(ui: &mut Ui, shared: &Shared, layout: &mut Layout, tools: &mut Tools) -> Option<PathBuf> {
+    let whole = ScrollArea::vertical().id_salt("left").auto_shrink(false);
+    whole.show(ui, |ui| parts(ui, shared, layout, tools)).inner
+}
+
+fn parts(ui: &mut Ui, shared: &Shared, layout: &mut Layout, tools: &mut Tools) -> Option<PathBuf> {
     let mut chosen = None;
     ui.horizontal(|ui| {
         ui.heading("Runs");

@@ -3,17 +3,19 @@
 use super::runs::button;
 use super::{Cx, card, thousands};
 use crate::actions::Action;
+use crate::core;
 use crate::core::bits::Bits;
-use crate::core::export::{Format, Row};
-use crate::core::scatter::cluster_name;
+use crate::core::export::Format;
 use crate::core::selection::Combine;
 use covft_analyses::analysis::{NamedSelection, stratified};
-use covft_analyses::store::Place;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
 use std::collections::BTreeMap;
 
 /// Cards that are shown at once.
 const CARDS: usize = 24;
+
+/// Tasks that are listed at once.
+const TASKS: usize = 12;
 
 /// What the panel keeps.
 #[derive(Debug, Default)]
@@ -99,13 +101,22 @@ fn tasks(ui: &mut Ui, cx: &mut Cx<'_>) {
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let all = cx.state.selection.now().len();
-    Grid::new("selected tasks").num_columns(2).show(ui, |ui| {
-        for (task, n) in counts {
-            ui.label(task);
-            ui.label(format!("{} ({:.0} %)", thousands(n), n as f64 * 100.0 / all as f64));
-            ui.end_row();
-        }
-    });
+    let grid = |ui: &mut Ui, id: &str, counts: &[(&str, usize)]| {
+        Grid::new(id).num_columns(2).show(ui, |ui| {
+            for (task, n) in counts {
+                ui.add(egui::Label::new(*task).truncate()).on_hover_text(*task);
+                ui.label(format!("{} ({:.0} %)", thousands(*n), *n as f64 * 100.0 / all as f64));
+                ui.end_row();
+            }
+        });
+    };
+    let (first, others) = counts.split_at(counts.len().min(TASKS));
+    grid(ui, "selected tasks", first);
+    if !others.is_empty() {
+        let n: usize = others.iter().map(|(_, n)| n).sum();
+        let title = format!("{} other tasks: {} samples", thousands(others.len()), thousands(n));
+        ui.collapsing(title, |ui| grid(ui, "other tasks", others));
+    }
     ui.separator();
 }
 
@@ -124,44 +135,17 @@ fn cards(ui: &mut Ui, cx: &mut Cx<'_>) {
     }
 }
 
-/// The selected rows as they are exported.
-pub(crate) fn rows(cx: &mut Cx<'_>) -> Vec<Row> {
-    let clusters = cx.state.clusters(cx.data);
-    let gradients = cx.state.gradients(cx.data);
-    let row = |s: u32| {
-        let (one, data) = (cx.data.samples.get(s), cx.data.samples.row(s));
-        let (cluster, place) = (clusters.get(s as usize).copied().flatten(), cx.data.samples.place(s));
-        let words = |of: fn(&covft_analyses::store::DatasetRow) -> &String| data.map(of).cloned().unwrap_or_default();
-        Row {
-            sample: cx.data.samples.id(s).to_owned(),
-            index: place.map(Place::index),
-            split: data.map_or_else(|| place.map_or("", Place::split), |r| r.split.as_str()).to_owned(),
-            task: cx.data.samples.task(s).to_owned(),
-            cluster: cluster.map(u64::from),
-            cluster_name: cluster.map(|c| cluster_name(&cx.state.notes.names, c)).unwrap_or_default(),
-            loss: one.loss.map(f64::from),
-            seen: u64::from(one.seen),
-            tokens: u64::from(one.tokens),
-            question: words(|r| &r.question),
-            answer: words(|r| &r.answer),
-            correct: one.prediction.as_ref().and_then(|p| p.1),
-            prediction: one.prediction.map(|p| p.0),
-            image: data.and_then(|r| r.image.clone()),
-            conflict: gradients.conflict(s),
-            alignment: gradients.alignment(s),
-        }
-    };
-    cx.state.selection.now().iter().map(row).collect()
-}
-
-/// Writes the selected rows beside the run.
+/// Writes the selected rows beside the run, under the name of the selection, over no file that is there.
 pub(crate) fn export(cx: &mut Cx<'_>, format: Format) {
     let Some(run) = cx.state.run.clone() else { return };
-    let rows = rows(cx);
-    let path = run.join("analysis").join(format!("selection.{}", format.extension()));
+    let table = core::rows::table(cx.data, cx.state);
+    let now = cx.state.selection.now();
+    let named = cx.state.notes.selections.iter().find(|(_, kept)| Bits::of(cx.data.samples.of_selection(kept)) == *now);
+    let name = named.map_or_else(|| "selection".to_owned(), |(name, _)| format!("selection-{name}"));
     cx.tools.export.start(&cx.tools.spawner, move |_| {
-        let done = format!("Wrote {} rows to {}", thousands(rows.len()), path.display());
-        Some(crate::core::export::write(&rows, format, &path).map_or_else(|error| error, |()| done))
+        let path = core::export::free(&run.join("analysis"), &name, format);
+        let done = format!("Wrote {} rows to {}", thousands(table.rows()), path.display());
+        Some(core::export::write(&table, format, &path).map_or_else(|error| error, |()| done))
     });
 }
 

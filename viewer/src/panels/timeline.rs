@@ -2,17 +2,15 @@
 
 use super::Cx;
 use crate::actions::Action;
-use crate::data::{Measure, RunData, thin};
+use crate::data::{Measure, RunData};
+use crate::panels::plots::{Ink, curve, smoothed};
 use crate::panels::runs::button;
 use crate::state::State;
 use crate::tokens;
-use covft_analyses::stats::smooth;
 use covft_analyses::store::ALL;
-use egui::{Color32, Context, Slider, Ui};
-use egui_plot::{Legend, Line, Plot, VLine};
+use egui::{Color32, Context, Panel, Slider, Ui, Vec2};
+use egui_plot::{Legend, Plot, VLine};
 
-/// Points a line has at most.
-const MOST: usize = 400;
 /// Time that a whole run takes to play, in seconds.
 const WHOLE: f64 = 20.0;
 
@@ -45,36 +43,45 @@ pub(crate) fn advance(ctx: &Context, state: &mut State, data: &RunData) {
 
 /// Each line between 0 and 1, since they share the axis.
 fn scaled(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
-    let points: Vec<[f64; 2]> = thin(points, MOST).into_iter().filter(|p| p[1].is_finite()).collect();
-    let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p[1]), h.max(p[1])));
-    points.into_iter().map(|p| [p[0], if high > low { (p[1] - low) / (high - low) } else { 0.5 }]).collect()
+    let finite = || points.iter().filter(|p| p[1].is_finite());
+    let (low, high) = finite().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p[1]), h.max(p[1])));
+    // Halves, so that no difference is infinite.
+    let far = high / 2.0 - low / 2.0;
+    let place = |v: f64| if far > 0.0 { (v / 2.0 - low / 2.0) / far } else { 0.5 };
+    points.iter().map(|p| [p[0], if p[1].is_finite() { place(p[1]) } else { f64::NAN }]).collect()
 }
 
 fn lines(data: &RunData) -> Vec<(&'static str, Color32, Vec<[f64; 2]>)> {
     let losses: Vec<[f64; 2]> = data.curves.iter().flat_map(|c| c.train.iter().copied()).collect();
-    let smoothed = smooth(&losses.iter().map(|p| p[1]).collect::<Vec<_>>(), 0.9);
-    let losses: Vec<[f64; 2]> = losses.iter().zip(smoothed).map(|(p, l)| [p[0], l]).collect();
     let starts = data.stage_starts();
     let of = |measure: Measure| -> Vec<[f64; 2]> {
         let stages = data.layers.stages.iter();
         let whole = stages.flat_map(|(stage, layers)| {
             let series = layers.iter().filter(|((l, m), _)| l.1 == ALL && m == ALL);
             series
-                .flat_map(|(_, s)| s.steps.iter().zip(s.values(measure)))
-                .map(|(s, v)| [f64::from(starts[*stage as usize] + s), f64::from(*v)])
+                .flat_map(|(_, s)| s.steps.iter().zip(s.line(measure)))
+                .map(|(s, v)| [f64::from(starts[*stage as usize] + s), v])
         });
-        whole.filter(|p| p[1].is_finite()).collect()
+        whole.collect()
     };
     vec![
-        ("loss", tokens::HELD_OUT, scaled(&losses)),
+        ("loss", tokens::HELD_OUT, scaled(&smoothed(&losses))),
         ("gradient cosine", tokens::COSINE, scaled(&of(Measure::Momentum))),
         ("drift", tokens::DRIFT, scaled(&of(Measure::Drift))),
     ]
 }
 
+/// The panel; in a low window it has the controls alone.
+pub(crate) fn panel(window: Vec2) -> Panel {
+    if window.y < tokens::LOW {
+        return Panel::bottom("low steps").resizable(false);
+    }
+    Panel::bottom("steps").default_size(tokens::TIMELINE).resizable(true)
+}
+
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let last = cx.data.last_step();
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         button(ui, cx.tools, Action::First, "First");
         button(ui, cx.tools, Action::StepBack, "Back");
         button(ui, cx.tools, Action::Play, if cx.state.playing { "Stop" } else { "Play" });
@@ -88,6 +95,9 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         }
         ui.label(if cx.state.at.is_none() { format!("latest of {last}") } else { format!("of {last}") });
     });
+    if ui.ctx().content_rect().height() < tokens::LOW {
+        return;
+    }
     let data = cx.data;
     let lines = cx.state.local.timeline.lines.get(data.version, || lines(data));
     let plot = Plot::new("timeline")
@@ -104,7 +114,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let at = cx.state.at;
     let shown = plot.show(ui, |plot| {
         for (name, color, points) in lines {
-            plot.line(Line::new(*name, points.clone()).color(*color).width(1.5).allow_hover(false));
+            curve(plot, name, points, Ink::full(*color, 1.5));
         }
         for start in data.stage_starts() {
             plot.vline(VLine::new("", f64::from(start)).color(tokens::NO_VALUE).width(1.0).allow_hover(false));

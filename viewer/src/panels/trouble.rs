@@ -29,6 +29,20 @@ pub(crate) fn show(ui: &mut Ui, folders: Option<&str>, run: Option<&str>, data: 
     }
 }
 
+/// Scripts that no font has; said until it was read.
+pub(crate) fn scripts(ui: &mut Ui, tools: &mut Tools) {
+    let missing = tools.fonts.missing();
+    if missing.is_empty() {
+        return;
+    }
+    for line in missing {
+        ui.colored_label(ui.visuals().warn_fg_color, line);
+    }
+    if ui.button("I have read this").clicked() {
+        tools.fonts.read();
+    }
+}
+
 /// The middle of the window without a run.
 pub(crate) fn empty(ui: &mut Ui, listed: bool, run: Option<&Path>, tools: &mut Tools) {
     match run {

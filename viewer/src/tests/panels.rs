@@ -27,7 +27,9 @@ fn a_live_run_is_followed_through_every_view() {
     assert!(!reader.tick(), "nothing is new");
     window.run_steps(3);
     assert!(says(&window, "10 steps") && says(&window, "0.3000") && says(&window, "1.2500"), "losses");
+    assert_eq!(window.state().state.notes.population, Population::Tracked, "there are some, and nothing was chosen");
     window.state_mut().state.notes.k = 3;
+    window.state_mut().state.notes.population = Population::Latest;
     let views = [
         (View::Clusters, "Showing 60 of 60 rows"),
         (View::Mixture, "Share of each task in each cluster"),
@@ -328,6 +330,12 @@ fn views_are_hidden_and_the_layout_reset() {
     window.run_steps(2);
     window.state_mut().act(Action::Show(View::Drift));
     window.run_steps(2);
+    window.key_press(Key::Enter);
+    window.run_steps(4);
+    assert!(
+        says(&window, "Figure drift") && !dir.figures().exists(),
+        "what differs is said before anything is written"
+    );
     window.key_press(Key::Enter);
     window.run_steps(4);
     assert!(dir.figures().join("drift.svg").exists(), "{:?}", window.state().tools.status);

@@ -123,10 +123,10 @@ fn the_window_goes_by_entries_and_shows_them() {
     click(&mut window, "Keep");
     for (format, name) in Format::ALL {
         click(&mut window, &format!("Export {name}"));
-        assert!(dir.analysis().join(format!("selection.{}", format.extension())).exists(), "{name}");
+        assert!(dir.analysis().join(format!("selection-one.{}", format.extension())).exists(), "{name}");
     }
-    assert_eq!(fs::read_to_string(dir.analysis().join("selection.txt")).unwrap(), "t08\ttrain\t17\n");
-    let csv = fs::read_to_string(dir.analysis().join("selection.csv")).unwrap();
+    assert_eq!(fs::read_to_string(dir.analysis().join("selection-one.txt")).unwrap(), "t08\ttrain\t17\n");
+    let csv = fs::read_to_string(dir.analysis().join("selection-one.csv")).unwrap();
     assert!(csv.lines().nth(1).unwrap().starts_with("t08,17,train,"), "{csv}");
     find(&mut window, "index:1 split:val", 1);
     click(&mut window, "Row t00 \u{b7} val entry 1");

@@ -35,34 +35,36 @@ pub(super) fn begin(dir: &RunDir, started: &str) -> RecordWriter {
     RecordWriter::create(dir, WriterOptions::default()).unwrap()
 }
 
+pub(super) fn step_row(step: u64, loss: f64) -> StepRow {
+    StepRow {
+        stage: stage(),
+        step,
+        global_step: step,
+        loss,
+        lr_vision: None,
+        lr_projector: None,
+        lr_language: None,
+        lr_text: None,
+        grad_norm: 1.0,
+        clip_factor: 1.0,
+        samples: 6,
+        labelled_tokens: 4,
+        sequence_tokens: 9,
+        ms_data: 0.0,
+        ms_forward: 0.0,
+        ms_backward: 0.0,
+        ms_optimizer: 0.0,
+        ms_total: 0.0,
+        ms_probe: 0.0,
+        probe_bytes: 0,
+        peak_memory: None,
+    }
+}
+
 /// One step: six samples, in each of two layers.
 pub(super) fn step(writer: &mut RecordWriter, step: u64) {
     let wave = |k: u64| ((step * 13 + k * 7) as f64).sin();
-    writer
-        .push(&[StepRow {
-            stage: stage(),
-            step,
-            global_step: step,
-            loss: 3.0 / (step + 1) as f64,
-            lr_vision: None,
-            lr_projector: None,
-            lr_language: None,
-            lr_text: None,
-            grad_norm: 1.0,
-            clip_factor: 1.0,
-            samples: 6,
-            labelled_tokens: 4,
-            sequence_tokens: 9,
-            ms_data: 0.0,
-            ms_forward: 0.0,
-            ms_backward: 0.0,
-            ms_optimizer: 0.0,
-            ms_total: 0.0,
-            ms_probe: 0.0,
-            probe_bytes: 0,
-            peak_memory: None,
-        }])
-        .unwrap();
+    writer.push(&[step_row(step, 3.0 / (step + 1) as f64)]).unwrap();
     let layers = [("embeddings", Some(-1), 0), ("0", Some(0), 5), ("1", Some(1), 5), (ALL, None, 10)];
     for (at, (layer, depth, elements)) in layers.into_iter().enumerate() {
         for module in ["attention", ALL] {
@@ -75,7 +77,7 @@ pub(super) fn step(writer: &mut RecordWriter, step: u64) {
                     module: module.into(),
                     elements,
                     drift: step as f64 * (at + 1) as f64,
-                    drift_relative: None,
+                    drift_relative: Some(0.125 * step as f64 * (at + 1) as f64),
                     drift_per_element: None,
                     update: 0.5,
                     grad_norm: Some(1.0),

@@ -19,8 +19,15 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
             let fitted = cx.state.embedding.as_ref().map_or(0, |e| e.fitted());
             let hint = "Samples that components and clusters were found from: ";
             ui.label(text).on_hover_text(format!("{hint}{}", thousands(fitted)));
+            if shown.not_finite > 0 {
+                let left = format!("{} rows passed over: their vectors are not finite", thousands(shown.not_finite));
+                ui.colored_label(ui.visuals().warn_fg_color, left);
+            }
         }
     });
+    for remark in cx.state.embedding.iter().flat_map(|found| &found.found.remarks) {
+        ui.colored_label(ui.visuals().warn_fg_color, remark);
+    }
     if let Some((share, doing)) = cx.state.work.progress() {
         ui.horizontal(|ui| {
             ui.add(ProgressBar::new(share).desired_width(220.0).text(doing));

@@ -1,8 +1,11 @@
 //! The scatter of context vectors.
 
 mod controls;
+mod figure;
 mod gesture;
 mod picture;
+
+pub(crate) use figure::paper;
 
 use super::{Cx, plots};
 use crate::actions::Tool;
@@ -19,6 +22,8 @@ use egui_plot::{Plot, PlotBounds, PlotPoint, Points, Polygon, Text};
 
 /// Width of the legend.
 const LEGEND: f32 = 170.0;
+/// Height of the legend where it is below the scatter.
+const BELOW: f32 = 90.0;
 /// Names of clusters drawn in the scatter at most.
 const NAMES: usize = 40;
 
@@ -80,17 +85,21 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     if cx.state.embedding.is_none() {
         return;
     }
-    let wide = ui.available_width() > 2.4 * LEGEND;
+    if ui.available_width() < 3.2 * LEGEND {
+        plot(ui, cx, ui.available_height() - BELOW);
+        legend(ui, cx);
+        return;
+    }
     ui.horizontal_top(|ui| {
-        let width = ui.available_width() - if wide { LEGEND + 8.0 } else { 0.0 };
-        let height = ui.available_height();
+        let (width, height) = (ui.available_width() - LEGEND - 8.0, ui.available_height());
         ui.vertical(|ui| {
             ui.set_width(width);
             plot(ui, cx, height);
         });
-        if wide {
-            ui.vertical(|ui| legend(ui, cx));
-        }
+        ui.vertical(|ui| {
+            ui.set_width(LEGEND);
+            legend(ui, cx);
+        });
     });
 }
 
@@ -143,6 +152,8 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
         let wheel = plot.ctx().input(|i| i.smooth_scroll_delta().y);
         if wheel != 0.0 && plot.response().hovered() {
             plot.zoom_bounds_around_hovered(egui::Vec2::splat((wheel / 300.0).exp()));
+            // It is used up: what is around the scatter does not scroll as well.
+            plot.ctx().input_mut(|i| i.smooth_scroll_delta.y = 0.0);
         }
         if let Some(image) = texture {
             plot.image(image);
@@ -167,7 +178,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
             plot.polygon(Polygon::new("", outline).fill_color(fill).stroke((1.5, tokens::SMOOTH)).allow_hover(false));
         }
     });
-    let clusters = found.asked.clusters;
+    let clusters = found.found.clusters.centroids().nrows();
     let summary = format!(
         "Clusters: {} points in {clusters} clusters, {} samples selected",
         thousands(shown.rows.len()),
@@ -224,7 +235,6 @@ fn names(cx: &mut Cx<'_>) -> Vec<([f64; 2], String)> {
 
 /// The legend; a click selects.
 fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
-    ui.set_width(LEGEND);
     ui.strong(cx.state.notes.color.name());
     let colors = std::sync::Arc::clone(&cx.state.colors);
     if cx.state.local.scatter.density {

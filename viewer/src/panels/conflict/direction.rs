@@ -1,13 +1,15 @@
 //! Cosine of every step's gradient with a dominant direction, computed behind the window from the records.
 
+use super::super::figures::Request;
 use super::super::heat::{Heat, Scale};
-use super::super::plots::{across, choose, line, over_steps, up};
+use super::super::plots::{Ink, across, choose, curve, line, over_steps, up};
 use super::super::{Cx, missing, thousands};
 use crate::core::scatter::category;
 use crate::data::Measure;
 use crate::jobs::Work;
 use crate::tokens;
 use covft_analyses::direction::{Definition, Series, directions};
+use covft_analyses::figures::FigureId;
 use covft_analyses::store::{ALL, GradientRow, Record, RunDir};
 use egui::{Spinner, Ui};
 use egui_plot::{Bar, BarChart, HLine, Line, LineStyle, Plot, Points, VLine};
@@ -48,6 +50,30 @@ pub(super) struct Keep {
     found: Option<Found>,
     /// Records when the last computation began.
     version: u64,
+}
+
+/// The figure of what is shown.
+pub(super) fn paper(cx: &Cx<'_>) -> Option<Request> {
+    let keep = &cx.state.local.conflict.direction;
+    let mut figure = Request::new(cx, FigureId::GradientCosine)?;
+    figure.options.direction = Some(keep.definition(cx).name().to_owned());
+    if keep.definition(cx) != Definition::Momentum {
+        SPACES[keep.space].clone_into(&mut figure.options.space);
+    }
+    figure.options.layer = keep.layer.clone().filter(|layer| layer != ALL);
+    figure.but("The figure has no mean cosines by layer and module.");
+    Some(figure)
+}
+
+impl Keep {
+    /// The definition that is chosen, or the usual one.
+    fn definition(&self, cx: &Cx<'_>) -> Definition {
+        let sketched = |run: &PathBuf| run.join("records").join(GradientRow::STREAM).is_dir();
+        let usual = || {
+            if cx.state.run.as_ref().is_some_and(sketched) { Definition::Mean } else { Definition::Momentum }
+        };
+        self.definition.unwrap_or_else(usual)
+    }
 }
 
 /// What a definition is called.
@@ -106,9 +132,7 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
 }
 
 fn directions_of(ui: &mut Ui, cx: &mut Cx<'_>) {
-    let sketched = cx.state.run.as_ref().is_some_and(|run| run.join("records").join(GradientRow::STREAM).is_dir());
-    let usual = if sketched { Definition::Mean } else { Definition::Momentum };
-    let mut definition = cx.state.local.conflict.direction.definition.unwrap_or(usual);
+    let mut definition = cx.state.local.conflict.direction.definition(cx);
     ui.horizontal_wrapped(|ui| {
         let all = Definition::ALL.map(|d| (d, words(d).to_owned()));
         if choose(ui, "Cosine of each step's gradient with the", &mut definition, &all) {
@@ -203,7 +227,7 @@ fn over_time(ui: &mut Ui, chosen: &[(&str, &Series)], starts: &BTreeMap<String, 
                     let start = starts.get(&series.stage).copied().unwrap_or(0.0);
                     let points = line(series.steps.iter().map(|s| start + *s as f64), series.cosines.iter().copied());
                     let color = if i == 0 { tokens::COSINE } else { tokens::NO_VALUE };
-                    plot.line(Line::new(*name, points).color(color).width(1.5));
+                    curve(plot, name, &points, Ink::full(color, 1.5));
                 }
                 plot.hline(HLine::new("", 0.0).color(tokens::NO_VALUE));
                 if let Some(at) = at {
@@ -267,7 +291,8 @@ fn by_module(ui: &mut Ui, cx: &mut Cx<'_>) {
     let mut rows: BTreeMap<crate::data::LayerKey, BTreeMap<String, f64>> = BTreeMap::new();
     for ((layer, module), series) in &cx.data.layers.stages[&stage] {
         let values = series.values(Measure::Momentum).iter().zip(&series.steps);
-        let values = values.filter(|(v, s)| v.is_finite() && start + **s <= until).map(|(v, _)| f64::from(*v));
+        let values = values.filter(|(_, s)| start + **s <= until).filter_map(|(v, _)| v.map(f64::from));
+        let values = values.filter(|v| v.is_finite());
         let (n, sum) = values.fold((0, 0.0), |(n, sum), v| (n + 1, sum + v));
         if n > 0 && layer.1 != ALL {
             if !modules.contains(module) {

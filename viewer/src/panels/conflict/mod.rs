@@ -5,6 +5,7 @@ mod noise;
 mod tasks;
 
 use super::Cx;
+use super::figures::Request;
 use crate::data::Place;
 use egui::{ScrollArea, Ui};
 
@@ -21,6 +22,11 @@ impl Keep {
     pub(crate) fn place(&self) -> Option<&Place> {
         self.tasks.place.as_ref()
     }
+}
+
+/// The figures of what is shown.
+pub(crate) fn paper(cx: &Cx<'_>) -> Vec<Request> {
+    direction::paper(cx).into_iter().chain(tasks::paper(cx)).collect()
 }
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {

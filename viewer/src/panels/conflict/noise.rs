@@ -1,13 +1,13 @@
 //! The gradient noise scale over steps and by layer.
 
-use super::super::plots::{choose, line, over_steps};
+use super::super::plots::{Ink, choose, curve, line, over_steps};
 use super::super::{Cx, missing};
 use crate::data::NoisePlace;
 use crate::tokens;
 use covft_analyses::conflict::{NoisePoint, pooled_scale};
 use covft_analyses::store::ALL;
 use egui::{Grid, Ui};
-use egui_plot::{Line, Points, VLine};
+use egui_plot::{Points, VLine};
 
 /// What the section keeps.
 #[derive(Debug, Default)]
@@ -57,8 +57,9 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     let steps = || points.iter().map(|p| f64::from(start) + p.step as f64);
     let values = line(steps(), points.iter().map(|p| p.scale.unwrap_or(f64::NAN)));
     over_steps("noise scale", "samples", 170.0).include_y(0.0).show(ui, |plot| {
-        plot.line(Line::new("noise scale of the step", values.clone()).color(tokens::SMOOTH).width(1.0));
-        plot.points(Points::new("noise scale of the step", values).color(tokens::SMOOTH).radius(2.5));
+        curve(plot, "noise scale of the step", &values, Ink::full(tokens::SMOOTH, 1.0));
+        let known: Vec<[f64; 2]> = values.iter().copied().filter(|p| p[1].is_finite()).collect();
+        plot.points(Points::new("noise scale of the step", known).color(tokens::SMOOTH).radius(2.5));
         if let Some(at) = at {
             plot.vline(VLine::new("step shown", f64::from(at)).color(tokens::NO_VALUE).width(2.0));
         }

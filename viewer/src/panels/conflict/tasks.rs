@@ -1,5 +1,7 @@
 //! Gradients of pairs of samples: by their tasks, by layer and module.
 
+use super::super::figures::Request;
+use super::super::filter::Filter;
 use super::super::heat::{Heat, Scale};
 use super::super::plots::choose;
 use super::super::{Cx, missing, thousands};
@@ -8,6 +10,7 @@ use crate::core::memo::Memo;
 use crate::core::selection::Combine;
 use crate::data::{LayerKey, PairCell, Place};
 use covft_analyses::conflict::Tally;
+use covft_analyses::figures::FigureId;
 use egui::Ui;
 use std::collections::BTreeMap;
 
@@ -18,6 +21,7 @@ type Key = (u64, u32, Place);
 #[derive(Debug, Default)]
 pub(super) struct Keep {
     pub place: Option<Place>,
+    filter: Filter,
     cells: Memo<Key, BTreeMap<(u32, u32), PairCell>>,
     by_layer: Memo<Key, Vec<(Place, Tally)>>,
 }
@@ -38,14 +42,32 @@ pub(super) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     by_layer(ui, cx, &place);
 }
 
+/// The figures of what is shown.
+pub(super) fn paper(cx: &Cx<'_>) -> Vec<Request> {
+    let Some(place) = cx.state.pairs_of(cx.data) else { return Vec::new() };
+    let of = |id: FigureId| {
+        let mut figure = Request::new(cx, id)?;
+        figure.options.space.clone_from(&place.space);
+        (figure.options.mode, figure.options.tracked) = (Some(place.mode.clone()), Some(place.tracked));
+        if id == FigureId::TaskConflict {
+            figure.options.layer = Some(place.layer.1.clone());
+            figure.options.module = Some(place.module.clone());
+        }
+        figure.until(cx, cx.data.pairs.stage(&place, cx.data.reached(cx.state.until()))?);
+        Some(figure)
+    };
+    [FigureId::TaskConflict, FigureId::LayerConflict].into_iter().filter_map(of).collect()
+}
+
 /// A tally in words.
 fn words(tally: &Tally) -> String {
-    let share = |s: Option<f64>| s.unwrap_or(f64::NAN) * 100.0;
+    let Some(mean) = tally.mean() else { return "no pair with a cosine that is finite".to_owned() };
+    let share = |s: Option<f64>| s.unwrap_or(0.0) * 100.0;
     let error = tally.error().map_or_else(String::new, |e| format!(" \u{b1} {e:.3}"));
     format!(
         "{} pairs, mean {:.3}{error}, {:.0} % in conflict (95 % interval below 0), {:.0} % undecided (it holds 0)",
         thousands(tally.pairs as usize),
-        tally.mean().unwrap_or(f64::NAN),
+        mean,
         share(tally.conflict_share()),
         share(tally.undecided_share())
     )
@@ -57,11 +79,15 @@ fn matrix(ui: &mut Ui, cx: &mut Cx<'_>, place: &Place) {
     let starts = data.stage_starts();
     let wanted = |stage: u16, step: u32| starts[stage as usize] + step <= until;
     let key = (data.version, until, place.clone());
+    let mut filter = cx.state.local.conflict.tasks.filter.clone();
     let cells = cx.state.local.conflict.tasks.cells.get(key, || data.pairs.matrix(place, wanted));
     let mut tasks: Vec<u32> = cells.keys().flat_map(|(a, b)| [*a, *b]).collect();
     tasks.sort_unstable();
     tasks.dedup();
     let cell = |a: u32, b: u32| cells.get(&(a.min(b), a.max(b)));
+    let all = tasks.len();
+    tasks.retain(|t| filter.has(data.samples.tasks.name(*t)));
+    filter.show(ui, "tasks", tasks.len(), all);
     let names: Vec<String> = tasks.iter().map(|t| data.samples.tasks.name(*t).to_owned()).collect();
     let values: Vec<Vec<Option<f64>>> =
         tasks.iter().map(|a| tasks.iter().map(|b| cell(*a, *b)?.tally.mean()).collect()).collect();
@@ -88,6 +114,7 @@ fn matrix(ui: &mut Ui, cx: &mut Cx<'_>, place: &Place) {
             ui.label("Point at a cell to read it.");
         }
     }
+    cx.state.local.conflict.tasks.filter = filter;
     if let Some(samples) = chosen {
         cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
     }
