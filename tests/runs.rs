@@ -1,6 +1,6 @@
 //! Whole runs: same bytes after stopping, killing, and on any number of threads; probes change nothing.
 
-use crate::support::{assert_same_run, last_checkpoint, list, program, rows, status, succeed, toy, train_toy};
+use crate::support::{assert_same_run, fail, last_checkpoint, list, program, rows, status, succeed, toy, train_toy};
 use covft_analyses::store::{
     self, ContextRow, EvalRow, GradientRow, LayerRow, OfSample, PairRow, RoutingRow, RunDir, SampleGradientRow,
     SampleRow, Status, StepRow,
@@ -24,6 +24,61 @@ fn start_until(run: &Path, checkpoints: usize) -> std::process::Child {
         std::thread::sleep(Duration::from_millis(2));
     }
     child
+}
+
+/// LoRA, then a frozen encoder: the second stage begins from the merged weights, and says what it read.
+#[test]
+fn adapters_are_merged_between_stages_and_from_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("merged");
+    let lora = "stage.base.tuning={ vision = { type = \"lora\", rank = 4, alpha = 8.0 }, text = \"tasks\" }";
+    let frozen = "stage.instruct.tuning={ vision = { type = \"freeze\" } }";
+    let short = ["--set", "stage.instruct.steps=2", "--set", "stage.instruct.generate_samples=1"];
+    let more = ["--set", lora, "--set", frozen, "--set", "model.merge=true"];
+    train_toy(&run, &[&more[..], &short[..]].concat());
+    let checkpoint = |step: &str| run.join("checkpoints").join(step);
+    let tensors = |step: &str| {
+        let bytes = std::fs::read(checkpoint(step).join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let numbers = |view: &safetensors::tensor::TensorView<'_>| {
+            view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>()
+        };
+        file.tensors()
+            .into_iter()
+            .map(|(name, view)| (name, numbers(&view)))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, after) = (tensors("step-000010"), tensors("step-000012"));
+    assert!(!after.keys().any(|name| name.contains("lora")));
+    let mut moved = 0;
+    for (name, down) in before.iter().filter(|(name, _)| name.contains("lora_down")) {
+        let stem = name.strip_suffix(".lora_down.weight").unwrap();
+        let (up, weight) = (&before[&format!("{stem}.lora_up.weight")], &before[&format!("{stem}.weight")]);
+        let merged = &after[&format!("{stem}.weight")];
+        for (i, merged) in merged.iter().enumerate() {
+            let (row, column) = (i / 32, i % 32);
+            let product: f32 = (0..4).map(|r| up[row * 4 + r] * down[r * 32 + column]).sum();
+            assert!((merged - weight[i] - 2.0 * product).abs() < 1e-6, "{name} {i}");
+            moved += usize::from(product != 0.0);
+        }
+    }
+    assert!(moved > 1000, "the adapters learnt something: {moved}");
+
+    // The first stage's checkpoint in a run of its own.
+    let from = format!("model.checkpoint={:?}", checkpoint("step-000010").display().to_string());
+    let alone = dir.path().join("alone");
+    let args = |merge: &'static str| {
+        let first = "stage.base.tuning={ vision = { type = \"full\" } }";
+        let then = "stage.instruct.tuning={ vision = { type = \"full\" } }";
+        let args = ["--set", &from, "--set", first, "--set", then, "--set", "stage.base.steps=1", "--set", merge];
+        toy(&alone).into_iter().chain(args.map(str::to_owned)).chain(short.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let refused = fail(&args("model.merge=false").iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    assert!(refused.contains("lora (rank 4, alpha 8)") && refused.contains("model.merge = true"), "{refused}");
+    assert!(!alone.exists(), "nothing began");
+    succeed(&args("model.merge=true").iter().map(String::as_str).collect::<Vec<_>>());
+    let told = store::Manifest::read(&RunDir::open(alone).unwrap()).unwrap().weights;
+    assert!(told[0].starts_with("checkpoint: ") && told[0].contains("merged into the weights"), "{told:?}");
 }
 
 #[test]

@@ -129,6 +129,9 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let hear = progress::pictures;
     let checking = Checking { cache: Some(&cache), progress: Some(&hear), ..Checking::default() };
     let setup = Setup::unchecked(&recipe, &checking, [args.images; 2])?;
+    for line in setup.told() {
+        println!("{line}");
+    }
     let mut good = true;
     for report in &setup.reports {
         print(report);

@@ -3,8 +3,10 @@
 use super::table::Table;
 use crate::config::Recipe;
 use crate::config::data::{DataConfig, Template};
+use crate::config::model::{TextMethod, Tuning};
 use crate::data::{Preparation, Tokenizers, picture};
 use crate::experiment::session::image_spec;
+use crate::models::account::account;
 use crate::models::covft::LayerRouting;
 use crate::models::generate::{GenerateOptions, Question, Sampling};
 use crate::models::mllm::Mllm;
@@ -49,8 +51,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let folder = &args.checkpoint;
     let (model_config, tuning) = load_recipe(folder)?;
+    // The head that told tasks apart answers no question.
+    let tuning = Tuning { text: TextMethod::Freeze, ..tuning };
     let data = data_config(folder, args.template.as_deref())?;
     let device = Device::Cpu;
+    account(&model_config, &tuning, 0)?;
     let source = open_source(&model_config)?;
     let (mut model, _) = Mllm::build(&model_config, &tuning, source.as_ref(), 0, &device, 0)?;
     model.set_max_length(data.max_length);

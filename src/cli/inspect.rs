@@ -29,6 +29,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for stage in &found {
         print(stage, args.tensors);
     }
+    for line in estimate::weights(&recipe)? {
+        println!("{line}");
+    }
     let devices = recipe.devices();
     let each = if devices.members() == 1 { "" } else { " for each of its copies of the model" };
     let available = estimate::memory_of(&devices);

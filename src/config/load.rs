@@ -119,6 +119,7 @@ impl Recipe {
         if let Err(mut wrong) = super::train::check_stages(&self.stages) {
             found.append(&mut wrong);
         }
+        found.append(&mut self.losses());
         if let Some(study) = &self.study {
             found.append(&mut study.violations(&self.stages));
         }
@@ -135,6 +136,28 @@ impl Recipe {
             found.push(format!("probe.gradient_stages: there is no stage {name:?}; there are {stages}"));
         }
         found.append(&mut self.device_violations());
+        found
+    }
+
+    /// What a stage adds to the model and the stage after it would drop.
+    fn losses(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for pair in self.stages.windows(2) {
+            let over = pair[0].tuning.hand_over(&pair[1].tuning);
+            let mut say = |part: &str, method: &str, way: &str| {
+                let [before, after] = [&pair[0].name, &pair[1].name];
+                found.push(format!(
+                    "stage {after}: tuning.{part} would lose what {method} added in stage {before}: keep that method and its \
+                     settings{way}"
+                ));
+            };
+            over.lost.iter().for_each(|(part, method)| say(part, method, " (it cannot be merged)"));
+            if !self.model.merge {
+                let way = ", or set model.merge = true to add the factors to the weights between the stages";
+                over.vision.iter().for_each(|_| say("vision", "lora", way));
+                over.language.iter().for_each(|_| say("language", "lora", way));
+            }
+        }
         found
     }
 
@@ -172,5 +195,46 @@ impl Recipe {
             );
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stages(merge: bool, methods: [&str; 2]) -> Vec<String> {
+        let text = std::fs::read_to_string("tests/fixtures/tiny.toml").unwrap();
+        let overrides = [
+            format!("model.merge={merge}"),
+            format!("stage.base.tuning={}", methods[0]),
+            format!("stage.instruct.tuning={}", methods[1]),
+        ];
+        match Recipe::parse(&text, Path::new("tiny.toml"), &overrides) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Invalid { violations, .. }) => violations,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_stage_must_not_lose_what_the_one_before_added() {
+        let lora = "{ vision = { type = \"lora\", rank = 4 } }";
+        let (freeze, full) = ("{ vision = { type = \"freeze\" } }", "{ vision = { type = \"full\" } }");
+        let (vpt, covft) = ("{ vision = { type = \"vpt\", prompts = 2 } }", "{ vision = { type = \"covft\" } }");
+        let language = "{ language = { type = \"lora\", rank = 2, alpha = 4.0 } }";
+        for after in [freeze, full, vpt, covft, "{ vision = { type = \"lora\", rank = 4, alpha = 64.0 } }"] {
+            let found = stages(false, [lora, after]);
+            assert!(found.len() == 1 && found[0].contains("would lose what lora added in stage base"), "{found:?}");
+            assert!(found[0].contains("model.merge = true") && stages(true, [lora, after]).is_empty(), "{found:?}");
+        }
+        assert!(stages(false, [language, freeze])[0].contains("tuning.language would lose"));
+        assert!(stages(false, [lora, "{ vision = { type = \"lora\", rank = 4, dropout = 0.5 } }"]).is_empty());
+        for before in [vpt, covft] {
+            for merge in [false, true] {
+                assert!(stages(merge, [before, before]).is_empty());
+                assert!(stages(merge, [before, freeze])[0].contains("(it cannot be merged)"));
+            }
+        }
+        assert!(stages(false, [full, covft]).is_empty() && stages(false, [freeze, lora]).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod data;
 mod devices;
+mod hand_over;
 pub mod keys;
 mod load;
 pub mod model;
@@ -11,6 +12,7 @@ pub mod study;
 pub mod train;
 
 pub use devices::Devices;
+pub use hand_over::HandOver;
 pub use load::ConfigError;
 
 use schemars::JsonSchema;

@@ -11,6 +11,10 @@ pub struct ModelConfig {
     /// A whole LLaVA-layout checkpoint folder; parts it lacks come from the folders below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
+    /// Weights that LoRA tuned begin with their factors added to them (`W + (alpha / r) up down`), and so does a stage after
+    /// one that LoRA tuned, unless it goes on with the same adapters. Without it they are refused where they would be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merge: bool,
     /// Vision tower.
     pub vision: VisionConfig,
     /// Projector.

@@ -65,4 +65,4 @@ pub use remark::{Remark, Tally};
 pub use sampler::{Order, Sampler, SamplerState};
 pub use stand_in::{Met, StandIn};
 pub use template::{Rendered, render, render_prompt};
-pub use tokenizer::{LanguageTokenizer, TextTokenizer, Tokenizers};
+pub use tokenizer::{LanguageTokenizer, TextTokenizer, Tokenizers, other_files};

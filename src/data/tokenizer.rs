@@ -83,13 +83,13 @@ impl LanguageTokenizer {
             })?;
         let pad = named_token(&inner, folder, "pad_token", "pad_token_id").unwrap_or(end);
         let end_text = inner.id_to_token(end).ok_or_else(|| wrong(&path, format!("end token {end} is not in it")))?;
-        let begin = begin_tokens(&inner).map_err(|e| wrong(&path, e.to_string()))?;
+        let begin = guarded(&path, || begin_tokens(&inner))?;
         Ok(Self { inner, fingerprint: Sha256::digest(&bytes).into(), path, begin, end, end_text, pad })
     }
 
     /// Token ids and their places in `text`, without a begin token.
     pub(crate) fn pieces(&self, text: &str) -> Result<Vec<Piece>> {
-        let encoding = self.inner.encode(text, false).map_err(|e| wrong(&self.path, e.to_string()))?;
+        let encoding = guarded(&self.path, || self.inner.encode(text, false))?;
         let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().zip(spans).map(|(&id, span)| Piece { id, span }).collect())
     }
@@ -107,13 +107,31 @@ impl LanguageTokenizer {
     /// # Errors
     /// The tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|e| wrong(&self.path, e.to_string()))
+        guarded(&self.path, || self.inner.decode(ids, true))
     }
 
     /// Text of one id as the vocabulary spells it.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// Whether `id` is one of the tokens that stand apart from the text's own (`<s>`, `<|im_end|>`).
+    #[must_use]
+    pub fn stands_apart(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// Id of a token by its spelling.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Tokens that the tokenizer puts before every text (LLaMA: `<s>`; `SmolLM2`: none).
@@ -180,8 +198,30 @@ impl TextTokenizer {
     /// # Errors
     /// The tokenizer fails.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode(text, true).map_err(|e| wrong(&self.path, e.to_string()))?;
+        let encoding = guarded(&self.path, || self.inner.encode(text, true))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// First and last token of a text, as the vocabulary spells them.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn marks(&self) -> Result<[String; 2]> {
+        let ids = self.ids("a")?;
+        let spelling = |id: Option<&u32>| id.and_then(|&id| self.inner.id_to_token(id)).unwrap_or_default();
+        Ok([spelling(ids.first()), spelling(ids.last())])
+    }
+
+    /// Text of one id as the vocabulary spells it.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Size of the embedding table it needs.
@@ -212,14 +252,63 @@ fn read(path: &Path, builtin: &str) -> Result<(Vec<u8>, PathBuf)> {
     }
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
     if !file.is_file() {
-        return Err(DataError::NotFound { what: "tokenizer", path: file });
+        return Err(match other_files(&file) {
+            Some(name) => wrong(
+                &file,
+                format!(
+                    "not there, only {name} is, which is not read: transformers' AutoTokenizer.from_pretrained and \
+                     save_pretrained write tokenizer.json"
+                ),
+            ),
+            None => DataError::NotFound { what: "tokenizer", path: file },
+        });
     }
     let bytes = std::fs::read(&file).map_err(DataError::io("read the tokenizer", &file))?;
     Ok((bytes, file))
 }
 
+/// A file beside the missing `tokenizer.json` that holds a tokenizer in another format.
+pub fn other_files(file: &Path) -> Option<&'static str> {
+    let folder = file.parent()?;
+    ["tokenizer.model", "spiece.model", "vocab.txt", "vocab.json"].into_iter().find(|name| folder.join(name).is_file())
+}
+
 fn parse(bytes: &[u8], path: &Path) -> Result<Tokenizer> {
-    Tokenizer::from_bytes(bytes).map_err(|e| wrong(path, format!("not a tokenizer.json: {e}")))
+    if bytes.starts_with(b"version https://git-lfs") {
+        let pointer = "this is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`";
+        return Err(wrong(path, pointer.to_owned()));
+    }
+    guarded(path, || Tokenizer::from_bytes(bytes).map_err(|e| format!("not a tokenizer.json: {e}").into()))
+}
+
+thread_local! {
+    /// Whether a panic on this thread is caught and told as an error.
+    static CAUGHT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What the tokenizer library makes of a file. A damaged one makes some of its parts panic: that is an error here, told
+/// once.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    static QUIET: std::sync::Once = std::sync::Once::new();
+    QUIET.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !CAUGHT.get() {
+                loud(panic);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    CAUGHT.set(before);
+    match result {
+        Ok(done) => done.map_err(|e| wrong(path, e.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Err(wrong(path, format!("the file is damaged: {}", text.unwrap_or_default().replace('\n', " "))))
+        }
+    }
 }
 
 /// Ids that encoding with special tokens puts before the text.

@@ -1,6 +1,7 @@
 //! Per-layer distance of any two checkpoints, by tensor name.
 
 use crate::models::checkpoint::{CheckpointError, Safetensors};
+use crate::models::covft::plain_ffn;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -113,18 +114,6 @@ fn find_origin(base: &Safetensors, name: &str) -> Option<String> {
         }
     }
     None
-}
-
-/// `...mlp.experts.3.0.weight` began as `...mlp.fc1.weight`, `...experts.3.2.bias` as `...fc2.bias`.
-fn plain_ffn(name: &str) -> Option<String> {
-    let (head, tail) = name.split_once(".experts.")?;
-    let mut parts = tail.split('.').skip(1);
-    let layer = match parts.next()? {
-        "0" => "fc1",
-        "2" => "fc2",
-        _ => return None,
-    };
-    Some(format!("{head}.{layer}.{}", parts.next()?))
 }
 
 /// Part and layer of a tensor, from its name.

@@ -1,12 +1,13 @@
 //! What a recipe will train and roughly cost, without reading a weight.
 
 use super::session::{SessionError, known_vocabularies};
-use crate::config::model::{Checkpointing, ModelConfig, TextMethod, VisionMethod};
+use crate::config::model::{Checkpointing, ModelConfig, TextMethod, Tuning, VisionMethod};
 use crate::config::train::{Length, MomentType, Stage, check_stages};
 use crate::config::{Compute, Devices, Recipe};
-use crate::models::checkpoint::Empty;
+use crate::models::account::account;
+use crate::models::checkpoint::{Empty, holds_weights};
 use crate::models::mllm::Mllm;
-use crate::models::shapes::ModelShapes;
+use crate::models::shapes::{ModelShapes, remarks};
 use crate::nn::{Param, Part};
 use crate::ops::LayerId;
 use indexmap::IndexMap;
@@ -119,6 +120,25 @@ pub fn stages(recipe: &Recipe) -> Result<Vec<StageEstimate>, SessionError> {
     let rate = recipe.devices().on_cpu().then(measured_flops);
     let stages = check_stages(&recipe.stages).expect("a recipe is checked when it is read");
     stages.iter().map(|stage| estimate(stage, recipe, &model, &shapes, rate)).collect()
+}
+
+/// What the first stage takes out of the folders of weights that are there and what not, and what is to be told of their
+/// descriptions; one line each. Reads headers.
+///
+/// # Errors
+/// Weights that are damaged or of another model, or that tuning left in a state the stage would lose.
+pub fn weights(recipe: &Recipe) -> Result<Vec<String>, SessionError> {
+    let model = known_vocabularies(recipe)?;
+    // The head that tells tasks apart is as wide as the data have tasks, and is never in a folder of weights.
+    let tuning = Tuning { text: TextMethod::Freeze, ..recipe.stages[0].tuning.clone() };
+    let folders = [&model.checkpoint, &model.vision.weights, &model.language.weights, &model.text.weights];
+    // Sizes can be had without the weights.
+    let bare = |folder: &std::path::PathBuf| !holds_weights(folder);
+    if folders.into_iter().flatten().any(bare) {
+        return Ok(remarks(&model)?);
+    }
+    let accounts = account(&model, &tuning, 0)?;
+    Ok(accounts.iter().map(ToString::to_string).chain(remarks(&model)?).collect())
 }
 
 fn estimate(

@@ -278,7 +278,7 @@ impl Preset {
         let (width, ffn, layers, heads, vocabulary) = text;
         let sizes = TextSizes { width, ffn, layers, heads, vocabulary: Some(vocabulary), positions: 512 };
         let text = TextConfig { weights: None, tokenizer: None, pool: Pool::Cls, sizes: Some(sizes) };
-        ModelConfig { checkpoint: None, vision, projector: ProjectorKind::Mlp2xGelu, language, text }
+        ModelConfig { checkpoint: None, merge: false, vision, projector: ProjectorKind::Mlp2xGelu, language, text }
     }
 }
 

@@ -1,8 +1,12 @@
 //! The networks: vision towers, text encoder, language model, projector, and the multimodal model that joins them.
 
+pub mod account;
+#[cfg(test)]
+mod account_tests;
 pub mod bert;
 pub mod checkpoint;
 pub mod covft;
+mod description;
 mod feed_forward;
 pub mod generate;
 #[cfg(test)]

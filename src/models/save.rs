@@ -1,7 +1,8 @@
 //! A model as a checkpoint folder in LLaVA's layout, and the recipe read back from one.
 
 use super::checkpoint::{CheckpointError, write_folder};
-use super::shapes::{LanguageShape, ModelShapes, TextShape, read_json};
+use super::description::read_in;
+use super::shapes::{LanguageShape, ModelShapes, TextShape};
 use crate::config::model::{
     Checkpointing, LanguageConfig, LanguageMethod, ModelConfig, Pool, ProjectorKind, Router, TextConfig, TextMethod,
     Tuning, VisionConfig, VisionMethod,
@@ -81,6 +82,7 @@ fn language_json(shape: &LanguageShape) -> Value {
         "attention_bias": false,
         "mlp_bias": false,
         "tie_word_embeddings": shape.tied,
+        "bos_token_id": shape.bos.first(),
         "eos_token_id": shape.eos,
         "torch_dtype": "float32",
     })
@@ -105,7 +107,7 @@ fn text_json(shape: &TextShape) -> Value {
 /// The recipe without the folders that the checkpoint replaces.
 fn portable(config: &ModelConfig) -> ModelConfig {
     let mut config = config.clone();
-    config.checkpoint = None;
+    (config.checkpoint, config.merge) = (None, false);
     let tokenizer = |given: Option<PathBuf>, weights: &Option<PathBuf>| {
         given.or_else(|| weights.as_ref().map(|w| w.join("tokenizer.json")))
     };
@@ -133,20 +135,25 @@ fn published_name(method: &VisionMethod) -> &'static str {
 /// No readable `config.json`, or one that names no tower or text encoder that is here.
 pub fn load_recipe(folder: &Path) -> Result<(ModelConfig, Tuning)> {
     let path = folder.join("config.json");
-    let json = read_json(&path)?;
-    let Some(recipe) = json.get(RECIPE_KEY) else { return published(&json, folder, &path) };
-    let parse = |key: &str| recipe.get(key).cloned().unwrap_or_default();
-    let model = serde_json::from_value::<ModelConfig>(parse("model"));
-    let tuning = serde_json::from_value::<Tuning>(parse("tuning"));
-    let (mut model, tuning) = match (model, tuning) {
-        (Ok(model), Ok(tuning)) => (model, tuning),
-        (Err(e), _) | (_, Err(e)) => bail!("the recipe under {RECIPE_KEY} cannot be read ({e}): {}", path.display()),
-    };
+    let json = read_in(folder, "config.json")?;
+    let Some((mut model, tuning)) = stored_tuning(&json, &path)? else { return published(&json, folder, &path) };
     model.checkpoint = Some(folder.to_owned());
     let own = |name: &str| Some(folder.join(name)).filter(|p| p.exists());
     model.language.tokenizer = own("tokenizer.json").or(model.language.tokenizer);
     model.text.tokenizer = own("context_tokenizer.json").or(model.text.tokenizer);
     Ok((model, tuning))
+}
+
+/// The model and tuning that a `config.json` of ours carries.
+pub(super) fn stored_tuning(json: &Value, path: &Path) -> Result<Option<(ModelConfig, Tuning)>> {
+    let Some(recipe) = json.get(RECIPE_KEY) else { return Ok(None) };
+    let parse = |key: &str| recipe.get(key).cloned().unwrap_or_default();
+    let model = serde_json::from_value::<ModelConfig>(parse("model"));
+    let tuning = serde_json::from_value::<Tuning>(parse("tuning"));
+    match (model, tuning) {
+        (Ok(model), Ok(tuning)) => Ok(Some((model, tuning))),
+        (Err(e), _) | (_, Err(e)) => bail!("the recipe under {RECIPE_KEY} cannot be read ({e}): {}", path.display()),
+    }
 }
 
 fn published(json: &Value, folder: &Path, path: &Path) -> Result<(ModelConfig, Tuning)> {
@@ -158,8 +165,9 @@ fn published(json: &Value, folder: &Path, path: &Path) -> Result<(ModelConfig, T
         }
     };
     let projector = match json.get("mm_projector_type").and_then(Value::as_str) {
-        Some("linear") => ProjectorKind::Linear,
-        Some("mlp2x_gelu") | None => ProjectorKind::Mlp2xGelu,
+        // What LLaVA takes where nothing is said.
+        Some("linear") | None => ProjectorKind::Linear,
+        Some("mlp2x_gelu") => ProjectorKind::Mlp2xGelu,
         Some(other) => bail!("mm_projector_type {other} is not supported: {}", path.display()),
     };
     let integer = |key: &str| json.get(key).and_then(Value::as_i64);
@@ -178,6 +186,7 @@ fn published(json: &Value, folder: &Path, path: &Path) -> Result<(ModelConfig, T
     };
     let model = ModelConfig {
         checkpoint: Some(folder.to_owned()),
+        merge: false,
         vision: VisionConfig {
             select_layer: integer("mm_vision_select_layer").unwrap_or(-2),
             ..VisionConfig::from_folder(part("mm_vision_tower")?)

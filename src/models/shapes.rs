@@ -1,10 +1,16 @@
 //! Sizes of the parts: from a checkpoint's `config.json`, or from the recipe.
 
-use super::towers::TowerSizes;
-use crate::config::model::{LanguageConfig, ModelConfig, TextConfig};
+mod text;
+
+pub use text::TextShape;
+
+use super::description::{BERT, DescriptionError, Fields, LLAMA, PROJECTOR, read_in};
+use super::towers::{self, TowerSizes};
+use crate::config::model::{LanguageConfig, ModelConfig, ProjectorKind, VisionConfig};
 use candle_core::{Error, Result, bail};
 use serde_json::Value;
 use std::path::Path;
+use text::text_of;
 
 /// Sizes of every part of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,18 +30,92 @@ impl ModelShapes {
     /// A size that nobody says, or sizes that do not fit.
     pub fn resolve(config: &ModelConfig) -> Result<Self> {
         let checkpoint = config.checkpoint.as_deref();
-        let mut vision = config.vision.clone();
-        if let (None, Some(folder)) = (&vision.weights, checkpoint)
-            && read_json(&folder.join("config.json"))?.get("vision_config").is_some()
-        {
-            vision.weights = Some(folder.to_owned());
+        if let Some(folder) = checkpoint {
+            agrees(config, folder)?;
         }
         Ok(Self {
-            vision: TowerSizes::resolve(&vision).map_err(Error::wrap)?,
+            vision: TowerSizes::resolve(&tower_of(config)?).map_err(Error::wrap)?,
             language: LanguageShape::resolve(&config.language, checkpoint)?,
             text: TextShape::resolve(&config.text, checkpoint)?,
         })
     }
+}
+
+/// Fields of the model's descriptions that nobody here knows and that seem harmless, and other things to be told; one
+/// line each.
+///
+/// # Errors
+/// A description that cannot be followed.
+pub fn remarks(config: &ModelConfig) -> Result<Vec<String>> {
+    let mut lines = towers::remarks(&tower_of(config)?).map_err(Error::wrap)?;
+    let mut unknown = |fields: Vec<String>, folder: &Path| {
+        if !fields.is_empty() {
+            let path = folder.join("config.json");
+            lines.push(format!("config fields not known here, passed over: {}: {}", fields.join(", "), path.display()));
+        }
+    };
+    if let Some(folder) = config.language.weights.as_deref().or(config.checkpoint.as_deref())
+        && config.language.sizes.is_none()
+    {
+        let file = read_in(folder, "config.json")?;
+        unknown(LLAMA.check(language_of(&file), &folder.join("config.json"))?, folder);
+    }
+    if let Some(folder) = &config.checkpoint {
+        let mut fields = PROJECTOR.check(&read_in(folder, "config.json")?, &folder.join("config.json"))?;
+        // Beside a language model's fields, they were told with those.
+        fields.retain(|_| config.language.weights.is_some() || config.language.sizes.is_some());
+        unknown(fields, folder);
+    }
+    if let (Some(folder), None) = (&config.text.weights, &config.text.sizes) {
+        let file = read_in(folder, "config.json")?;
+        unknown(BERT.check(text_of(&file), &folder.join("config.json"))?, folder);
+    }
+    Ok(lines)
+}
+
+/// The tower's part of the recipe; a whole checkpoint that describes its tower stands for a folder of its own.
+fn tower_of(config: &ModelConfig) -> std::result::Result<VisionConfig, DescriptionError> {
+    let mut vision = config.vision.clone();
+    if let (None, Some(folder)) = (&vision.weights, &config.checkpoint)
+        && read_in(folder, "config.json")?.get("vision_config").is_some()
+    {
+        vision.weights = Some(folder.clone());
+    }
+    Ok(vision)
+}
+
+/// What joins the parts must be what the checkpoint was trained with.
+fn agrees(config: &ModelConfig, folder: &Path) -> std::result::Result<(), DescriptionError> {
+    let (json, path) = (read_in(folder, "config.json")?, folder.join("config.json"));
+    PROJECTOR.family(&json, "", &path)?;
+    PROJECTOR.check(&json, &path)?;
+    let contradiction = |key, wanted: String, field: &str, found: String| {
+        Err(DescriptionError::Contradiction { key, wanted, field: field.to_owned(), found, path: path.clone() })
+    };
+    for field in ["mm_vision_select_layer", "vision_feature_layer"] {
+        let wanted = config.vision.select_layer;
+        match json.get(field).filter(|v| !v.is_null()) {
+            Some(found) if found.as_i64() != Some(wanted) => {
+                return contradiction("model.vision.select_layer", wanted.to_string(), field, found.to_string());
+            }
+            _ => {}
+        }
+    }
+    let kind = serde_json::to_value(config.projector).unwrap_or_default();
+    match json.get("mm_projector_type").filter(|v| !v.is_null()) {
+        Some(found) if *found != kind => {
+            contradiction("model.projector", kind.to_string(), "mm_projector_type", found.to_string())
+        }
+        _ if json.get("text_config").is_some() && config.projector != ProjectorKind::Mlp2xGelu => {
+            contradiction("model.projector", kind.to_string(), "the projector", "\"mlp2x_gelu\"".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The language model's object of a `config.json`: the file's own, or llava-hf's `text_config`.
+fn language_of(file: &Value) -> &Value {
+    file.get("text_config").filter(|v| v.is_object()).unwrap_or(file)
 }
 
 /// Sizes of a LLaMA.
@@ -63,29 +143,10 @@ pub struct LanguageShape {
     pub eps: f64,
     /// Longest sequence the model was made for.
     pub positions: usize,
+    /// Ids that begin a text, from `config.json`.
+    pub bos: Vec<u32>,
     /// Ids that end a text, from `config.json`.
     pub eos: Vec<u32>,
-}
-
-/// Sizes of a BERT.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextShape {
-    /// Rows of the word table.
-    pub vocabulary: usize,
-    /// Width, also of the context vector.
-    pub width: usize,
-    /// Width inside the feed-forward network.
-    pub ffn: usize,
-    /// Blocks.
-    pub layers: usize,
-    /// Heads.
-    pub heads: usize,
-    /// Longest text; longer ones lose their middle (their last token stays).
-    pub positions: usize,
-    /// Rows of the token type table.
-    pub types: usize,
-    /// Epsilon of the layer norms.
-    pub eps: f64,
 }
 
 impl LanguageShape {
@@ -110,10 +171,14 @@ impl LanguageShape {
                 rope_theta: s.rope_theta,
                 eps: 1e-5,
                 positions: 2048,
+                bos: Vec::new(),
                 eos: Vec::new(),
             };
             shape.check("model.language.sizes")?;
-            return Ok(shape);
+            let Some(folder) = config.weights.as_deref().or(checkpoint) else { return Ok(shape) };
+            let theirs = Self::from_folder(folder)?;
+            same("model.language.sizes", &shape.numbers(), &theirs.numbers(), folder)?;
+            return Ok(theirs);
         }
         let Some(folder) = config.weights.as_deref().or(checkpoint) else {
             bail!("model.language has neither weights nor sizes: give one of them");
@@ -122,40 +187,75 @@ impl LanguageShape {
     }
 
     /// From `folder/config.json`: a LLaMA's, LLaVA's, or llava-hf's (sizes under `text_config`).
+    ///
+    /// # Errors
+    /// Another family; a field that this LLaMA does not follow; sizes that are missing or do not fit.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let file = read_json(&path)?;
+        let (file, path) = (read_in(folder, "config.json")?, folder.join("config.json"));
+        let json = language_of(&file);
         // llava-hf leaves out what equals LLaMA-7B; a file of its own must say its sizes.
-        let (json, nested) = match file.get("text_config") {
-            Some(text) => (text, true),
-            None => (&file, false),
-        };
-        let size = |key: &str, seven_b: usize| match integer(json, key) {
+        let nested = !std::ptr::eq(json, &raw const file);
+        if nested {
+            PROJECTOR.family(&file, "", &path)?;
+        }
+        let family = LLAMA.family(json, if nested { "llama" } else { "" }, &path)?;
+        LLAMA.check(json, &path)?;
+        if family == "mistral" && json.get("sliding_window") != Some(&Value::Null) {
+            bail!(
+                "mistral with a sliding window (4096 where config.json names none) is not supported: {}",
+                path.display()
+            );
+        }
+        let fields = Fields { json, path: &path };
+        let size = |key: &str, seven_b: usize| match fields.size(key)? {
             Some(n) => Ok(n),
             None if nested => Ok(seven_b),
-            None => bail!("{key} is missing or not a positive integer: {}", path.display()),
+            None => bail!("{key} is missing: {}", path.display()),
         };
-        refuse(json, &path)?;
         let (width, heads) = (size("hidden_size", 4096)?, size("num_attention_heads", 32)?);
-        let rope = json.get("rope_parameters").and_then(|r| r.get("rope_theta")).or_else(|| json.get("rope_theta"));
-        let tied = json.get("tie_word_embeddings").or_else(|| file.get("tie_word_embeddings"));
-        let eos = json.get("eos_token_id").or_else(|| file.get("eos_token_id"));
+        // Mistral's default is another one than LLaMA's.
+        let kv_heads = match fields.size("num_key_value_heads")? {
+            None if family == "mistral" => bail!("num_key_value_heads is missing: {}", path.display()),
+            found => found.unwrap_or(heads),
+        };
+        let of_file = Fields { json: &file, path: &path };
+        let tokens = |key: &str| -> Result<Vec<u32>> {
+            let own = fields.tokens(key)?;
+            Ok(if own.is_empty() { of_file.tokens(key)? } else { own })
+        };
         let shape = Self {
             vocabulary: size("vocab_size", 32_000)?,
             width,
             ffn: size("intermediate_size", 11_008)?,
             layers: size("num_hidden_layers", 32)?,
             heads,
-            kv_heads: integer(json, "num_key_value_heads").unwrap_or(heads),
-            head_dim: integer(json, "head_dim").unwrap_or(width / heads.max(1)),
-            tied: tied.and_then(Value::as_bool).unwrap_or(false),
-            rope_theta: rope.and_then(Value::as_f64).unwrap_or(10_000.0),
-            eps: json.get("rms_norm_eps").and_then(Value::as_f64).unwrap_or(1e-6),
-            positions: integer(json, "max_position_embeddings").unwrap_or(2048),
-            eos: eos.map(token_ids).unwrap_or_default(),
+            kv_heads,
+            head_dim: fields.size("head_dim")?.unwrap_or(width / heads.max(1)),
+            tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+            rope_theta: rope_theta(fields)?,
+            eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
+            positions: fields.size("max_position_embeddings")?.unwrap_or(2048),
+            bos: tokens("bos_token_id")?,
+            eos: tokens("eos_token_id")?,
         };
         shape.check(&path.display().to_string())?;
         Ok(shape)
+    }
+
+    /// What the recipe's sizes and a file's must agree on.
+    fn numbers(&self) -> [(&'static str, f64); 10] {
+        [
+            ("vocabulary", self.vocabulary as f64),
+            ("width", self.width as f64),
+            ("ffn", self.ffn as f64),
+            ("layers", self.layers as f64),
+            ("heads", self.heads as f64),
+            ("kv_heads", self.kv_heads as f64),
+            ("head_dim", self.head_dim as f64),
+            ("tied", f64::from(u8::from(self.tied))),
+            ("rope_theta", self.rope_theta),
+            ("eps", self.eps),
+        ]
     }
 
     fn check(&self, place: &str) -> Result<()> {
@@ -173,124 +273,36 @@ impl LanguageShape {
     }
 }
 
-impl TextShape {
-    /// The recipe's sizes, else those of `config.json` in the weights' folder, else those of `checkpoint`'s
-    /// `context_embedding_config`.
-    ///
-    /// # Errors
-    /// Neither is there, a size is missing, or the heads do not divide the width.
-    pub fn resolve(config: &TextConfig, checkpoint: Option<&Path>) -> Result<Self> {
-        if let Some(s) = &config.sizes {
-            let Some(vocabulary) = s.vocabulary else {
-                bail!("model.text.sizes.vocabulary is not known: set it, or fill it in from the tokenizer");
-            };
-            let shape = Self {
-                vocabulary,
-                width: s.width,
-                ffn: s.ffn,
-                layers: s.layers,
-                heads: s.heads,
-                positions: s.positions,
-                types: 2,
-                eps: 1e-12,
-            };
-            shape.check("model.text.sizes")?;
-            return Ok(shape);
-        }
-        if let Some(folder) = &config.weights {
-            let path = folder.join("config.json");
-            return Self::from_json(&read_json(&path)?, &path);
-        }
-        if let Some(folder) = checkpoint {
-            let path = folder.join("config.json");
-            if let Some(json) = read_json(&path)?.get("context_embedding_config") {
-                return Self::from_json(json, &path);
-            }
-        }
-        bail!("model.text has neither weights nor sizes: give one of them");
-    }
-
-    fn from_json(json: &Value, path: &Path) -> Result<Self> {
-        let size = |key: &str| match integer(json, key) {
-            Some(n) => Ok(n),
-            None => bail!("{key} is missing or not a positive integer: {}", path.display()),
-        };
-        let activation = json.get("hidden_act").and_then(Value::as_str).unwrap_or("gelu");
-        let positions = json.get("position_embedding_type").and_then(Value::as_str).unwrap_or("absolute");
-        if activation != "gelu" || positions != "absolute" {
+/// Sizes of the recipe beside weights are those of the weights.
+fn same(key: &str, ours: &[(&str, f64)], theirs: &[(&str, f64)], folder: &Path) -> Result<()> {
+    for ((name, ours), (_, theirs)) in ours.iter().zip(theirs) {
+        if (ours - theirs).abs() > 1e-9 * ours.abs() {
             bail!(
-                "a text encoder with hidden_act {activation} and {positions} positions is not supported: {}",
-                path.display()
+                "{key}: {name} = {ours} contradicts {theirs} of the weights; leave the sizes out: {}",
+                folder.display()
             );
-        }
-        let shape = Self {
-            vocabulary: size("vocab_size")?,
-            width: size("hidden_size")?,
-            ffn: size("intermediate_size")?,
-            layers: size("num_hidden_layers")?,
-            heads: size("num_attention_heads")?,
-            positions: size("max_position_embeddings")?,
-            types: integer(json, "type_vocab_size").unwrap_or(2),
-            eps: json.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12),
-        };
-        shape.check(&path.display().to_string())?;
-        Ok(shape)
-    }
-
-    fn check(&self, place: &str) -> Result<()> {
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) || self.positions < 2 {
-            bail!(
-                "width {} over {} heads, {} positions: the heads must divide the width, and a text has at least two tokens: {place}",
-                self.width,
-                self.heads,
-                self.positions
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Reads a JSON file; the error ends in the path.
-pub(super) fn read_json(path: &Path) -> Result<Value> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) => bail!("cannot read the model's configuration ({e}): {}", path.display()),
-    };
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(value),
-        Err(e) => bail!("not valid JSON ({e}): {}", path.display()),
-    }
-}
-
-fn integer(json: &Value, key: &str) -> Option<usize> {
-    json.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0)
-}
-
-fn token_ids(value: &Value) -> Vec<u32> {
-    let one = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
-    match value.as_array() {
-        Some(list) => list.iter().filter_map(one).collect(),
-        None => one(value).into_iter().collect(),
-    }
-}
-
-/// What a LLaMA file may ask for that would silently give other numbers here.
-fn refuse(json: &Value, path: &Path) -> Result<()> {
-    for key in ["attention_bias", "mlp_bias"] {
-        if json.get(key).and_then(Value::as_bool) == Some(true) {
-            bail!("{key} = true is not supported: {}", path.display());
-        }
-    }
-    if let Some(act) = json.get("hidden_act").and_then(Value::as_str).filter(|a| *a != "silu") {
-        bail!("hidden_act {act} is not supported in a language model (silu is): {}", path.display());
-    }
-    let kind = |r: &Value| r.get("rope_type").or_else(|| r.get("type")).and_then(Value::as_str).map(str::to_owned);
-    for key in ["rope_scaling", "rope_parameters"] {
-        if let Some(kind) = json.get(key).and_then(kind).filter(|k| k != "default") {
-            bail!("rotary embedding scaled by {kind} is not supported: {}", path.display());
         }
     }
     Ok(())
+}
+
+/// The rotary base, which newer files keep in `rope_parameters`; scaled rotary embeddings are refused.
+fn rope_theta(fields: Fields<'_>) -> Result<f64> {
+    let mut theta = fields.number("rope_theta")?;
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(json) = fields.json.get(key).filter(|v| !v.is_null()) else { continue };
+        let inside = Fields { json, ..fields };
+        let kind = json.get("rope_type").or_else(|| json.get("type")).filter(|v| !v.is_null());
+        let plain = |field: &str| ["rope_type", "type", "rope_theta"].contains(&field);
+        let whole = json.get("partial_rotary_factor").is_none_or(|v| v.is_null() || v.as_f64() == Some(1.0));
+        let others = json.as_object().map(|o| o.keys().any(|k| !plain(k) && k != "partial_rotary_factor"));
+        match kind.map_or(Some("default"), Value::as_str) {
+            Some("default") if whole && others == Some(false) => {}
+            _ => bail!("{key} = {json} is not supported (plain rotary positions are): {}", fields.path.display()),
+        }
+        theta = inside.number("rope_theta")?.or(theta);
+    }
+    Ok(theta.unwrap_or(10_000.0))
 }
 
 #[cfg(test)]
@@ -305,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_nested_text_config_falls_back_to_the_7b_sizes() {
-        let dir = folder(r#"{"text_config": {"vocab_size": 32064, "rms_norm_eps": 1e-5}}"#);
+        let dir = folder(r#"{"model_type": "llava", "text_config": {"vocab_size": 32064, "rms_norm_eps": 1e-5}}"#);
         let shape = LanguageShape::from_folder(dir.path()).unwrap();
         assert_eq!((shape.vocabulary, shape.width, shape.layers, shape.ffn), (32064, 4096, 32, 11008));
         assert_eq!((shape.head_dim, shape.kv_heads), (128, 32));
@@ -313,10 +325,10 @@ mod tests {
 
     #[test]
     fn a_plain_config_must_say_its_sizes_and_must_not_ask_for_what_is_missing() {
-        let dir = folder(r#"{"vocab_size": 10}"#);
+        let dir = folder(r#"{"model_type": "llama", "vocab_size": 10}"#);
         let error = LanguageShape::from_folder(dir.path()).unwrap_err().to_string();
         assert!(error.contains("hidden_size") && error.contains("config.json"), "{error}");
-        let dir = folder(r#"{"text_config": {"rope_scaling": {"rope_type": "llama3"}}}"#);
+        let dir = folder(r#"{"model_type": "llava", "text_config": {"rope_scaling": {"rope_type": "llama3"}}}"#);
         let error = LanguageShape::from_folder(dir.path()).unwrap_err().to_string();
         assert!(error.contains("llama3"), "{error}");
     }

@@ -126,6 +126,31 @@ pub trait TensorSource: fmt::Debug {
     fn describe(&self) -> String;
 }
 
+/// What lends a source is one.
+macro_rules! lends {
+    ($($lender:ty),*) => {$(
+        impl<S: TensorSource + ?Sized> TensorSource for $lender {
+            fn get(&self, name: &str) -> Result<Option<Tensor>> {
+                (**self).get(name)
+            }
+
+            fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+                (**self).dims(name)
+            }
+
+            fn contains(&self, name: &str) -> Result<bool> {
+                (**self).contains(name)
+            }
+
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
+        }
+    )*};
+}
+
+lends!(Arc<S>, &S);
+
 /// A source in memory (the parameters of an earlier stage, or nothing at all).
 #[derive(Clone, Debug, Default)]
 pub struct MapSource {
@@ -274,7 +299,7 @@ impl<'a> ParamBuilder<'a> {
     pub fn get(&self, dims: &[usize], name: &str, init: Init) -> Result<Weight> {
         let full = self.full(name);
         if self.shared.planning {
-            return self.plan(&full, dims);
+            return self.plan(&full, dims, &init);
         }
         let value = self.value(&full, dims, &init)?;
         let value = value.to_device(&self.shared.device)?.to_dtype(self.shared.dtype)?;
@@ -295,8 +320,12 @@ impl<'a> ParamBuilder<'a> {
         Ok(weight)
     }
 
-    fn plan(&self, full: &str, dims: &[usize]) -> Result<Weight> {
-        if let Some(found) = self.shared.source.dims(full)?
+    fn plan(&self, full: &str, dims: &[usize], init: &Init) -> Result<Weight> {
+        let mut found = self.shared.source.dims(full)?;
+        if let (None, Init::CopyOf(other, _)) = (&found, init) {
+            found = self.shared.source.dims(other)?;
+        }
+        if let Some(found) = found
             && found != dims
         {
             let source = self.shared.source.describe();

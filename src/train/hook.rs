@@ -320,7 +320,7 @@ pub trait Hook {
     fn warn(&mut self, _: &str) -> HookResult {
         Ok(())
     }
-    /// A line for the log that is no warning: a stage that is reused.
+    /// A line for the log that is no warning: a stage that is reused, what was read of the weights.
     fn note(&mut self, _: &str) -> HookResult {
         Ok(())
     }

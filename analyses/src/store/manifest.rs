@@ -46,6 +46,9 @@ pub struct Manifest {
     /// Samples whose picture is missing or broken, and what is trained in their place. A run that goes on repeats it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pictures: Vec<PictureDecision>,
+    /// What was read of each folder of weights and what was not, one line each.
+    #[serde(default)]
+    pub weights: Vec<String>,
 }
 
 /// Whether a run still goes.
@@ -150,6 +153,7 @@ impl Manifest {
             stages: Vec::new(),
             dropped: Vec::new(),
             pictures: Vec::new(),
+            weights: Vec::new(),
         }
     }
 

@@ -59,7 +59,8 @@ fn folder(recipe: &Recipe, index: usize) -> PathBuf {
     // An edited instruction file is another set, other files are other weights, and so is a set that is drawn otherwise.
     hash_state(&mut hash, &recipe.data.train);
     let model = &recipe.model;
-    for weights in [&model.vision.weights, &model.language.weights, &model.text.weights].into_iter().flatten() {
+    let folders = [&model.checkpoint, &model.vision.weights, &model.language.weights, &model.text.weights];
+    for weights in folders.into_iter().flatten() {
         hash_files(&mut hash, weights);
     }
     if is_builtin_scenes(&recipe.data.train) {

@@ -1,12 +1,13 @@
 //! Why a run could not start or go on.
 
+use super::tokens::TokenError;
 use crate::data::DataError;
 use crate::models::checkpoint::CheckpointError as ModelFileError;
 use crate::probe::ProbeError;
 use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 use covft_analyses::store::StoreError;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum SessionError {
         /// Another value that would do.
         example: &'static str,
     },
+    /// Tokenizers, template and models do not fit together.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// The device cannot be used.
     #[error("{device}: {reason}")]
     Device {
@@ -124,10 +128,20 @@ fn missing(weights: &[PathBuf], data: &[PathBuf]) -> String {
         let how = "scripts/fetch-weights.sh fills weights/ for the real-mini recipes; other checkpoints are put there \
                    in Hugging Face layout";
         parts.push(format!("missing weights: {} ({how})", list(weights)));
+        if let Some(id) = weights.iter().find(|path| is_hub_id(path)) {
+            let id = id.display();
+            parts.push(format!("{id} looks like a name on the Hugging Face hub: nothing is fetched from there, name a folder that holds it (`hf download {id} --local-dir {id}` makes one)"));
+        }
     }
     if !data.is_empty() {
         let how = "instruction files and an images folder in LLaVA's format belong there; docs/data.md says how";
         parts.push(format!("missing data: {} ({how})", list(data)));
     }
     parts.join("; ")
+}
+
+/// `owner/name`, and no such owner here.
+fn is_hub_id(path: &Path) -> bool {
+    let parts: Vec<Component<'_>> = path.components().collect();
+    matches!(parts.as_slice(), [Component::Normal(owner), Component::Normal(_)] if !Path::new(owner).exists())
 }

@@ -7,6 +7,9 @@ mod held_out;
 mod pictures;
 mod records;
 mod setup;
+mod tokens;
+#[cfg(test)]
+mod tokens_tests;
 mod work;
 
 pub use device::named as device_named;
@@ -198,6 +201,9 @@ impl Session {
 
     fn train(&mut self, hooks: &mut [&mut dyn Hook]) -> Result<Ended, SessionError> {
         let work = self.prepare()?;
+        for line in work.setup.told() {
+            hooks.iter_mut().try_for_each(|hook| hook.note(&line)).map_err(records::hook_error)?;
+        }
         let mut recorder = self.begin(&work)?;
         let dir = self.dir.clone();
         let mut listing = Listing::new(&dir, &work.setup);
@@ -305,6 +311,7 @@ impl Session {
         };
         manifest.dropped.extend(left_out.iter().map(of));
         manifest.pictures = pictures::decisions(&work.setup);
+        manifest.weights = work.setup.told();
         records::write_recipe(&self.dir, &self.recipe)?;
         records::write_samples(&self.dir, &work.setup)?;
         Ok(manifest.write(&self.dir)?)

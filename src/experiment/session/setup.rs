@@ -2,14 +2,16 @@
 
 use super::error::SessionError;
 use super::pictures::{self, Checking, PictureCheck};
+use super::tokens;
 use crate::config::Recipe;
 use crate::config::data::{BUILTIN_SCENES, Broken, ImageAspect, is_builtin_scenes};
-use crate::config::model::ModelConfig;
+use crate::config::model::{ModelConfig, TextMethod};
 use crate::data::{
     CheckOptions, CheckReport, Dataset, Embeddings, ImageSpec, Preparation, TaskTable, TextTokenizer, Tokenizers,
-    check, remark,
+    check, other_files, remark,
 };
-use crate::models::shapes::ModelShapes;
+use crate::models::account::{Account, account};
+use crate::models::shapes::{self, ModelShapes};
 use crate::models::towers::TowerSizes;
 use covft_analyses::store::PictureDecision;
 use std::path::PathBuf;
@@ -32,6 +34,10 @@ pub struct Setup {
     pub reports: Vec<CheckReport>,
     /// Samples that were left out since their picture is missing or broken.
     pub left_out: Vec<PictureDecision>,
+    /// What was found of the weights that the recipe names, folder by folder.
+    pub accounts: Vec<Account>,
+    /// What is to be told of the models' descriptions and the tokenizers, one line each.
+    pub remarks: Vec<String>,
     /// Where the tokenizers lie: the language model's and the text encoder's (`builtin:scenes` for the built-in ones).
     pub tokenizer_files: [PathBuf; 2],
 }
@@ -73,10 +79,15 @@ impl Setup {
         if shapes.text.positions < recipe.data.context_length {
             tokenizers.text = Arc::new(TextTokenizer::load(text, shapes.text.positions)?);
         }
+        let mut remarks = tokens::check(&recipe.data, &model, &shapes, &tokenizers)?;
         let image = image_spec(&shapes.vision, recipe.data.image_aspect);
         let preparation = Preparation::new(&recipe.data, tokenizers, image, shapes.vision.patches());
         let train = Dataset::train(&recipe.data, preparation.clone())?;
         let tasks = train.tasks().clone();
+        let first = &recipe.stages[0].tuning;
+        let classes = if first.text == TextMethod::Tasks { tasks.names().len() } else { 0 };
+        let accounts = account(&model, first, classes)?;
+        remarks.extend(shapes::remarks(&model)?);
         let val = Dataset::val(&recipe.data, preparation, &tasks)?;
         let embeddings = Embeddings { language: shapes.language.vocabulary, text: shapes.text.vocabulary };
         let options = |decode_images| CheckOptions {
@@ -100,7 +111,15 @@ impl Setup {
         };
         let train = kept(&train, &reports[0]);
         let val = val.map(|val| kept(&val, &reports[1]));
-        Ok(Self { model, shapes, train, val, tasks, reports, left_out, tokenizer_files })
+        Ok(Self { model, shapes, train, val, tasks, reports, left_out, accounts, remarks, tokenizer_files })
+    }
+}
+
+impl Setup {
+    /// What was read of the weights, and what else is to be told of the models; one line each.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        self.accounts.iter().map(ToString::to_string).chain(self.remarks.iter().cloned()).collect()
     }
 }
 
@@ -163,7 +182,9 @@ fn tokenizer_files(model: &ModelConfig) -> Result<[PathBuf; 2], SessionError> {
         }
         let beside = weights.as_ref().map(|w| w.join("tokenizer.json"));
         let inside = model.checkpoint.as_ref().map(|c| c.join(checkpoint_file));
-        let found = beside.into_iter().chain(inside).find(|p| p.exists());
+        // Another format in its place is told as such when it is to be read.
+        let told = |p: &PathBuf| p.exists() || other_files(p).is_some();
+        let found = beside.into_iter().chain(inside).find(told);
         found.ok_or(SessionError::NoTokenizer { key, example: BUILTIN_SCENES })
     };
     Ok([

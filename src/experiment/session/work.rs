@@ -15,6 +15,7 @@ use crate::eval::Examiner;
 use crate::models::mllm::Mllm;
 use crate::models::save::config_json;
 use crate::models::source::open_source;
+use crate::models::tuning::Merged;
 use crate::nn::{MapSource, ParamStore, TensorSource};
 use crate::train::checkpoint::{CheckpointDir, Loaded};
 use crate::train::hook::Hook;
@@ -108,6 +109,8 @@ impl Session {
         let tasks = if stage.tuning.text == TextMethod::Tasks { setup.tasks.names().len() } else { 0 };
         let begin = self.from.as_ref().map_or(work.source.as_ref(), |from| &from.model as &dyn TensorSource);
         let from = handed.as_ref().map_or(begin, |handed| handed);
+        let merged = self.merged(index, from);
+        let from = merged.as_ref().map_or(from, |merged| merged);
         let build = |from: &dyn TensorSource, device: &Device| -> candle_core::Result<MllmStep> {
             let (mut model, params) = Mllm::build(&setup.model, &stage.tuning, from, seed, device, tasks)?;
             model.set_max_length(data.max_length);
@@ -119,6 +122,7 @@ impl Session {
         let others = &work.devices[1..];
         let copies = others.iter().map(|device| build(&ByTheHost(from), device)).collect::<candle_core::Result<_>>()?;
         // What the stage before left is let go as soon as it is in the model.
+        drop(merged);
         drop(handed);
         let samples = &work.datasets[index].samples;
         let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));
@@ -134,6 +138,14 @@ impl Session {
         });
         let devices = work.devices.clone();
         Ok(Parts { plan, model, copies, devices, batches, held_out, tracked, saver: self.checkpoints(stage, setup)? })
+    }
+
+    /// What the stage before left, its adapters merged, where stage `index` begins and does not go on with them.
+    fn merged<'s>(&self, index: usize, from: &'s dyn TensorSource) -> Option<Merged<&'s dyn TensorSource>> {
+        let before = &self.stages[index.checked_sub(1)?].tuning;
+        let changed = before.hand_over(&self.stages[index].tuning);
+        let within = self.resuming(index).is_some();
+        (!within && changed.merges()).then(|| Merged::new(from, changed.vision, changed.language))
     }
 
     fn checkpoints(&self, stage: &Stage, setup: &Setup) -> Result<CheckpointDir, SessionError> {

@@ -1,12 +1,13 @@
 //! Safetensors read lazily: opening reads the headers, each tensor is read when it is asked for.
 
+use super::folder::{Files, files, is_lfs_pointer};
 use crate::nn::TensorSource;
 use candle_core::{Device, Result, Tensor};
 use half::{bf16, f16};
 use indexmap::IndexMap;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -24,10 +25,24 @@ pub enum CheckpointError {
         /// What was looked for.
         path: PathBuf,
     },
+    /// A shard that the index names.
+    #[error("the index beside it names this shard, which is missing; fetch it: {path}")]
+    Shard {
+        /// The shard.
+        path: PathBuf,
+    },
     /// A folder without weights.
-    #[error("the folder holds neither model.safetensors nor model.safetensors.index.json: {path}")]
+    #[error("the folder holds neither model.safetensors nor model.safetensors.index.json{instead}: {path}")]
     NoWeights {
+        /// What it holds instead and what to do with that, or nothing.
+        instead: String,
         /// The folder.
+        path: PathBuf,
+    },
+    /// A small text in place of a file that was not fetched.
+    #[error("this is a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`: {path}")]
+    LfsPointer {
+        /// The file.
         path: PathBuf,
     },
     /// The system refused.
@@ -66,8 +81,20 @@ pub enum CheckpointError {
         /// Path of the weights.
         source_of: String,
     },
+    /// NaN or infinite numbers.
+    #[error("{name}: {count} of {total} numbers are not finite (NaN or infinite), the weights are damaged: {path}")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// How many are not.
+        count: usize,
+        /// How many there are.
+        total: usize,
+        /// The file.
+        path: PathBuf,
+    },
     /// A tensor that is not made of floating-point numbers.
-    #[error("{name} holds {dtype:?}, not f32, f16, bf16 or f64: {path}")]
+    #[error("{name} holds {dtype:?}, not f32, f16, bf16 or f64 (quantised weights are not supported): {path}")]
     Dtype {
         /// The tensor.
         name: String,
@@ -80,7 +107,7 @@ pub enum CheckpointError {
 
 impl CheckpointError {
     /// As candle's error, without the backtrace that its own constructors hang on: the message ends in the path.
-    pub(super) fn plain(self) -> candle_core::Error {
+    pub(in crate::models) fn plain(self) -> candle_core::Error {
         candle_core::Error::Msg(self.to_string())
     }
 
@@ -96,6 +123,8 @@ pub struct Safetensors {
     shards: Vec<Shard>,
     /// Tensor name to shard.
     index: IndexMap<String, usize>,
+    /// Names that were asked for and found.
+    taken: Mutex<BTreeSet<String>>,
 }
 
 impl Safetensors {
@@ -107,12 +136,54 @@ impl Safetensors {
         if !path.exists() {
             return Err(CheckpointError::Missing { path: path.to_owned() });
         }
-        let shards = files(path)?.iter().map(|file| Shard::open(file)).collect::<std::result::Result<Vec<_>, _>>()?;
+        let Files { files, map } = files(path)?;
+        let shards = files.iter().map(|file| Shard::open(file)).collect::<std::result::Result<Vec<_>, _>>()?;
         let mut index = IndexMap::new();
         for (i, shard) in shards.iter().enumerate() {
-            index.extend(shard.header.offset_keys().into_iter().map(|name| (name, i)));
+            for name in shard.header.offset_keys() {
+                match map.get(&name) {
+                    // Of what two shards hold, the index says which counts.
+                    Some(file) if *file != files[i] => {}
+                    named => match index.insert(name.clone(), i) {
+                        Some(before) if named.is_none() => {
+                            let reason =
+                                format!("{name} is in {} too, and no index says which counts", files[before].display());
+                            return Err(CheckpointError::Corrupt { reason, path: files[i].clone() });
+                        }
+                        _ => {}
+                    },
+                }
+            }
         }
-        Ok(Self { path: path.to_owned(), shards, index })
+        if let Some((name, file)) = map.iter().find(|(name, _)| !index.contains_key(*name)) {
+            let reason = format!("the index says that {name} is here, and it is not");
+            return Err(CheckpointError::Corrupt { reason, path: file.clone() });
+        }
+        Ok(Self { path: path.to_owned(), shards, index, taken: Mutex::default() })
+    }
+
+    /// Names of the tensors that were asked for, as values or dimensions, and found.
+    #[must_use]
+    pub fn taken(&self) -> BTreeSet<String> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take(&self, name: &str) {
+        if self.index.contains_key(name) {
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        }
+    }
+
+    /// Whether `name` is of a type that [`read`](Self::read) reads; nothing if it is not there.
+    ///
+    /// # Errors
+    /// Another type.
+    pub fn numbers(&self, name: &str) -> std::result::Result<(), CheckpointError> {
+        let Some(shard) = self.index.get(name).map(|&i| &self.shards[i]) else { return Ok(()) };
+        match shard.header.info(name).map(|info| info.dtype) {
+            None | Some(Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => Ok(()),
+            Some(dtype) => Err(CheckpointError::Dtype { name: name.to_owned(), dtype, path: shard.path.clone() }),
+        }
     }
 
     /// Names, shard by shard, in the order of the data.
@@ -141,7 +212,7 @@ impl Safetensors {
     /// Reads `name` as float32 numbers; `None` if it is not there.
     ///
     /// # Errors
-    /// A file that changed under us, a tensor of integers.
+    /// A file that changed under us, a tensor of integers, numbers that are not finite.
     pub fn read(&self, name: &str) -> std::result::Result<Option<Vec<f32>>, CheckpointError> {
         let Some(shard) = self.index.get(name).map(|&i| &self.shards[i]) else { return Ok(None) };
         let Some(info) = shard.header.info(name) else { return Ok(None) };
@@ -153,18 +224,26 @@ impl Safetensors {
             Dtype::F64 => map_chunks(&bytes, |b| f64::from_le_bytes(b) as f32),
             dtype => return Err(CheckpointError::Dtype { name: name.to_owned(), dtype, path: shard.path.clone() }),
         };
-        Ok(Some(values))
+        match values.iter().filter(|x| !x.is_finite()).count() {
+            0 => Ok(Some(values)),
+            count => {
+                let (name, total) = (name.to_owned(), values.len());
+                Err(CheckpointError::NotFinite { name, count, total, path: shard.path.clone() })
+            }
+        }
     }
 }
 
 impl TensorSource for Safetensors {
     fn get(&self, name: &str) -> Result<Option<Tensor>> {
+        self.take(name);
         let Some(values) = self.read(name).map_err(CheckpointError::plain)? else { return Ok(None) };
         let dims = self.shape(name).unwrap_or_default();
         Tensor::from_vec(values, dims, &Device::Cpu).map(Some)
     }
 
     fn dims(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        self.take(name);
         Ok(self.shape(name).map(<[usize]>::to_vec))
     }
 
@@ -179,40 +258,6 @@ impl TensorSource for Safetensors {
 
 fn map_chunks<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&chunk| convert(chunk)).collect()
-}
-
-/// `model.safetensors.index.json`.
-#[derive(serde::Deserialize)]
-struct Index {
-    /// File of each tensor; sorted by name, so that the order of the shards does not depend on chance.
-    weight_map: BTreeMap<String, String>,
-}
-
-/// The safetensors files that `path` stands for, each once.
-fn files(path: &Path) -> std::result::Result<Vec<PathBuf>, CheckpointError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let index = path.join("model.safetensors.index.json");
-    if !index.exists() {
-        let single = path.join("model.safetensors");
-        return if single.exists() {
-            Ok(vec![single])
-        } else {
-            Err(CheckpointError::NoWeights { path: path.to_owned() })
-        };
-    }
-    let text = std::fs::read_to_string(&index).map_err(CheckpointError::io("read the index", &index))?;
-    let parsed: Index = serde_json::from_str(&text)
-        .map_err(|e| CheckpointError::Corrupt { reason: e.to_string(), path: index.clone() })?;
-    let mut shards: Vec<String> = parsed.weight_map.into_values().collect();
-    shards.sort_unstable();
-    shards.dedup();
-    let shards: Vec<PathBuf> = shards.iter().map(|name| path.join(name)).collect();
-    match shards.iter().find(|shard| !shard.exists()) {
-        Some(missing) => Err(CheckpointError::Missing { path: missing.clone() }),
-        None => Ok(shards),
-    }
 }
 
 #[derive(Debug)]
@@ -232,6 +277,13 @@ impl Shard {
         let truncated = |expected| CheckpointError::Truncated { found, expected, path: path.to_owned() };
         if found < 8 {
             return Err(truncated(8));
+        }
+        let mut start = vec![0; usize::try_from(found.min(64)).unwrap_or(64)];
+        file.read_exact(&mut start)
+            .and_then(|()| file.rewind())
+            .map_err(CheckpointError::io("read the header", path))?;
+        if is_lfs_pointer(&start) {
+            return Err(CheckpointError::LfsPointer { path: path.to_owned() });
         }
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(CheckpointError::io("read the header", path))?;

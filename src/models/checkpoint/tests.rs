@@ -102,6 +102,92 @@ fn what_cannot_be_read_is_one_message_that_ends_in_the_path() {
     assert!(message(folder.path()).ends_with("model.safetensors.index.json"));
 }
 
+/// A file of float32 tensors, each of one number.
+fn one_number_each(path: &Path, names: &[(&str, f32)]) {
+    let tensors: Vec<(&str, Tensor)> =
+        names.iter().map(|(name, value)| (*name, Tensor::new(&[*value], &Device::Cpu).unwrap())).collect();
+    let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    write_safetensors(path, &tensors).unwrap();
+}
+
+#[test]
+fn index_and_shards_follow_hugging_faces_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let index = |map: serde_json::Value| {
+        fs::write(at("model.safetensors.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
+    };
+    one_number_each(&at("1.safetensors"), &[("a", 1.0), ("b", 1.0)]);
+    one_number_each(&at("2.safetensors"), &[("b", 2.0), ("c", 2.0)]);
+    // Of a tensor in two shards, the index says which counts.
+    for (file, value) in [("1.safetensors", 1.0), ("2.safetensors", 2.0)] {
+        index(json!({"a": "1.safetensors", "b": file, "c": "2.safetensors"}));
+        let source = Safetensors::open(folder.path()).unwrap();
+        assert_eq!(numbers(&source, "b"), Some(vec![value]));
+        assert_eq!(source.names().count(), 3);
+    }
+    index(json!({"a": "1.safetensors", "c": "2.safetensors"}));
+    assert!(message(folder.path()).contains("b is in "), "{}", message(folder.path()));
+    index(json!({"a": "1.safetensors", "b": "1.safetensors", "c": "2.safetensors", "d": "2.safetensors"}));
+    let lacking = message(folder.path());
+    assert!(lacking.contains("d is here, and it is not") && lacking.ends_with("2.safetensors"), "{lacking}");
+    index(json!({"a": "1.safetensors", "b": "3.safetensors"}));
+    let missing = message(folder.path());
+    assert!(missing.contains("names this shard, which is missing") && missing.ends_with("3.safetensors"), "{missing}");
+    for out in ["../1.safetensors", "/etc/passwd", "sub/1.safetensors", "..", ""] {
+        index(json!({ "a": out }));
+        assert!(message(folder.path()).contains("no file of this folder"), "{out}: {}", message(folder.path()));
+    }
+    index(json!({}));
+    assert!(message(folder.path()).contains("names no tensor"));
+    // A whole file wins over the index beside it.
+    one_number_each(&at("model.safetensors"), &[("a", 7.0)]);
+    let whole = Safetensors::open(folder.path()).unwrap();
+    assert_eq!((numbers(&whole, "a"), whole.names().count()), (Some(vec![7.0]), 1));
+}
+
+#[test]
+fn folders_without_weights_are_told_as_what_they_are() {
+    for (file, says) in [
+        ("adapter_config.json", "PEFT adapter"),
+        ("adapter_model.safetensors", "PEFT adapter"),
+        ("pytorch_model.bin", "pytorch_model.bin is in a format that is not read"),
+        ("model.gguf", "model.gguf is in a format"),
+        ("flax_model.msgpack", "flax_model.msgpack is in a format"),
+        ("consolidated.pth", "consolidated.pth is in a format"),
+        ("model-00001-of-00002.safetensors", "no whole model"),
+        ("notes.txt", "neither model.safetensors nor model.safetensors.index.json: "),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(file), "x").unwrap();
+        let found = message(folder.path());
+        assert!(found.contains(says), "{found}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("snapshot")).unwrap();
+    fs::write(folder.path().join("snapshot/config.json"), "{}").unwrap();
+    assert!(message(folder.path()).contains("name the folder snapshot inside it"));
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n";
+    for name in ["model.safetensors.index.json", "model.safetensors"] {
+        fs::write(folder.path().join(name), pointer).unwrap();
+        assert!(message(folder.path()).contains("Git LFS pointer"), "{}", message(folder.path()));
+    }
+}
+
+#[test]
+fn types_of_few_bits_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (dtype, bytes) in [("I8", 1), ("F8_E4M3", 1), ("F8_E5M2", 1), ("U8", 1), ("BOOL", 1), ("I32", 4)] {
+        let file = folder.path().join("few.safetensors");
+        let header = json!({"a": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * bytes]}});
+        raw(&file, &header.to_string(), &vec![0; 2 * bytes]);
+        let source = Safetensors::open(&file).unwrap();
+        let error = source.numbers("a").unwrap_err().to_string();
+        assert!(error.contains("a holds ") && error.contains("quantised"), "{error}");
+        assert_eq!(source.get("a").unwrap_err().to_string(), error);
+    }
+}
+
 #[test]
 fn names_are_translated_and_chained() {
     let renamed = Renamed::new(open("clip"), [("tower.", ""), ("tower.", "vision_model.")]);

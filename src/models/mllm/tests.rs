@@ -16,6 +16,7 @@ fn covft() -> VisionMethod {
 fn config() -> ModelConfig {
     ModelConfig {
         checkpoint: None,
+        merge: false,
         vision: VisionConfig {
             weights: None,
             kind: Some(TowerKind::Clip),
@@ -310,13 +311,16 @@ fn names_of_llava_hf_and_old_berts_are_understood() {
             None => tensors.push((rename(name), tensor)),
         }
     }
-    let write = |folder: &std::path::Path, tensors: &[(String, Tensor)]| {
+    let mut description = super::super::save::config_json(&config(), &full_covft(Checkpointing::None), model.shapes());
+    let text_description = description["context_embedding_config"].take();
+    description["model_type"] = "llava".into();
+    let write = |folder: &std::path::Path, tensors: &[(String, Tensor)], json: &serde_json::Value| {
         let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
         crate::models::checkpoint::write_safetensors(&folder.join("model.safetensors"), &tensors).unwrap();
-        std::fs::write(folder.join("config.json"), "{}").unwrap();
+        std::fs::write(folder.join("config.json"), json.to_string()).unwrap();
     };
-    write(&hf, &tensors);
-    write(&bert, &text);
+    write(&hf, &tensors, &description);
+    write(&bert, &text, &text_description);
     let mut config = config();
     config.checkpoint = Some(hf.clone());
     config.text.weights = Some(bert);
@@ -327,7 +331,7 @@ fn names_of_llava_hf_and_old_berts_are_understood() {
     assert_eq!(loss(&again), loss(&model));
     // A folder that lacks a part is an error that names the tensor and ends in the path.
     tensors.retain(|(name, _)| !name.contains("linear_2.weight"));
-    write(&hf, &tensors);
+    write(&hf, &tensors, &description);
     let source = open_source(&config).unwrap();
     let error = Mllm::build(&config, &covft, &*source, 99, &Device::Cpu, 0).unwrap_err().to_string();
     assert!(error.contains("lack") && error.contains(hf.to_str().unwrap()), "{error}");

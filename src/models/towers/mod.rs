@@ -4,11 +4,12 @@ mod block;
 mod clip;
 mod dinov2;
 mod position;
+mod preprocess;
 mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub use sizes::{SizesError, TowerSizes};
+pub use sizes::{SizesError, TowerSizes, remarks};
 
 use super::covft::LayerRouting;
 use crate::config::model::{TowerKind, VisionMethod};
@@ -157,7 +158,7 @@ impl Tower {
 }
 
 /// The blocks whose feed-forward layer `method` replaces: by default the second half of those that run.
-fn mixture_layers(sizes: &TowerSizes, method: &VisionMethod) -> Result<Range<usize>> {
+pub(in crate::models) fn mixture_layers(sizes: &TowerSizes, method: &VisionMethod) -> Result<Range<usize>> {
     let VisionMethod::Covft { start_layer, end_layer, .. } = *method else { return Ok(0..0) };
     let used = sizes.used_layers();
     let (start, end) = (start_layer.unwrap_or(used / 2), end_layer.unwrap_or(used));

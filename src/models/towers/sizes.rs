@@ -1,6 +1,8 @@
 //! What a tower is: read from a checkpoint's `config.json`, from the recipe, or both where they agree.
 
+use super::preprocess::Preprocessor;
 use crate::config::model::{TowerKind, VisionConfig};
+use crate::models::description::{CLIP, DINOV2, DescriptionError, read_in};
 use crate::ops::Activation;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,14 +42,9 @@ pub struct TowerSizes {
 /// Why a tower's sizes could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SizesError {
-    /// A description that cannot be read.
-    #[error("cannot read the tower's description ({reason}): {path}")]
-    Unreadable {
-        /// The reason.
-        reason: String,
-        /// The file.
-        path: PathBuf,
-    },
+    /// A description that cannot be followed.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
     /// Another architecture.
     #[error("model_type {found:?} is not a vision tower known here (clip, clip_vision_model, dinov2): {path}")]
     Kind {
@@ -101,15 +98,11 @@ struct Described {
     patch_size: Option<usize>,
     hidden_act: Option<Activation>,
     layer_norm_eps: Option<f64>,
-    use_swiglu_ffn: Option<bool>,
     image_mean: Option<[f64; 3]>,
     image_std: Option<[f64; 3]>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Preprocessor {
-    image_mean: Option<[f64; 3]>,
-    image_std: Option<[f64; 3]>,
+    /// Fields that nobody here knows.
+    #[serde(skip)]
+    unknown: Vec<String>,
 }
 
 impl TowerSizes {
@@ -119,10 +112,7 @@ impl TowerSizes {
     /// Sizes that are missing, contradict each other or do not fit together.
     pub fn resolve(config: &VisionConfig) -> Result<Self, SizesError> {
         let (described, path) = match &config.weights {
-            Some(weights) => {
-                let path = weights.join("config.json");
-                (described(&path)?, path)
-            }
+            Some(weights) => (described(weights, config.kind)?, weights.join("config.json")),
             None => (Described::default(), PathBuf::new()),
         };
         let kind = kind(config, &described, &path)?;
@@ -141,7 +131,8 @@ impl TowerSizes {
         let resizable = if kind == TowerKind::Dinov2 { None } else { described.image_size };
         let image_size = size("image_size", config.image_size.or(described.image_size), resizable)?;
         let patch_size = size("patch_size", config.patch_size, described.patch_size)?;
-        let processor = preprocessor(config.weights.as_deref())?;
+        let processor = Preprocessor::beside(config.weights.as_deref())?;
+        processor.fits(kind, image_size)?;
         let (mean, std) = match kind {
             TowerKind::Clip => (CLIP_MEAN, CLIP_STD),
             TowerKind::Dinov2 => (IMAGENET_MEAN, IMAGENET_STD),
@@ -239,11 +230,7 @@ fn kind(config: &VisionConfig, described: &Described, path: &Path) -> Result<Tow
     let found = match described.model_type.as_str() {
         "" => None,
         "clip_vision_model" | "clip" => Some(TowerKind::Clip),
-        "dinov2" if described.use_swiglu_ffn != Some(true) => Some(TowerKind::Dinov2),
-        "dinov2" => {
-            let found = "dinov2 with a SwiGLU feed-forward layer".to_owned();
-            return Err(SizesError::Kind { found, path: path.to_owned() });
-        }
+        "dinov2" => Some(TowerKind::Dinov2),
         other => return Err(SizesError::Kind { found: other.to_owned(), path: path.to_owned() }),
     };
     match (config.kind, found) {
@@ -257,96 +244,51 @@ fn kind(config: &VisionConfig, described: &Described, path: &Path) -> Result<Tow
     }
 }
 
-fn described(path: &Path) -> Result<Described, SizesError> {
-    let mut whole: Value = read(path)?;
+fn described(folder: &Path, kind: Option<TowerKind>) -> Result<Described, SizesError> {
+    let path = folder.join("config.json");
+    let mut whole = read_in(folder, "config.json")?;
+    let older = whole.get_mut("vision_config_dict").map(Value::take);
     // A whole CLIP or LLaVA nests its tower, beside keys that mean its language model.
     let mut nested = whole.get_mut("vision_config").map(Value::take).filter(Value::is_object);
     if let (Some(Value::Object(tower)), Some(kind)) = (&mut nested, whole.get("model_type")) {
-        tower.entry("model_type").or_insert_with(|| kind.clone());
+        // transformers' LLaVA has CLIP's tower where it says nothing.
+        let clip = Value::from("clip_vision_model");
+        tower.entry("model_type").or_insert(if kind == "llava" { clip } else { kind.clone() });
+        // As transformers does: what stands in the older key wins.
+        tower.extend(older.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
     }
-    let unreadable = |e: serde_json::Error| SizesError::Unreadable { reason: e.to_string(), path: path.to_owned() };
-    serde_json::from_value(nested.unwrap_or(whole)).map_err(unreadable)
+    let json = nested.unwrap_or(whole);
+    let unreadable = |e: serde_json::Error| DescriptionError::Unreadable { reason: e.to_string(), path: path.clone() };
+    let part = match (json.get("model_type").and_then(Value::as_str), kind) {
+        (Some("clip_vision_model" | "clip"), _) | (None, Some(TowerKind::Clip)) => &CLIP,
+        (Some("dinov2"), _) | (None, Some(TowerKind::Dinov2)) => &DINOV2,
+        // Another one, which is refused by its name.
+        _ => return Ok(serde_json::from_value(json!({ "model_type": json.get("model_type") })).unwrap_or_default()),
+    };
+    let unknown = part.check(&json, &path)?;
+    Ok(Described { unknown, ..serde_json::from_value(json).map_err(unreadable)? })
 }
 
-fn preprocessor(weights: Option<&Path>) -> Result<Preprocessor, SizesError> {
-    match weights.map(|w| w.join("preprocessor_config.json")).filter(|p| p.exists()) {
-        Some(path) => read(&path),
-        None => Ok(Preprocessor::default()),
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SizesError> {
-    let unreadable = |reason: String| SizesError::Unreadable { reason, path: path.to_owned() };
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))
+/// What is to be told of a tower's description: fields that nobody here knows, and what is done in another way.
+///
+/// # Errors
+/// As [`TowerSizes::resolve`].
+pub fn remarks(config: &VisionConfig) -> Result<Vec<String>, SizesError> {
+    let Some(folder) = &config.weights else { return Ok(Vec::new()) };
+    let (sizes, processor) = (TowerSizes::resolve(config)?, Preprocessor::beside(Some(folder))?);
+    let unknown = |file: &str, fields: Vec<String>| {
+        let path = folder.join(file);
+        let line = format!("config fields not known here, passed over: {}: {}", fields.join(", "), path.display());
+        (!fields.is_empty()).then_some(line)
+    };
+    let lines = [
+        unknown("config.json", described(folder, config.kind)?.unknown),
+        unknown("preprocessor_config.json", processor.unknown.clone()),
+        processor.remark(sizes.image_size),
+    ];
+    Ok(lines.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::golden::{clip, path};
-
-    fn from_nothing() -> VisionConfig {
-        VisionConfig {
-            kind: Some(TowerKind::Dinov2),
-            image_size: Some(28),
-            patch_size: Some(7),
-            width: Some(32),
-            layers: Some(6),
-            heads: Some(4),
-            ffn: Some(64),
-            ..VisionConfig::default()
-        }
-    }
-
-    #[test]
-    fn weights_name_their_sizes() {
-        let sizes = TowerSizes::resolve(&clip()).unwrap();
-        assert_eq!((sizes.width, sizes.layers, sizes.heads, sizes.ffn), (32, 6, 4, 64));
-        assert_eq!((sizes.activation, sizes.norm_eps), (Activation::QuickGelu, 1e-5));
-        assert_eq!((sizes.used_layers(), sizes.patches(), sizes.position_rows), (5, 16, 17));
-        assert_eq!(sizes.image_mean, CLIP_MEAN);
-        let dino =
-            VisionConfig { weights: Some(path("towers/dinov2")), image_size: Some(56), ..VisionConfig::default() };
-        let sizes = TowerSizes::resolve(&dino).unwrap();
-        assert_eq!((sizes.ffn, sizes.norm_eps, sizes.patches(), sizes.position_rows), (96, 1e-6, 64, 17));
-        assert_eq!((sizes.activation, sizes.image_std), (Activation::Gelu, IMAGENET_STD));
-    }
-
-    #[test]
-    fn a_written_description_reads_back() {
-        for config in [clip(), VisionConfig { weights: Some(path("towers/dinov2")), ..VisionConfig::default() }] {
-            let sizes = TowerSizes::resolve(&config).unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("config.json"), sizes.config_json().to_string()).unwrap();
-            let again = VisionConfig { weights: Some(folder.path().to_owned()), ..VisionConfig::default() };
-            assert_eq!(TowerSizes::resolve(&again).unwrap(), sizes);
-        }
-    }
-
-    #[test]
-    fn selected_layers_count_from_both_ends() {
-        let used = |select_layer| {
-            TowerSizes::resolve(&VisionConfig { select_layer, ..from_nothing() }).map(|s| s.used_layers()).ok()
-        };
-        assert_eq!([used(-1), used(-2), used(-6), used(1), used(6)], [6, 5, 1, 1, 6].map(Some));
-        assert_eq!([used(0), used(7), used(-7)], [None; 3]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_said() {
-        let says = |config: VisionConfig| TowerSizes::resolve(&config).unwrap_err().to_string();
-        assert!(says(VisionConfig { ffn: None, ..from_nothing() }).contains("`ffn`"));
-        assert!(says(VisionConfig { heads: Some(5), ..from_nothing() }).contains("no multiple of heads 5"));
-        assert!(says(VisionConfig { image_size: Some(30), ..from_nothing() }).contains("patch_size 7"));
-        assert!(says(VisionConfig { patch_size: Some(0), ..from_nothing() }).contains("at least 1"));
-        let wider = says(VisionConfig { width: Some(64), ..clip() });
-        assert!(wider.contains("width = 64 contradicts 32") && wider.ends_with("clip/config.json"), "{wider}");
-        assert!(says(VisionConfig { image_size: Some(56), ..clip() }).contains("image_size = 56 contradicts 28"));
-        assert!(says(VisionConfig { kind: Some(TowerKind::Dinov2), ..clip() }).contains("kind = dinov2"));
-        let other = VisionConfig { weights: Some(path("towers/siglip")), ..VisionConfig::default() };
-        assert!(says(other).ends_with("towers/siglip/config.json"));
-        let nowhere = VisionConfig { weights: Some("nowhere".into()), ..VisionConfig::default() };
-        assert!(says(nowhere).ends_with("nowhere/config.json"));
-    }
-}
+#[path = "sizes_tests.rs"]
+mod tests;

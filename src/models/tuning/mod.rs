@@ -10,9 +10,15 @@
 //! | covft | experts, gate, residual blocks, cross-attention, and both layer norms of *every* block (not the norms before and after the blocks) | CoMoE in the second half of the used blocks |
 
 mod lora;
+mod merged;
+mod tuned;
+#[cfg(test)]
+mod tuned_tests;
 mod vpt;
 
 pub use lora::{Adapter, LoraLinear, LoraSpec};
+pub use merged::Merged;
+pub use tuned::{Added, Tuned};
 pub use vpt::Prompts;
 
 use crate::config::model::VisionMethod;

@@ -1,0 +1,166 @@
+//! Whether tokenizers, prompt template and embedding tables are of the same models, before the first step.
+
+use crate::config::data::{DataConfig, Template};
+use crate::config::model::ModelConfig;
+use crate::data::{DataError, LanguageTokenizer, TextTokenizer, Tokenizers};
+use crate::models::shapes::ModelShapes;
+use std::path::PathBuf;
+
+/// Why they are not.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// A token without a row in the table.
+    #[error(
+        "token {id} ({token}) of the {model}'s tokenizer has no row in its embedding table of {rows}: the tokenizer is of \
+         another model: {path}"
+    )]
+    Outside {
+        /// `language model` or `text encoder`.
+        model: &'static str,
+        /// The largest id.
+        id: usize,
+        /// Its spelling.
+        token: String,
+        /// Rows of the table.
+        rows: usize,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// The template writes a token that the tokenizer does not have.
+    #[error(
+        "the {template} template needs {token} as one token, and the tokenizer makes {found} of it; set data.template to \
+         the one the language model was trained with: {path}"
+    )]
+    Template {
+        /// The template.
+        template: &'static str,
+        /// The token.
+        token: String,
+        /// In how many it is cut.
+        found: usize,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// An id that the model's description gives a meaning.
+    #[error(
+        "{field} {id} of the language model's config.json is {token} in the tokenizer, which is no special token: the \
+         tokenizer is of another model: {path}"
+    )]
+    Foreign {
+        /// The field.
+        field: &'static str,
+        /// The id.
+        id: u32,
+        /// What the tokenizer has there.
+        token: String,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// A text encoder's tokenizer that is not BERT's.
+    #[error(
+        "the text encoder's tokenizer begins and ends a text with {first} and {last}, a BERT with [CLS] and [SEP]: the \
+         tokenizer is of another model or lacks its post_processor: {path}"
+    )]
+    Marks {
+        /// First token of a text.
+        first: String,
+        /// Last token.
+        last: String,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// The tokenizer fails.
+    #[error(transparent)]
+    Data(#[from] DataError),
+}
+
+/// Checks both tokenizers; what is merely unusual comes back as lines.
+pub(super) fn check(
+    data: &DataConfig,
+    model: &ModelConfig,
+    shapes: &ModelShapes,
+    tokenizers: &Tokenizers,
+) -> Result<Vec<String>, TokenError> {
+    let (language, text) = (&tokenizers.language, &tokenizers.text);
+    let mut lines = Vec::new();
+    let tables = [
+        ("language model", language.vocabulary(), shapes.language.vocabulary, language.path()),
+        ("text encoder", text.vocabulary(), shapes.text.vocabulary, text.path()),
+    ];
+    for (model, tokens, rows, path) in tables {
+        if tokens > rows {
+            let id = tokens - 1;
+            let spelled = u32::try_from(id)
+                .ok()
+                .and_then(|id| if model == "language model" { language.token(id) } else { text.token(id) });
+            let (token, path) = (spelled.unwrap_or_default(), path.to_path_buf());
+            return Err(TokenError::Outside { model, id, token, rows, path });
+        }
+        // Tables are padded to round numbers, not to twice their size.
+        if rows >= 2 * tokens {
+            let path = path.display();
+            lines.push(format!(
+                "the {model}'s table has {rows} rows, its tokenizer {tokens} tokens: is it its own? {path}"
+            ));
+        }
+    }
+    template(data.template, language, &mut lines)?;
+    described(shapes, language, &mut lines)?;
+    // An encoder from nothing learns whatever marks it is given.
+    if model.text.sizes.is_none() {
+        marks(text)?;
+    }
+    Ok(lines)
+}
+
+/// The tokens that the template writes must be tokens.
+fn template(template: Template, language: &LanguageTokenizer, lines: &mut Vec<String>) -> Result<(), TokenError> {
+    let (name, header) = match template {
+        Template::Plain => return Ok(()),
+        Template::V1 => ("v1", None),
+        Template::ChatMl => ("chatml", Some("<|im_start|>")),
+    };
+    let whole = |token: &str| -> Result<(), TokenError> {
+        let (with, without) = (language.ids(&format!("a{token}"))?, language.ids("a")?);
+        let found = with.len().saturating_sub(without.len());
+        if found == 1 && with.last().copied() == language.id_of(token) {
+            return Ok(());
+        }
+        let path = language.path().to_path_buf();
+        Err(TokenError::Template { template: name, token: token.to_owned(), found, path })
+    };
+    header.map_or(Ok(()), whole)?;
+    whole(language.end_text())?;
+    if template == Template::ChatMl && language.end_text() != "<|im_end|>" && language.id_of("<|im_end|>").is_some() {
+        let (end, path) = (language.end_text(), language.path().display());
+        lines.push(format!("turns end with {end}, the tokenizer's end token, and not with its <|im_end|>: {path}"));
+    }
+    Ok(())
+}
+
+/// The ids that the model's own description names must be special to the tokenizer.
+fn described(shapes: &ModelShapes, language: &LanguageTokenizer, lines: &mut Vec<String>) -> Result<(), TokenError> {
+    let (bos, eos) = (&shapes.language.bos, &shapes.language.eos);
+    for (field, id) in bos.iter().map(|id| ("bos_token_id", *id)).chain(eos.iter().map(|id| ("eos_token_id", *id))) {
+        if !language.stands_apart(id) {
+            let token = language.token(id).map_or_else(|| "no token".to_owned(), |t| format!("{t:?}"));
+            return Err(TokenError::Foreign { field, id, token, path: language.path().to_path_buf() });
+        }
+    }
+    if !eos.is_empty() && !eos.contains(&language.end()) {
+        let (end, path) = (language.end_text(), language.path().display());
+        lines.push(format!(
+            "config.json ends texts with {eos:?}, the tokenizer with {} ({end}): {path}",
+            language.end()
+        ));
+    }
+    Ok(())
+}
+
+fn marks(text: &TextTokenizer) -> Result<(), TokenError> {
+    let [first, last] = text.marks()?;
+    if first == "[CLS]" && last == "[SEP]" {
+        return Ok(());
+    }
+    Err(TokenError::Marks { first, last, path: text.path().to_path_buf() })
+}

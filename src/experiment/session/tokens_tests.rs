@@ -1,0 +1,145 @@
+//! Tokenizers, templates and tables of different models do not meet.
+
+use super::tokens::check;
+use crate::config::data::{BUILTIN_SCENES, DataConfig, Template};
+use crate::config::model::ModelConfig;
+use crate::data::{LanguageTokenizer, TextTokenizer, Tokenizers};
+use crate::models::shapes::ModelShapes;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/covft-tiny").join(name)
+}
+
+/// A fixture's folder with its tokenizer changed.
+fn changed(name: &str, change: impl FnOnce(&mut Value)) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |file: &str| std::fs::read_to_string(fixture(name).join(file)).unwrap();
+    let mut tokenizer: Value = serde_json::from_str(&read("tokenizer.json")).unwrap();
+    change(&mut tokenizer);
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(dir.path().join("tokenizer_config.json"), read("tokenizer_config.json")).unwrap();
+    dir
+}
+
+fn model() -> ModelConfig {
+    serde_json::from_value(json!({
+        "checkpoint": fixture("llava"),
+        "vision": { "weights": fixture("clip") },
+        "language": {},
+        "text": { "weights": fixture("bert") },
+    }))
+    .unwrap()
+}
+
+fn says(template: Template, language: &Path, text: &Path) -> Result<Vec<String>, String> {
+    let data = DataConfig { template, ..DataConfig::default() };
+    let model = model();
+    let shapes = ModelShapes::resolve(&model).unwrap();
+    let tokenizers = Tokenizers::load(language, text, 64).map_err(|e| e.to_string())?;
+    check(&data, &model, &shapes, &tokenizers).map_err(|e| e.to_string())
+}
+
+fn refused(template: Template, language: &Path, text: &Path) -> String {
+    says(template, language, text).unwrap_err()
+}
+
+#[test]
+fn a_models_own_tokenizers_fit() {
+    assert_eq!(says(Template::V1, &fixture("llava"), &fixture("bert")), Ok(Vec::new()));
+}
+
+#[test]
+fn a_token_without_a_row_is_refused() {
+    let more = changed("llava", |json| {
+        let token = json!({"id": 480, "content": "<extra>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true});
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+    });
+    let error = refused(Template::V1, more.path(), &fixture("bert"));
+    assert!(error.contains("token 480 (<extra>)") && error.contains("table of 480"), "{error}");
+    let error = refused(Template::V1, &fixture("llava"), &fixture("llava"));
+    assert!(error.contains("text encoder's tokenizer has no row"), "{error}");
+}
+
+#[test]
+fn the_templates_tokens_must_be_tokens() {
+    let error = refused(Template::ChatMl, &fixture("llava"), &fixture("bert"));
+    assert!(error.contains("the chatml template needs <|im_start|> as one token"), "{error}");
+    assert!(says(Template::Plain, &fixture("llava"), &fixture("bert")).is_ok());
+    // An end token that is cut into pieces: in the vocabulary, and not among the added tokens.
+    let cut = changed("llava", |json| json["added_tokens"].as_array_mut().unwrap().retain(|t| t["id"] != 2));
+    let error = refused(Template::V1, cut.path(), &fixture("bert"));
+    assert!(error.contains("the v1 template needs </s> as one token"), "{error}");
+}
+
+#[test]
+fn another_familys_tokenizer_is_told_or_refused() {
+    // The ids that config.json calls begin and end are words here.
+    let words = changed("llava", |json| {
+        json["added_tokens"].as_array_mut().unwrap().retain(|t| t["id"] != 1);
+    });
+    let error = refused(Template::Plain, words.path(), &fixture("bert"));
+    assert!(error.contains("bos_token_id 1") && error.contains("no special token"), "{error}");
+    let builtin = Path::new(BUILTIN_SCENES);
+    let told = says(Template::Plain, builtin, &fixture("bert")).unwrap();
+    assert!(told.is_empty(), "480 rows for 268 tokens is within a padded table: {told:?}");
+    let unmarked = changed("bert", |json| json["post_processor"] = Value::Null);
+    let error = refused(Template::V1, &fixture("llava"), unmarked.path());
+    assert!(error.contains("[CLS] and [SEP]"), "{error}");
+}
+
+#[test]
+fn other_tokenizer_formats_are_told_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokenizer.model"), "x").unwrap();
+    let error = LanguageTokenizer::load(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("only tokenizer.model is") && error.contains("save_pretrained"), "{error}");
+    std::fs::write(dir.path().join("tokenizer.json"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    let error = TextTokenizer::load(dir.path(), 8).unwrap_err().to_string();
+    assert!(error.contains("Git LFS pointer"), "{error}");
+}
+
+/// Every value of a tokenizer replaced by others, one at a time: an error or a tokenizer, never a panic.
+#[test]
+fn damage_inside_a_tokenizer_is_an_error_of_one_line() {
+    fn places(json: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        match json {
+            // Of vocabularies and merges the first few say enough.
+            Value::Object(fields) => {
+                fields.iter().take(12).for_each(|(key, value)| {
+                    places(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                });
+            }
+            Value::Array(list) => {
+                list.iter().take(3).enumerate().for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
+            }
+            _ => {}
+        }
+    }
+    let mut errors = 0;
+    for name in ["llava", "bert"] {
+        let whole: Value =
+            serde_json::from_slice(&std::fs::read(fixture(name).join("tokenizer.json")).unwrap()).unwrap();
+        let mut found = Vec::new();
+        places(&whole, "", &mut found);
+        let wrong = [json!(null), json!(4_000_000_000_u64), json!("x"), json!([]), json!({})];
+        for (place, wrong) in found.iter().skip(1).flat_map(|place| wrong.iter().map(move |wrong| (place, wrong))) {
+            let dir = changed(name, |json| *json.pointer_mut(place).unwrap() = wrong.clone());
+            let result = if name == "llava" {
+                LanguageTokenizer::load(dir.path()).and_then(|t| t.ids("Which shape is larger?").map(drop))
+            } else {
+                TextTokenizer::load(dir.path(), 8).and_then(|t| t.ids("Which shape is larger?").map(drop))
+            };
+            if let Err(error) = result {
+                errors += 1;
+                let error = error.to_string();
+                assert!(!error.contains('\n') && error.ends_with("tokenizer.json"), "{place} = {wrong}: {error}");
+            }
+        }
+    }
+    assert!(errors > 50, "{errors} errors: the damage was none");
+}
