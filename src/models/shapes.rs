@@ -77,7 +77,7 @@ pub fn remarks(config: &ModelConfig) -> Result<Vec<String>> {
 fn tower_of(config: &ModelConfig) -> std::result::Result<VisionConfig, DescriptionError> {
     let mut vision = config.vision.clone();
     if let (None, Some(folder)) = (&vision.weights, &config.checkpoint)
-        && read_in(folder, "config.json")?.get("vision_config").is_some()
+        && read_in(folder, "config.json")?.get("vision_config").is_some_and(Value::is_object)
     {
         vision.weights = Some(folder.clone());
     }
