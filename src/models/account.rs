@@ -177,9 +177,12 @@ fn lost(part: Part, added: &Added, link: &Link, config: &ModelConfig, tuning: &T
 }
 
 /// The stage's method as its recipe writes it.
-fn written(part: &str, tuning: &Tuning) -> String {
-    let json =
-        if part == "vision" { serde_json::to_value(&tuning.vision) } else { serde_json::to_value(&tuning.language) };
+fn written(part: Part, tuning: &Tuning) -> String {
+    let json = if part == Part::Vision {
+        serde_json::to_value(&tuning.vision)
+    } else {
+        serde_json::to_value(&tuning.language)
+    };
     let Ok(serde_json::Value::Object(fields)) = json else { return part.to_string() };
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     format!("tuning.{part} = {{ {} }}", fields.join(", "))
