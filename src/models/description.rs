@@ -126,7 +126,7 @@ pub(super) struct Part {
     /// Fields without influence on the numbers, or that describe what is not computed here.
     pub(super) free: &'static [&'static str],
     /// Parts that may be described in the same object.
-    pub(super) beside: &'static [&'static Part],
+    pub(super) beside: &'static [&'static Self],
 }
 
 impl Part {

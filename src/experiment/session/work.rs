@@ -122,7 +122,6 @@ impl Session {
         let others = &work.devices[1..];
         let copies = others.iter().map(|device| build(&ByTheHost(from), device)).collect::<candle_core::Result<_>>()?;
         // What the stage before left is let go as soon as it is in the model.
-        drop(merged);
         drop(handed);
         let samples = &work.datasets[index].samples;
         let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));

@@ -88,7 +88,8 @@ const BERT: &str = r#"{"architectures": ["BertForMaskedLM"], "attention_probs_dr
 fn folder(base: &str, changes: Value) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut json: Value = serde_json::from_str(base).unwrap();
-    json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let Value::Object(changes) = changes else { panic!("fields were expected") };
+    json.as_object_mut().unwrap().extend(changes);
     std::fs::write(dir.path().join("config.json"), json.to_string()).unwrap();
     dir
 }
