@@ -142,14 +142,14 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if let Some(path) = &args.pictures {
-        list(&setup.reports, path)?;
+        write_list(&setup.reports, path)?;
     }
     println!("{}", if good { "this data can be trained on" } else { "this data cannot be trained on as it is" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was found of every picture.
-fn list(reports: &[CheckReport], path: &Path) -> anyhow::Result<()> {
+fn write_list(reports: &[CheckReport], path: &Path) -> anyhow::Result<()> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         image: &'a str,
