@@ -258,7 +258,7 @@ impl Figure for RoutingByTask {
         self.not_finite.words("routing row", "routing rows").into_iter().collect()
     }
 
-    fn left_out(&self, page: &Page) -> Vec<LeftOut> {
+    fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
         let layers: Vec<String> = self.layers.iter().map(|l| l.name.clone()).collect();
         let layers = LeftOut::of("layers", &layers, &self.shown(page, self.width(page)), false);
         layers.into_iter().chain(LeftOut::of("tasks", &self.tasks, self.looks(page).own(), true)).collect()

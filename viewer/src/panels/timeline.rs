@@ -89,7 +89,9 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         button(ui, cx.tools, Action::Latest, "Latest");
         let mut at = cx.state.at.unwrap_or(last);
         let label = ui.label("Step");
-        ui.spacing_mut().slider_width = (ui.available_width() - 190.0).clamp(80.0, 1200.0);
+        // What is left of this line: the width of a whole line would push the numbers out of the window.
+        let left = ui.available_size_before_wrap().x - 190.0;
+        ui.spacing_mut().slider_width = left.clamp(80.0, 1200.0);
         if ui.add(Slider::new(&mut at, 0..=last.max(1))).labelled_by(label.id).changed() {
             cx.state.at = (at < last).then_some(at);
         }
