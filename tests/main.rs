@@ -6,6 +6,8 @@ mod architecture;
 mod cli;
 mod instructions;
 mod pictures;
+mod pipes;
+mod resuming;
 mod runs;
 mod studies;
 mod support;

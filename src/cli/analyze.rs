@@ -1,6 +1,7 @@
 //! `covft-probe analyze RUN`.
 
 use super::beside_manifest;
+use super::out::{say, tell};
 use super::steps;
 use super::table::Table;
 use anyhow::Context;
@@ -143,14 +144,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     tell_routing(&layers, &data);
     match (&routing, &no_routing) {
         (Some(routing), _) => tell_routing_stats(routing, &data.stage),
-        (None, Some(why)) => println!("{why}"),
+        (None, Some(why)) => say!("{why}"),
         (None, None) => {}
     }
     tell_history(&history);
     for problem in data.problems.iter().chain(routing.iter().flat_map(|r| &r.problems)) {
-        eprintln!("warning: {problem}");
+        tell!("warning: {problem}");
     }
-    println!("\n{} files in {}", files.len(), out.display());
+    say!("\n{} files in {}", files.len(), out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -209,25 +210,28 @@ fn reasons(layers: &[(String, RoutingContext)]) -> BTreeSet<String> {
 fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>) {
     let (from, to) = data.steps;
     let tracked = if data.tracked { "tracked samples" } else { "samples" };
-    print!("stage {}, layer {}, steps {from} to {to}: {} {tracked}", data.stage, data.layer, data.samples.len());
-    if data.of > data.samples.len() {
-        print!(" drawn from {}", data.of);
-    }
-    println!(", vectors of {} numbers", data.vectors.ncols());
+    let samples = data.samples.len();
+    let drawn = if data.of > samples { format!(" drawn from {}", data.of) } else { String::new() };
+    say!(
+        "stage {}, layer {}, steps {from} to {to}: {samples} {tracked}{drawn}, vectors of {} numbers",
+        data.stage,
+        data.layer,
+        data.vectors.ncols()
+    );
     if let Some(left) = data.left_out() {
-        println!("{left}");
+        say!("{left}");
     }
     if found.fitted < data.samples.len() {
-        println!("components and clusters are found from {} of them, even over tasks", found.fitted);
+        say!("components and clusters are found from {} of them, even over tasks", found.fitted);
     }
     for remark in &found.remarks {
-        println!("{remark}");
+        say!("{remark}");
     }
     let ratios: Vec<String> =
         found.pca.variance_ratio().iter().take(5).map(|r| format!("{:.1} %", 100.0 * r)).collect();
-    println!("share of the variance on the first components: {}", ratios.join(", "));
+    say!("share of the variance on the first components: {}", ratios.join(", "));
     if !found.sweep.is_empty() {
-        println!();
+        say!("");
         let mut table = Table::new(&["clusters", "inertia", "silhouette"]);
         for point in &found.sweep {
             let silhouette = point.silhouette.map_or_else(|_| "-".to_owned(), |s| format!("{:.4}", s.mean));
@@ -235,7 +239,7 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
         }
         table.print();
     }
-    println!();
+    say!("");
     let mut table = Table::new(&["cluster", "samples", "task", "share", "name", "nearest"]);
     for cluster in &found.summaries {
         let given = view.and_then(|v| v.cluster_names.get(&cluster.cluster)).cloned();
@@ -250,35 +254,32 @@ fn summary(data: &ContextData, found: &ContextAnalysis, view: Option<&ViewFile>)
         ]);
     }
     table.print();
-    println!();
+    say!("");
     match found.agreement {
-        Ok(a) => println!("clusters and tasks: purity {:.3}, NMI {:.3}, ARI {:.3}", a.purity, a.nmi, a.ari),
-        Err(why) => println!("clusters and tasks: no purity, NMI and ARI ({why})"),
+        Ok(a) => say!("clusters and tasks: purity {:.3}, NMI {:.3}, ARI {:.3}", a.purity, a.nmi, a.ari),
+        Err(why) => say!("clusters and tasks: no purity, NMI and ARI ({why})"),
     }
     match found.silhouette {
-        Ok(s) => println!("silhouette {:.4} over {} of {} samples", s.mean, s.samples, s.of),
-        Err(why) => println!("no silhouette ({why})"),
+        Ok(s) => say!("silhouette {:.4} over {} of {} samples", s.mean, s.samples, s.of),
+        Err(why) => say!("no silhouette ({why})"),
     }
     match found.stability.as_ref().map(|s| s.as_ref().map(|s| (s.ari.len(), Summary::of(s.ari.iter().copied())))) {
         Some(Ok((n, Some(ari)))) => {
-            println!(
-                "the same clusters under {n} other seeds: ARI {:.3} on average, {:.3} at least",
-                ari.mean, ari.min
-            );
+            say!("the same clusters under {n} other seeds: ARI {:.3} on average, {:.3} at least", ari.mean, ari.min);
         }
-        Some(Err(why)) => println!("nothing is said of other seeds ({why})"),
+        Some(Err(why)) => say!("nothing is said of other seeds ({why})"),
         _ => {}
     }
 }
 
 fn tell_routing(layers: &[(String, RoutingContext)], data: &ContextData) {
     if layers.is_empty() {
-        println!(
+        say!(
             "routing against contexts: the run has no routing weights of these {} samples at their steps",
             data.samples.len()
         );
     } else {
-        println!("\nrouting similarity against context similarity, Pearson's r with its 95 % interval over samples:");
+        say!("\nrouting similarity against context similarity, Pearson's r with its 95 % interval over samples:");
         let mut table = Table::new(&["layer", "samples", "pairs", "all pairs", "within a task", "between tasks"]);
         for (layer, r) in layers {
             let counts = [layer.clone(), r.samples.to_string(), r.pairs.len().to_string()];
@@ -286,11 +287,11 @@ fn tell_routing(layers: &[(String, RoutingContext)], data: &ContextData) {
         }
         table.print();
         for why in reasons(layers) {
-            println!("{why}");
+            say!("{why}");
         }
         for (layer, context) in layers {
             if let Some(words) = context.left_out.words() {
-                println!("layer {layer}: {words}");
+                say!("layer {layer}: {words}");
             }
         }
     }
@@ -298,7 +299,7 @@ fn tell_routing(layers: &[(String, RoutingContext)], data: &ContextData) {
 
 fn tell_routing_stats(routing: &RoutingStats, stage: &str) {
     if let Some(words) = routing.not_finite.words("routing row", "routing rows") {
-        println!("{words}");
+        say!("{words}");
     }
     let last = routing.steps.iter().filter(|s| s.stage == stage).map(|s| s.step).max();
     let mut table = Table::new(&["layer", "experts in use by a sample", "by all", "dead", "gate mass", "hard load"]);
@@ -318,17 +319,17 @@ fn tell_routing_stats(routing: &RoutingStats, stage: &str) {
         ]);
     }
     if let Some(last) = last {
-        println!("\nrouting at step {last}:");
+        say!("\nrouting at step {last}:");
         table.print();
     }
 }
 
 fn tell_history(history: &ClusterHistory) {
     if let Some(words) = history.not_finite.words("vector of a tracked sample", "vectors of tracked samples") {
-        println!("\nclusters over steps: {words}, with those samples");
+        say!("\nclusters over steps: {words}, with those samples");
     }
     let (Some(first), Some(last)) = (history.steps.first(), history.steps.last()) else { return };
-    println!(
+    say!(
         "\nclusters of {} tracked samples over {} steps: ARI of step {} against step {} {}",
         history.samples.len(),
         history.steps.len(),

@@ -59,7 +59,7 @@ fn probes(args: &ProbesArgs) -> anyhow::Result<ExitCode> {
     let recipe = recipe::read(args.recipe.config.as_deref(), &args.recipe.overrides)?;
     let folder = recipe.out.join(format!(".bench-{}", std::process::id()));
     let table = probe_bench::run(&recipe, args.steps, &folder)?.markdown();
-    print!("{table}");
+    super::out::text(&table);
     if let Some(path) = &args.write {
         let old = match std::fs::read_to_string(path) {
             Ok(text) => text,

@@ -1,5 +1,6 @@
 //! `covft-probe bench card`.
 
+use super::out::say;
 use crate::config::model::{Checkpointing, Router, VisionMethod};
 use crate::config::train::MomentType;
 use crate::experiment::card_bench::{CardBench, CardPreset};
@@ -103,6 +104,6 @@ pub(super) fn run(args: &CardArgs) -> anyhow::Result<ExitCode> {
         question_len: args.question_len,
         steps: args.steps,
     };
-    println!("{}", serde_json::to_string(&bench.run(&device)?)?);
+    say!("{}", serde_json::to_string(&bench.run(&device)?)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `covft-probe compare`: tables of runs and studies.
 
+use super::out::say;
 use super::steps::Steps;
 use crate::experiment::study::blind;
 use anyhow::Context;
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A study's runs share a row where they differ in seed alone. Only finished runs count.
+A study's runs share a row where they differ in seed alone; those that are not finished do not count. Runs that are named
+themselves count as far as they have come, and a note says which are not finished.
 
 Examples:
   covft-probe compare runs/methods-scenes
@@ -61,11 +63,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Form::Csv => table.csv(),
             Form::Latex => table.latex(),
         };
-        println!("{text}");
+        say!("{text}");
     }
     if let Some(folder) = &args.out {
         for path in write(&tables, folder)? {
-            println!("{}", path.display());
+            say!("{}", path.display());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -75,30 +77,30 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 pub(super) fn print_study(path: &Path) -> anyhow::Result<()> {
     let study = Study::read(path)?;
     let tables = study_tables(path, false)?;
-    println!();
+    say!("");
     for (_, table) in &tables {
-        println!("{}", table.text());
+        say!("{}", table.text());
     }
     let folder = path.join("analysis");
     write(&tables, &folder)?;
     let shown = path.display();
-    println!("the same as CSV, Markdown and LaTeX: {}", folder.display());
-    println!("next:");
+    say!("the same as CSV, Markdown and LaTeX: {}", folder.display());
+    say!("next:");
     match study.kind {
         StudyKind::Conflict => {
             let end = |label: &str| format!("{shown}/{label}/checkpoints/...");
             let [a, b] = [0, 1].map(|i| study.runs.get(i).map(|run| end(&run.label)).unwrap_or_default());
-            println!("  covft-probe plot {shown}");
-            println!("  covft-probe drift {a} {b}");
+            say!("  covft-probe plot {shown}");
+            say!("  covft-probe drift {a} {b}");
         }
         StudyKind::Methods => {
-            println!("  covft-probe compare {shown} --each");
-            println!("  covft-probe plot {shown}");
+            say!("  covft-probe compare {shown} --each");
+            say!("  covft-probe plot {shown}");
         }
     }
-    println!("  covft-probe view {shown}/{}", study.runs.first().map_or("RUN", |run| &run.label));
+    say!("  covft-probe view {shown}/{}", study.runs.first().map_or("RUN", |run| &run.label));
     if study.kind == StudyKind::Conflict {
-        println!("records are parquet: pandas.read_parquet(\"{shown}/records/distances\")");
+        say!("records are parquet: pandas.read_parquet(\"{shown}/records/distances\")");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `covft-probe data check`, `covft-probe data convert` and `covft-probe data scenes`.
 
+use super::out::say;
 use super::table::{Table, thousands};
 use super::{progress, recipe};
 use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
@@ -116,8 +117,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         What::Scenes(args) => {
             let config = ScenesConfig { train: args.train, val: args.val, seed: args.seed };
+            anyhow::ensure!(args.train.max(args.val) <= SCENES, "--train and --val: at most {SCENES} scenes");
             scenes::write(&config, &args.out)?;
-            println!("wrote {} training and {} held-out scenes to {}", args.train, args.val, args.out.display());
+            say!("wrote {} training and {} held-out scenes to {}", args.train, args.val, args.out.display());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -130,7 +132,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let checking = Checking { cache: Some(&cache), progress: Some(&hear), ..Checking::default() };
     let setup = Setup::unchecked(&recipe, &checking, [args.images; 2])?;
     for line in setup.told() {
-        println!("{line}");
+        say!("{line}");
     }
     let mut good = true;
     for report in &setup.reports {
@@ -138,13 +140,13 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         print_pictures(report, &recipe.data);
         if let Err(error) = report.verdict(recipe.data.unlabelled, recipe.data.broken) {
             good = false;
-            println!("  refused: {error}");
+            say!("  refused: {error}");
         }
     }
     if let Some(path) = &args.pictures {
         write_list(&setup.reports, path)?;
     }
-    println!("{}", if good { "this data can be trained on" } else { "this data cannot be trained on as it is" });
+    say!("{}", if good { "this data can be trained on" } else { "this data cannot be trained on as it is" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -165,13 +167,13 @@ fn write_list(reports: &[CheckReport], path: &Path) -> anyhow::Result<()> {
 fn print_pictures(report: &CheckReport, data: &DataConfig) {
     for (what, problems) in [("missing", Some(&report.missing)), ("broken", report.broken.as_ref())] {
         for problem in problems.into_iter().flatten() {
-            println!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
+            say!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
         }
     }
     let samples = report.unusable.len();
     match data.broken {
-        Broken::Drop if samples > 0 => println!("  {samples} samples with such images are dropped (data.broken)"),
-        Broken::Blank if samples > 0 => println!("  {samples} samples with such images get a blank one (data.broken)"),
+        Broken::Drop if samples > 0 => say!("  {samples} samples with such images are dropped (data.broken)"),
+        Broken::Blank if samples > 0 => say!("  {samples} samples with such images get a blank one (data.broken)"),
         _ => {}
     }
     let of = |is: fn(&Look) -> bool| report.looks.iter().filter(|(_, look)| is(look)).count();
@@ -181,25 +183,23 @@ fn print_pictures(report: &CheckReport, data: &DataConfig) {
             Exif::Ignore => "is ignored, as LLaVA does; data.exif = \"apply\" turns them",
             Exif::Apply => "is applied; boxes in the texts are not turned",
         };
-        println!("  {rotated} images have a rotation in their EXIF block, which {what}");
+        say!("  {rotated} images have a rotation in their EXIF block, which {what}");
     }
     let flat: Vec<&str> =
         report.looks.iter().filter(|(_, l)| l.is_one_colour && l.problem.is_none()).map(|(n, _)| &**n).collect();
     if !flat.is_empty() {
         let more = if flat.len() > 3 { ", ..." } else { "" };
         let first = flat[..flat.len().min(3)].join(", ");
-        println!("  warning: {} images are of one colour when decoded: {first}{more}", flat.len());
+        say!("  warning: {} images are of one colour when decoded: {first}{more}", flat.len());
     }
     if report.broken.is_none() && report.images > 0 {
-        println!(
-            "  not checked: whether the images can be decoded; --images does that, and counts rotations and blanks"
-        );
+        say!("  not checked: whether the images can be decoded; --images does that, and counts rotations and blanks");
     }
 }
 
 fn print(report: &CheckReport) {
     let cached = if report.cached { ", texts as counted before" } else { "" };
-    println!("{}: {} samples, {} images{cached}", report.path.display(), report.samples(), report.images);
+    say!("{}: {} samples, {} images{cached}", report.path.display(), report.samples(), report.images);
     let mut table = Table::new(&["task", "image", "samples", "tokens", "labelled", "unlabelled", "cut"]);
     for kind in &report.findings.kinds {
         table.row([
@@ -216,18 +216,18 @@ fn print(report: &CheckReport) {
     let dropped = report.findings.unlabelled.iter();
     list(dropped.map(|d| format!("no token to learn, dropped: line {}, sample {}: {}", d.line, d.id, d.why)));
     if report.findings.repeated_ids > 0 {
-        println!("  {} entries repeat the id of an earlier one", report.findings.repeated_ids);
+        say!("  {} entries repeat the id of an earlier one", report.findings.repeated_ids);
     }
     list(remark::lines(&report.findings.tallies));
 }
 
 fn print_converted(done: &Converted, out: &Path) {
     let left_out: usize = done.left_out.values().map(|(entries, _)| entries).sum();
-    println!("wrote {} entries, left out {left_out}: {}", thousands(done.written), out.display());
+    say!("wrote {} entries, left out {left_out}: {}", thousands(done.written), out.display());
     list(done.left_out.iter().map(|(why, (n, first))| format!("left out: {n}, first {first}: {why}")));
     list(done.keys.iter().map(|(key, n)| format!("key not carried over: {key:?} in {n}")));
     if done.placed > 0 {
-        println!("  <image> put in front of the first question: {} entries", done.placed);
+        say!("  <image> put in front of the first question: {} entries", done.placed);
     }
 }
 
@@ -235,10 +235,10 @@ fn print_converted(done: &Converted, out: &Path) {
 fn list(lines: impl IntoIterator<Item = String>) {
     let lines: Vec<String> = lines.into_iter().collect();
     for line in lines.iter().take(SHOWN) {
-        println!("  {line}");
+        say!("  {line}");
     }
     if lines.len() > SHOWN {
-        println!("  and {} more", lines.len() - SHOWN);
+        say!("  and {} more", lines.len() - SHOWN);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `covft-probe drift BASE TUNED`.
 
+use super::out::say;
 use super::table::{Table, thousands};
 use crate::experiment::checkpoint_drift::compare;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ("of another shape", &found.reshaped),
     ] {
         if let Some(first) = names.first() {
-            println!("{} tensors {what}, not compared (first: {first})", names.len());
+            say!("{} tensors {what}, not compared (first: {first})", names.len());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,15 +1,17 @@
 //! `covft-probe experiment`: studies of several runs.
 
+use super::out::say;
+use super::recipe::GoingOn;
 use super::train::{free_name, stop_on_ctrl_c};
 use super::watch::Watch;
 use super::{compare, init};
 use crate::config::Recipe;
 use crate::config::model::VisionMethod;
 use crate::config::study::StudyConfig;
-use crate::experiment::session::Ended;
+use crate::experiment::session::{Ended, Premise};
 use crate::experiment::study::{Event, StudyDir, run as run_study, work};
 use anyhow::Context;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -43,6 +45,8 @@ struct Common {
     /// Go on with a study that was stopped or killed. What is done stays.
     #[arg(long, value_name = "STUDY", conflicts_with_all = ["config", "overrides"])]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    going_on: GoingOn,
     /// Change any key: study.null=true, stage.instruct.steps=40. May be given more than once.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -101,6 +105,9 @@ struct MethodsArgs {
 struct WorkerArgs {
     study: PathBuf,
     label: String,
+    /// As the leading process was told.
+    #[arg(long, value_delimiter = ',', value_parser = Premise::named)]
+    accept: Vec<Premise>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -121,7 +128,8 @@ fn lead(
     suffix: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let mut dir = if let Some(path) = &common.resume {
-        let dir = StudyDir::open(path)?;
+        let mut dir = StudyDir::open(path)?;
+        dir.accept = common.going_on.accepted();
         same_kind(dir.recipe(), kind)?;
         dir
     } else {
@@ -130,7 +138,7 @@ fn lead(
         flags(&mut recipe)?;
         recipe.check(common.config.as_deref().unwrap_or(Path::new("(built in)")))?;
         if common.show_config {
-            print!("{}", recipe.to_toml());
+            super::out::text(&recipe.to_toml());
             return Ok(ExitCode::SUCCESS);
         }
         let name = suffix.map_or_else(|| recipe.name.clone(), |suffix| format!("{}-{suffix}", recipe.name));
@@ -138,13 +146,17 @@ fn lead(
         StudyDir::create(&recipe, &path, std::env::args().collect())?
     };
     let path = dir.path().to_path_buf();
-    println!("study: {}", path.display());
+    say!("study: {}", path.display());
     let stop: Arc<AtomicBool> = Arc::default();
     stop_on_ctrl_c(&stop, true)?;
     let mut watch = Watch::new();
+    let accept = dir.accept.clone();
     let command = |label: &str| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["experiment", "worker"]).arg(&path).arg(label);
+        for premise in &accept {
+            command.args(["--accept", premise.name()]);
+        }
         Ok(command)
     };
     let ended = run_study(&mut dir, &command, &stop, &mut |event| watch.hear(event));
@@ -156,7 +168,7 @@ fn lead(
             Ok(ExitCode::SUCCESS)
         }
         Ended::Stopped => {
-            println!("stopped and saved; go on with: {resume}");
+            say!("stopped and saved; go on with: {resume}");
             Ok(ExitCode::from(130))
         }
     }
@@ -236,10 +248,10 @@ fn worker(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let mut tell = |event: Event| {
         if let Ok(line) = serde_json::to_string(&event) {
             // Nobody may listen any more: the run is saved all the same.
-            drop(writeln!(std::io::stdout(), "{line}"));
+            say!("{line}");
         }
     };
-    Ok(match work(&args.study, &args.label, &stop, &mut tell)? {
+    Ok(match work(&args.study, &args.label, &args.accept, &stop, &mut tell)? {
         Ended::Done => ExitCode::SUCCESS,
         Ended::Stopped => ExitCode::from(130),
     })

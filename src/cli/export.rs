@@ -1,6 +1,7 @@
 //! `covft-probe export RUN`.
 
 use super::beside_manifest;
+use super::out::tell;
 use super::steps::Steps;
 use super::table::{Table, thousands};
 use covft_analyses::export::{ExportOptions, Format, export};
@@ -55,7 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     table.print();
     for problem in &made.problems {
-        eprintln!("warning: {problem}");
+        tell!("warning: {problem}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `covft-probe generate CHECKPOINT --image --prompt`.
 
+use super::out::say;
 use super::table::Table;
 use crate::config::Recipe;
 use crate::config::data::{DataConfig, Template};
@@ -88,9 +89,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = GenerateOptions { max_new_tokens: args.max_new_tokens, stop: vec![tokenizer.end()], sampling };
     let question = Question { pixels: &pixels, input_ids: &input_ids, context_ids: &context_ids };
     let answer = model.generate(&question, &options)?;
-    println!("{}", tokenizer.decode(&answer.ids)?.trim());
+    say!("{}", tokenizer.decode(&answer.ids)?.trim());
     if !answer.routing.is_empty() {
-        println!();
+        say!("");
         routing(&answer.routing)?;
     }
     Ok(ExitCode::SUCCESS)

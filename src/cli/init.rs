@@ -1,5 +1,6 @@
 //! `covft-probe init NAME`.
 
+use super::out::say;
 use crate::config::Recipe;
 use anyhow::Context;
 use std::path::PathBuf;
@@ -65,6 +66,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     let study = Recipe::parse(text, &path, &[])?.study;
     let command = study.map_or("covft-probe train", |study| study.command());
-    println!("wrote {}; run it with: {command} --config {}", path.display(), path.display());
+    say!("wrote {}; run it with: {command} --config {}", path.display(), path.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `covft-probe inspect CONFIG`.
 
+use super::out::say;
 use super::recipe;
 use super::table::{Table, bytes, duration, thousands};
 use crate::experiment::estimate::{self, StageEstimate};
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print(stage, args.tensors);
     }
     for line in estimate::weights(&recipe)? {
-        println!("{line}");
+        say!("{line}");
     }
     let devices = recipe.devices();
     let each = if devices.members() == 1 { "" } else { " for each of its copies of the model" };
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let needed = found.iter().map(StageEstimate::total).max().unwrap_or(0);
     match available {
         Some(available) if needed > available => {
-            println!(
+            say!(
                 "does not fit: about {} needed{each}, {} there. Lower batch_size, set tuning.checkpointing = \"all\", or train less",
                 bytes(needed),
                 bytes(available)
@@ -46,22 +47,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
         Some(available) => {
-            println!("fits: about {} of {} memory{each}", bytes(needed), bytes(available));
+            say!("fits: about {} of {} memory{each}", bytes(needed), bytes(available));
             Ok(ExitCode::SUCCESS)
         }
         None => {
-            println!(
-                "about {} of memory needed{each}; how much {} has is not known here",
-                bytes(needed),
-                recipe.device
-            );
+            say!("about {} of memory needed{each}; how much {} has is not known here", bytes(needed), recipe.device);
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn print(stage: &StageEstimate, tensors: bool) {
-    println!("stage {}: {}", stage.name, stage.method);
+    say!("stage {}: {}", stage.name, stage.method);
     let mut table = Table::new(&["part", "module", "tensors", "numbers", "trained", "frozen", "trained, unreached"]);
     for row in &stage.groups {
         table.row([
@@ -75,7 +72,7 @@ fn print(stage: &StageEstimate, tensors: bool) {
         ]);
     }
     table.print();
-    println!(
+    say!(
         "  {} numbers, {} trained ({:.2} %), {} of them unreached by the loss",
         thousands(stage.numbers()),
         thousands(stage.trained() + stage.unreached()),
@@ -90,7 +87,7 @@ fn print(stage: &StageEstimate, tensors: bool) {
         }
         table.print();
     }
-    println!(
+    say!(
         "  memory about {}: weights {}, gradients {}, moments {}, activations {}",
         bytes(stage.total()),
         bytes(stage.weights),
@@ -99,7 +96,7 @@ fn print(stage: &StageEstimate, tensors: bool) {
         bytes(stage.activations),
     );
     match stage.seconds {
-        Some(seconds) => println!(
+        Some(seconds) => say!(
             "  about {:.0} GFLOP a step; {} a step, {} in all at this machine's measured rate\n",
             stage.flops / 1e9,
             duration(seconds),
@@ -107,6 +104,6 @@ fn print(stage: &StageEstimate, tensors: bool) {
                 .steps
                 .map_or_else(|| "the stage's length depends on the data".into(), |n| duration(seconds * n as f64)),
         ),
-        None => println!("  about {:.0} GFLOP a step\n", stage.flops / 1e9),
+        None => say!("  about {:.0} GFLOP a step\n", stage.flops / 1e9),
     }
 }

@@ -1,5 +1,4 @@
 //! The command line: one file a command. The only place that prints, draws progress bars or names `anyhow`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that talks to people")]
 
 mod analyze;
 mod bench;
@@ -12,6 +11,7 @@ mod export;
 mod generate;
 mod init;
 mod inspect;
+mod out;
 mod plot;
 mod progress;
 mod recipe;
@@ -24,8 +24,10 @@ mod verify;
 mod view;
 mod watch;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use covft_analyses::store::{Manifest, RunDir};
+use out::tell;
 use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
     crate::kernels::quiet_tensor_threads();
     let cli = Cli::parse();
     start_logging();
+    std::panic::set_hook(Box::new(out::fault));
     // Building and dropping a graph of thousands of nodes recurses: give it room.
     let work = move || match cli.command {
         Command::Train(args) => train::run(&args),
@@ -109,11 +112,11 @@ pub fn main() -> ExitCode {
     #[cfg(not(feature = "viewer"))]
     let main_thread = false;
     let result = if main_thread { work() } else { on_deep_stack(work) };
+    let result = result.and_then(|code| out::finish().map(|()| code).context("cannot write the output"));
     match result {
         Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            tell!("error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -128,11 +131,10 @@ fn on_deep_stack(work: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'stati
     match thread.join() {
         Ok(result) => result,
         // The panic's own message is already on stderr.
-        Err(_) => anyhow::bail!("covft-probe stopped at an internal error (above); please report it"),
+        Err(_) => anyhow::bail!("covft-probe stopped at the internal error above; please report it"),
     }
 }
 
-/// The causes, each said once: many of our messages already hold their cause's words.
 /// The same error, after what is wrong with the run's manifest: a run without records may be a broken one.
 fn beside_manifest(run: &RunDir, error: impl Into<anyhow::Error>) -> anyhow::Error {
     let error = error.into();
@@ -142,6 +144,7 @@ fn beside_manifest(run: &RunDir, error: impl Into<anyhow::Error>) -> anyhow::Err
     }
 }
 
+/// The causes, each said once: many of our messages already hold their cause's words.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
@@ -153,17 +156,11 @@ fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("COVFT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| out::Log).without_time();
+    let logging = logging.with_ansi(out::colours());
     // A second call (tests) keeps the first subscriber.
     drop(logging.try_init());
 }

@@ -1,5 +1,6 @@
 //! `covft-probe plot`.
 
+use super::out::{say, tell};
 use super::steps::{self, Steps};
 use anyhow::{Context, bail};
 use covft_analyses::analysis::{FIT, NamedSelection, RESTARTS, ViewFile};
@@ -219,7 +220,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let command: Vec<String> = std::env::args().collect();
     let venue = args.venue.unwrap_or(Venue::Cvpr);
     for path in &inputs.missing {
-        println!("not begun, left out: {}", path.display());
+        say!("not begun, left out: {}", path.display());
     }
     let options = args.options()?;
     let fonts = Fonts::open(&args.fonts)?;
@@ -234,33 +235,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         save(plots, args, venue, (&out, &command), &progress, &mut warnings.borrow_mut())
     };
     let drawn = match args.figure {
-        Which::One(id) => draw(id, 0, 1)?,
-        Which::All => {
-            let mut drawn = 0;
-            for (number, id) in FigureId::ALL.into_iter().enumerate() {
-                match draw(id, number, FigureId::ALL.len()) {
-                    Ok(files) => drawn += files,
-                    Err(error) => match error.downcast_ref::<FigureError>() {
-                        Some(FigureError::Lacks { what, option, .. }) => {
-                            progress.say(&format!("no {id}: needs {what}, logged by {option}"));
-                        }
-                        Some(FigureError::Data { why, .. }) => progress.say(&format!("no {id}: {why}")),
-                        Some(refused @ FigureError::Option { .. }) => progress.say(&format!("no {id}: {refused}")),
-                        _ => return Err(error),
-                    },
-                }
-            }
-            drawn
-        }
+        Which::One(id) => draw(id, 0, 1),
+        Which::All => all(draw, &progress),
     };
     drop(progress);
+    // Before an error: what is damaged may be why something is lacking.
     for problem in inputs.problems().into_iter().chain(warnings.into_inner()) {
-        eprintln!("warning: {problem}");
+        tell!("warning: {problem}");
     }
+    let drawn = drawn?;
     if drawn == 0 {
         bail!("no figure could be drawn: {}", args.runs[0].display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every figure that the runs have the records for; of the others, why not.
+fn all(draw: impl Fn(FigureId, usize, usize) -> anyhow::Result<usize>, progress: &Steps) -> anyhow::Result<usize> {
+    let mut drawn = 0;
+    for (number, id) in FigureId::ALL.into_iter().enumerate() {
+        match draw(id, number, FigureId::ALL.len()) {
+            Ok(files) => drawn += files,
+            Err(error) => match error.downcast_ref::<FigureError>() {
+                Some(FigureError::Lacks { what, option, .. }) => {
+                    progress.say(&format!("no {id}: needs {what}, logged by {option}"));
+                }
+                Some(FigureError::Data { why, .. }) => progress.say(&format!("no {id}: {why}")),
+                Some(refused @ FigureError::Option { .. }) => progress.say(&format!("no {id}: {refused}")),
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(drawn)
 }
 
 fn save(
@@ -294,10 +300,10 @@ fn again(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let out = args.out.as_deref().unwrap_or(beside);
     for file in plot.save(venue, &args.format, out, &sidecar.command)? {
-        println!("{}", file.display());
+        say!("{}", file.display());
     }
     for warning in plot.warnings(venue) {
-        eprintln!("warning: {warning}");
+        tell!("warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
 }

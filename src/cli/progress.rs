@@ -1,5 +1,6 @@
 //! The progress bar: a hook like any other.
 
+use super::out::tell;
 use crate::train::hook::{EvalView, Hook, HookResult, StageView, StepView};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -39,7 +40,7 @@ pub(super) fn pictures(done: usize, all: usize) -> bool {
     bar.set_position(done as u64);
     // Without a terminal a line now and then: about ten in all, none for what is quick.
     if *plain && done > 0 && all > 4096 && done * 10 / all > (done - 1).saturating_sub(255) * 10 / all {
-        eprintln!("checked {done} of {all} pictures");
+        tell!("checked {done} of {all} pictures");
     }
     if done >= all {
         bar.finish_and_clear();
@@ -57,7 +58,7 @@ impl Progress {
     /// A line above the bar.
     fn say(&self, line: &str) {
         if self.plain {
-            eprintln!("{line}");
+            tell!("{line}");
         } else {
             self.bar.println(line);
         }
@@ -90,7 +91,7 @@ impl Hook for Progress {
         self.bar.set_message(message.clone());
         if self.plain && (self.said.elapsed() > Duration::from_secs(10) || done == view.steps_in_run) {
             self.said = Instant::now();
-            eprintln!("{} step {}/{}  {message}", view.at.stage, view.at.step + 1, view.steps_in_stage);
+            tell!("{} step {}/{}  {message}", view.at.stage, view.at.step + 1, view.steps_in_stage);
         }
         Ok(())
     }
@@ -110,6 +111,11 @@ impl Hook for Progress {
 
     fn warn(&mut self, line: &str) -> HookResult {
         self.say(&format!("warning: {line}"));
+        Ok(())
+    }
+
+    fn note(&mut self, line: &str) -> HookResult {
+        self.say(line);
         Ok(())
     }
 }

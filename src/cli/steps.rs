@@ -1,5 +1,6 @@
 //! What long commands that do not train have in common: the name of what goes on, and ranges on the command line.
 
+use super::out::{say, tell};
 use super::progress;
 use indicatif::ProgressBar;
 use std::cell::Cell;
@@ -29,14 +30,14 @@ impl Steps {
         let counted = if all > 1 { format!(" ({} of {all})", done + 1) } else { String::new() };
         if self.plain && self.said.get().elapsed() > QUIET {
             self.said.set(Instant::now());
-            eprintln!("{what}{counted}");
+            tell!("{what}{counted}");
         }
         self.bar.set_message(format!("{what}{counted}"));
     }
 
     /// A line on standard output, above the bar.
     pub(super) fn say(&self, line: &str) {
-        self.bar.suspend(|| println!("{line}"));
+        self.bar.suspend(|| say!("{line}"));
     }
 }
 

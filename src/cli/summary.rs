@@ -1,5 +1,6 @@
 //! What a finished run prints: what was measured, and what can be done with it.
 
+use super::out::say;
 use super::table::{Table, duration};
 use covft_analyses::stats::{NotFinite, Summary};
 use covft_analyses::store::{ALL, BySample, EvalRow, LayerRow, OfSample, PredictionRow, RunDir, StepRow, read_records};
@@ -11,16 +12,16 @@ pub(super) fn print(run: &RunDir) -> anyhow::Result<()> {
     let Some(last) = steps.last() else { return Ok(()) };
     let stage = last.stage.clone();
     stages(&steps, &evals);
-    println!();
+    say!("");
     scores(&evals, &stage);
     drift(&layers, &stage);
     examples(run, &stage)?;
     let path = run.path().display();
-    println!("\nnext:");
-    println!("  covft-probe view {path}");
-    println!("  covft-probe plot {path}");
-    println!("  covft-probe drift {path}/checkpoints/... another/checkpoint");
-    println!("records are parquet: pandas.read_parquet(\"{path}/records/layers\")");
+    say!("\nnext:");
+    say!("  covft-probe view {path}");
+    say!("  covft-probe plot {path}");
+    say!("  covft-probe drift {path}/checkpoints/... another/checkpoint");
+    say!("records are parquet: pandas.read_parquet(\"{path}/records/layers\")");
     Ok(())
 }
 
@@ -88,7 +89,7 @@ fn score(score: f64, samples: u64) -> String {
 fn drift(layers: &[LayerRow], stage: &str) {
     let own: Vec<&LayerRow> = layers.iter().filter(|l| l.stage == stage && l.module == ALL && l.layer != ALL).collect();
     let Some(step) = own.iter().map(|l| l.step).max() else { return };
-    println!();
+    say!("");
     let mut table = Table::new(&["vision layer", "drift", "relative", "gradient", "cosine to momentum"]);
     for row in own.iter().filter(|l| l.step == step) {
         // Mean over the stage: one step says little about a direction.
@@ -113,7 +114,7 @@ fn examples(run: &RunDir, stage: &str) -> anyhow::Result<()> {
     let samples = covft_analyses::store::read_dataset(run)?;
     let mut known = BySample::default();
     samples.iter().enumerate().for_each(|(i, sample)| known.insert(sample.place(), sample.id(), i));
-    println!();
+    say!("");
     let mut shown: Vec<&str> = Vec::new();
     let mut table = Table::new(&["task", "question", "answer", "predicted"]);
     for prediction in own.iter().filter(|p| p.step == step) {

@@ -21,7 +21,7 @@ impl Table {
     }
 
     pub(super) fn print(&self) {
-        print!("{}", self.render());
+        super::out::text(&self.render());
     }
 
     fn render(&self) -> String {

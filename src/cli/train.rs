@@ -1,6 +1,9 @@
 //! `covft-probe train`.
 
+use super::out::{say, tell};
+use super::progress::Progress;
 use super::progress::{self, Progress};
+use super::recipe::{self, GoingOn, RecipeArgs};
 use super::recipe::{self, RecipeArgs};
 use super::summary;
 use crate::config::Recipe;
@@ -23,6 +26,7 @@ Examples:
   covft-probe train --set 'stage.instruct.tuning.vision={ type = \"full\" }' --out runs/scenes-full
   covft-probe train --steps 10                           no stage longer than 10 steps: a quick try
   covft-probe train --resume runs/scenes                 go on where a run was stopped or killed
+  covft-probe train --resume runs/mine --data-changed    the same, though its data is not what it began with
   covft-probe train -c mine.toml --device cuda:0,1,2,3   four cards
   covft-probe train -c mine.toml --show-config           print the resolved recipe and stop")]
 pub(super) struct Args {
@@ -50,6 +54,8 @@ pub(super) struct Args {
     /// When the training pictures are decoded for the first time: before (the first step) or lazily, in the background.
     #[arg(long, value_name = "WHEN", value_parser = ["before", "lazily"], default_value = "before")]
     check: String,
+    #[command(flatten)]
+    going_on: GoingOn,
     /// Record gradient norms and directions of the vision encoder.
     #[arg(long, conflicts_with = "resume")]
     log_grads: bool,
@@ -61,14 +67,16 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let command: Vec<String> = std::env::args().collect();
     let mut session = if let Some(run) = &args.resume {
-        Session::resume(run.clone(), args.device.as_deref(), command)?
+        let mut session = Session::resume(run.clone(), args.device.as_deref(), command)?;
+        session.accept = args.going_on.accepted();
+        session
     } else {
         let mut recipe = resolve(args)?;
         if let Some(broken) = args.broken {
             recipe.data.broken = broken;
         }
         if args.show_config {
-            print!("{}", recipe.to_toml());
+            super::out::text(&recipe.to_toml());
             return Ok(ExitCode::SUCCESS);
         }
         let path = args.out.clone().unwrap_or_else(|| free_name(&recipe.out.join(&recipe.name)));
@@ -79,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     session.pictures = if args.check == "lazily" { PictureCheck::Lazily } else { PictureCheck::Before };
     session.progress = Some(progress::pictures);
-    println!("run directory: {}", session.dir().path().display());
+    say!("run directory: {}", session.dir().path().display());
     stop_on_ctrl_c(&session.stop, true)?;
     let mut progress = Progress::new();
     let ended = session.run(&mut [&mut progress]);
@@ -97,7 +105,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Ended::Stopped => {
-            println!("stopped and saved; go on with: covft-probe train --resume {}", dir.display());
+            say!("stopped and saved; go on with: covft-probe train --resume {}", dir.display());
             Ok(ExitCode::from(130))
         }
     }
@@ -145,7 +153,7 @@ pub(super) fn stop_on_ctrl_c(stop: &Arc<AtomicBool>, aloud: bool) -> anyhow::Res
             quit(130);
         }
         if aloud {
-            eprintln!("\nstopping after this step; once more stops at once");
+            tell!("\nstopping after this step; once more stops at once");
         }
     })
     .context("cannot listen for Ctrl-C")

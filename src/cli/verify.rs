@@ -1,5 +1,6 @@
 //! `covft-probe verify DIR`.
 
+use super::out::say;
 use super::table::Table;
 use crate::experiment::session::device_named;
 use crate::verify::{self, real_weights};
@@ -41,7 +42,7 @@ fn folder(path: &Path, device: &str) -> anyhow::Result<ExitCode> {
     }
     table.print();
     for line in &report.skipped {
-        println!("skipped: {line}");
+        say!("skipped: {line}");
     }
     let failed = report.rows.iter().filter(|r| !r.pass).count();
     Ok(verdict(report.rows.len(), failed, report.passed()))
@@ -62,10 +63,10 @@ fn real(weights: &Path, expected: &Path) -> anyhow::Result<ExitCode> {
 
 fn verdict(checks: usize, failed: usize, passed: bool) -> ExitCode {
     if passed {
-        println!("passed: {checks} checks within their tolerances");
+        say!("passed: {checks} checks within their tolerances");
         ExitCode::SUCCESS
     } else {
-        println!("FAILED: {failed} of {checks} checks are over their tolerances");
+        say!("FAILED: {failed} of {checks} checks are over their tolerances");
         ExitCode::FAILURE
     }
 }

@@ -1,5 +1,6 @@
 //! The progress bar of a study.
 
+use super::out::tell;
 use crate::experiment::study::Event;
 use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ impl Watch {
                 self.last = Instant::now();
                 self.bar.set_length(self.done + steps);
             }
-            Event::Note { line } if self.plain => eprintln!("{line}"),
+            Event::Note { line } if self.plain => tell!("{line}"),
             Event::Note { line } => self.bar.println(line),
             Event::Step { run, stage, step, steps, loss } => self.step(&run, &stage, (step, steps), loss),
         }
@@ -53,7 +54,7 @@ impl Watch {
         self.bar.set_message(format!("{stage} {}/{steps}  loss {loss:.3}  {left} left in all", step + 1));
         if self.plain && self.said.elapsed() > Duration::from_secs(10) {
             self.said = Instant::now();
-            eprintln!("{run} {stage} {}/{steps}  loss {loss:.3}  {left} left in all", step + 1);
+            tell!("{run} {stage} {}/{steps}  loss {loss:.3}  {left} left in all", step + 1);
         }
     }
 }

@@ -136,6 +136,7 @@ impl Recipe {
             found.push(format!("probe.gradient_stages: there is no stage {name:?}; there are {stages}"));
         }
         found.append(&mut self.device_violations());
+        found.append(&mut self.beyond_limits());
         found
     }
 

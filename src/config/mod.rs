@@ -4,6 +4,7 @@ pub mod data;
 mod devices;
 mod hand_over;
 pub mod keys;
+mod limits;
 mod load;
 pub mod model;
 pub mod probe;

@@ -261,6 +261,16 @@ impl Dataset {
         (0..self.len()).map(signed).collect()
     }
 
+    /// The set with every entry, also those that were left out.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        let entries = match &self.inner.entries {
+            Entries::File(file) => file.len(),
+            Entries::Memory(entries) => entries.len(),
+        };
+        Self { inner: Arc::clone(&self.inner), rows: (0..entries as u32).collect() }
+    }
+
     /// The samples at these places, in this order.
     #[must_use]
     pub fn select(&self, places: &[usize]) -> Self {

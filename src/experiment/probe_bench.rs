@@ -118,7 +118,7 @@ fn measure(recipe: &Recipe, steps: usize, folder: &Path) -> Result<ProbeReport, 
         let reason = "what probes cost is measured on one device".to_owned();
         return Err(SessionError::Device { device: recipe.device.clone(), reason });
     }
-    let session = Session::create(recipe.clone(), folder.to_path_buf(), Vec::new())?;
+    let mut session = Session::create(recipe.clone(), folder.to_path_buf(), Vec::new())?;
     let work = session.prepare()?;
     let mut parts = session.parts(&work, 0, None)?;
     let (plan, model, loader) = parts.borrowed();

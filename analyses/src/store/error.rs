@@ -123,13 +123,26 @@ impl StoreError {
     }
 
     pub(crate) fn damaged(path: &Path, why: &impl ToString) -> Self {
-        Self::Damaged { why: why.to_string(), path: path.to_owned() }
+        let why = why.to_string();
+        let prefixes = ["Parquet error: ", "Arrow: ", "External: ", "EOF: ", "Parquet argument error: "];
+        // Libraries put their names before the reason, one after the other.
+        let mut reason = why.as_str();
+        while let Some(rest) = prefixes.iter().find_map(|prefix| reason.strip_prefix(prefix)) {
+            reason = rest;
+        }
+        Self::Damaged { why: reason.to_owned(), path: path.to_owned() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damage_is_told_without_the_names_of_libraries() {
+        let told = StoreError::damaged(Path::new("a.parquet"), &"Parquet error: External: Is a directory");
+        assert_eq!(told.to_string(), "damaged, its rows are left out (Is a directory): a.parquet");
+    }
 
     #[test]
     fn an_error_about_a_part_of_a_stream_says_which() {

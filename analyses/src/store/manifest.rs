@@ -49,6 +49,9 @@ pub struct Manifest {
     /// What was read of each folder of weights and what was not, one line each.
     #[serde(default)]
     pub weights: Vec<String>,
+    /// What was no longer as the run began when it went on, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<Change>,
 }
 
 /// Whether a run still goes.
@@ -135,6 +138,24 @@ pub enum Instead {
     NextSample,
 }
 
+/// Something that a run went on with, other than it began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When, UTC.
+    pub at: String,
+    /// Optimiser steps of the run that were done.
+    pub step: u64,
+    /// What: a key of the recipe, a set, a file, the version.
+    pub what: String,
+    /// As it was.
+    pub was: String,
+    /// As it is from then on.
+    pub is: String,
+    /// The premise whose change was accepted; null for what may change.
+    #[serde(default)]
+    pub accepted: Option<String>,
+}
+
 impl Manifest {
     /// The manifest of a run that starts now.
     #[must_use]
@@ -154,6 +175,7 @@ impl Manifest {
             dropped: Vec::new(),
             pictures: Vec::new(),
             weights: Vec::new(),
+            changed: Vec::new(),
         }
     }
 

@@ -50,7 +50,9 @@ pub use dir::RunDir;
 pub use error::{Result, StoreError};
 pub use follow::{News, Poll, RunFollower, StreamFollower};
 pub use gradients::{ConflictRow, DistanceRow, GradientRow, Judged, NoiseRow, PairRow, SampleGradientRow};
-pub use manifest::{DroppedSample, Instead, Manifest, ParameterEntry, PictureDecision, SCHEMA, StageEntry, Status};
+pub use manifest::{
+    Change, DroppedSample, Instead, Manifest, ParameterEntry, PictureDecision, SCHEMA, StageEntry, Status,
+};
 pub use name::Name;
 pub(crate) use part::{encode, parquet_properties, write_table};
 pub use partial::{ContextKey, DatasetTask, RoutingKey, RoutingWeights, SampleTask};

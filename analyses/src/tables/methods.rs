@@ -32,6 +32,8 @@ pub struct Comparison {
     pub chance: BTreeMap<String, f64>,
     /// Runs of the study that are not finished, and so not counted.
     pub unfinished: Vec<String>,
+    /// Single runs that are not finished, and count as far as they have come.
+    pub going: Vec<String>,
 }
 
 impl Comparison {
@@ -74,6 +76,9 @@ impl Comparison {
             let numbers = RunNumbers::read(run, None)?;
             if found.chance.is_empty() {
                 found.chance = chance(run, &numbers);
+            }
+            if Manifest::read(run)?.status != Status::Done {
+                found.going.push(run.name());
             }
             found.groups.push(Group { name: run.name(), runs: vec![numbers] });
         }
@@ -192,6 +197,9 @@ impl Comparison {
         }
         if !self.unfinished.is_empty() {
             notes.push(format!("not finished, not counted: {}", self.unfinished.join(", ")));
+        }
+        if !self.going.is_empty() {
+            notes.push(format!("not finished, as far as it has come: {}", self.going.join(", ")));
         }
         notes
     }

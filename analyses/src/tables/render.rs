@@ -109,7 +109,7 @@ impl Table {
         text
     }
 
-    /// LaTeX for the package booktabs, the best of a column bold, the notes as comments.
+    /// LaTeX for the package booktabs, numbers in mathematics, the best of a column bold, the notes as comments.
     #[must_use]
     pub fn latex(&self) -> String {
         let best = self.best();
@@ -121,11 +121,8 @@ impl Table {
         line(self.columns.iter().map(|c| escape::latex(&c.name)).collect());
         let mut body = String::from("\\midrule\n");
         for (r, row) in self.rows.iter().enumerate() {
-            let cell = |(c, cell): (usize, &String)| {
-                let cell = escape::latex(cell).replace('\u{b1}', "$\\pm$");
-                if best[c] == Some(r) { format!("\\textbf{{{cell}}}") } else { cell }
-            };
-            let cells: Vec<String> = self.line(row).iter().enumerate().map(cell).collect();
+            let of = |(c, (column, cell)): (usize, (&Column, &Cell))| latex(column.format, cell, best[c] == Some(r));
+            let cells: Vec<String> = self.columns.iter().zip(row).enumerate().map(of).collect();
             body.push_str(&format!("{} \\\\\n", cells.join(" & ")));
         }
         text.push_str(&body);
@@ -215,6 +212,24 @@ fn thousands(value: f64) -> String {
     text
 }
 
+/// A cell of LaTeX: a number stands in mathematics, where its minus is one.
+fn latex(format: Format, cell: &Cell, bold: bool) -> String {
+    let text = written(format, cell);
+    match cell {
+        Cell::Missing => "--".to_owned(),
+        Cell::Number { value, .. } if value.is_finite() => {
+            let text = text.replace('\u{b1}', "\\pm").replace(',', "{,}");
+            let set = |part: &str| match part.split_once('e') {
+                Some((mantissa, exponent)) => format!("{mantissa} \\times 10^{{{exponent}}}"),
+                None => part.to_owned(),
+            };
+            let text = text.split(' ').map(set).collect::<Vec<_>>().join(" ");
+            if bold { format!("$\\mathbf{{{text}}}$") } else { format!("${text}$") }
+        }
+        _ => escape::latex(&text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,8 +270,18 @@ mod tests {
             "{text}"
         );
         let latex = table().latex();
-        assert!(latex.contains("full & \\textbf{1.50 $\\pm$ 0.71} & 50.0 & 1,234 \\\\"), "{latex}");
+        assert!(latex.contains("full & $\\mathbf{1.50 \\pm 0.71}$ & $50.0$ & $1{,}234$ \\\\"), "{latex}");
         assert!(latex.contains("score\\_\\%") && latex.contains("{lrrr}") && latex.contains("\\bottomrule"), "{latex}");
+    }
+
+    #[test]
+    fn latex_sets_numbers_in_mathematics() {
+        let set = |format, value: f64| latex(format, &Cell::number(value), false);
+        assert_eq!(set(Format::Signed(3), -0.007), "$-0.007$");
+        assert_eq!(set(Format::Scientific(1), 1.2e-5), "$1.2 \\times 10^{-5}$");
+        assert_eq!(set(Format::Count, -1234.0), "$-1{,}234$");
+        assert_eq!(set(Format::Fixed(1), f64::NAN), "NaN");
+        assert_eq!(latex(Format::Fixed(1), &Cell::Missing, false), "--");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `covft-probe bench growth`: a step's time and peak memory against batch, tokens, layers and experts.
 
 use super::step::{MethodName, SizeArgs};
+use crate::cli::out::say;
 use crate::cli::progress::bar;
 use crate::experiment::growth::{Axis, Curve, Exponents, csv, markdown};
 use anyhow::{Context, bail};
@@ -80,14 +81,8 @@ pub(super) fn run(args: &GrowthArgs) -> anyhow::Result<ExitCode> {
     };
     let curves = axes.iter().map(measure).collect::<Result<Vec<Curve>, _>>()?;
     bar.finish_and_clear();
-    println!(
-        "{}, {:?}; {} processes of {} steps a point\n",
-        args.sizes.heading(),
-        base.method,
-        args.rounds,
-        base.steps
-    );
-    print!("{}", markdown(&curves));
+    say!("{}, {:?}; {} processes of {} steps a point\n", args.sizes.heading(), base.method, args.rounds, base.steps);
+    crate::cli::out::text(&markdown(&curves));
     write(&args.out.join("growth.csv"), csv(&curves).as_bytes())?;
     let costs: [(&str, &str, fn(&Curve) -> Vec<(f64, f64)>); 2] = [
         ("growth-time", "ms a step", |curve| curve.time().into_iter().map(|p| (p.0, p.1 * 1e3)).collect()),
@@ -114,6 +109,6 @@ fn panel(axis: Axis, points: Vec<(f64, f64)>) -> GrowthPanel {
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_atomic(path, |file| file.write_all(bytes))?;
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(())
 }

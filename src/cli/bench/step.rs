@@ -1,5 +1,6 @@
 //! `covft-probe bench step`: a step's time alone, by operation, or beside PyTorch's.
 
+use crate::cli::out::say;
 use crate::experiment::beside_torch::{Beside, Compared, Measured, Shim, Torch, cpu_vendor};
 use crate::experiment::step_bench::{Method, Preset, Resized, StepBench};
 use crate::kernels::dispatch_level;
@@ -148,10 +149,10 @@ pub(super) fn run(args: &StepArgs) -> anyhow::Result<ExitCode> {
     }
     let bench = args.sizes.bench(method);
     if args.profile {
-        println!("{}, {}; means of {} steps\n", args.sizes.heading(), method.name(), bench.steps);
-        print!("{}", profile_table(&bench.profile()?, bench.steps));
+        say!("{}, {}; means of {} steps\n", args.sizes.heading(), method.name(), bench.steps);
+        crate::cli::out::text(&profile_table(&bench.profile()?, bench.steps));
     } else {
-        println!("{}", serde_json::to_string(&bench.run()?)?);
+        say!("{}", serde_json::to_string(&bench.run()?)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -163,16 +164,16 @@ fn beside(args: &StepArgs) -> anyhow::Result<ExitCode> {
     let torch = Torch::find()?;
     let shim = args.mkl_unlocked.then(Shim::build).transpose()?;
     let vendor = cpu_vendor().unwrap_or_else(|| "a CPU of unknown make".to_owned());
-    println!("{}; {}; {vendor}", args.sizes.heading(), torch.versions);
+    say!("{}; {}; {vendor}", args.sizes.heading(), torch.versions);
     if vendor != "GenuineIntel" && shim.is_none() {
-        println!("MKL may keep to AVX2 on this CPU: --mkl-unlocked measures PyTorch on its AVX-512 path, too.");
+        say!("MKL may keep to AVX2 on this CPU: --mkl-unlocked measures PyTorch on its AVX-512 path, too.");
     }
-    println!("Medians over {} rounds of {} steps; in brackets the fastest.\n", args.rounds, args.sizes.steps);
-    print!("{HEAD}");
+    say!("Medians over {} rounds of {} steps; in brackets the fastest.\n", args.rounds, args.sizes.steps);
+    crate::cli::out::text(HEAD);
     for method in &args.method {
         let bench = args.sizes.bench(*method);
         let compared = Beside { bench, rounds: args.rounds, text_head: args.text_head }.run(&torch, shim.as_ref())?;
-        println!("{}", row(method.name(), &compared));
+        say!("{}", row(method.name(), &compared));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! Why a run could not start or go on.
 
+use super::premises::{Difference, Premise};
 use super::tokens::TokenError;
 use crate::data::DataError;
 use crate::models::checkpoint::CheckpointError as ModelFileError;
@@ -61,6 +62,22 @@ pub enum SessionError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// The run began otherwise.
+    #[error("{}", changed(differences, path))]
+    Changed {
+        /// What differs.
+        differences: Vec<Difference>,
+        /// The run.
+        path: PathBuf,
+    },
+    /// `premises.json` that cannot be understood.
+    #[error("cannot read what the run began with ({reason}); without the file it goes on uncompared: {}", path.display())]
+    Premises {
+        /// What does not fit.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A stage that no sample is left for.
     #[error("stage {stage}: no training sample has one of its tasks: {tasks}")]
     NoSamples {
@@ -119,6 +136,19 @@ pub enum SessionError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// Every difference on its own line, then what to do.
+fn changed(differences: &[Difference], path: &Path) -> String {
+    let lines: Vec<String> = differences.iter().map(|d| format!("\n  - {d}")).collect();
+    let mut names: Vec<&str> = differences.iter().filter_map(|d| d.premise).map(Premise::name).collect();
+    names.dedup();
+    let flag = if names == ["data"] { "--data-changed".to_owned() } else { format!("--accept {}", names.join(",")) };
+    format!(
+        "the run cannot go on as it began:{}\nput it back, or go on all the same with {flag} (the manifest then says so): {}",
+        lines.concat(),
+        path.display()
+    )
 }
 
 fn missing(weights: &[PathBuf], data: &[PathBuf]) -> String {

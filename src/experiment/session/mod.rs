@@ -3,8 +3,10 @@
 mod base_cache;
 mod device;
 mod error;
+mod going_on;
 mod held_out;
 mod pictures;
+mod premises;
 mod records;
 mod setup;
 mod tokens;
@@ -15,16 +17,17 @@ mod work;
 pub use device::named as device_named;
 pub use error::SessionError;
 pub use pictures::{Checking, PictureCheck};
+pub use premises::{Difference, Premise};
 pub use setup::{Setup, image_spec, known_vocabularies};
 
+pub(in crate::experiment) use premises::{other_recipe, recipe_of};
 pub(in crate::experiment) use work::{Parts, Work, check_samples};
 
 use crate::config::Recipe;
 use crate::config::data::Broken;
 use crate::config::model::VisionMethod;
 use crate::config::train::{Stage, check_stages};
-use crate::data::Split;
-use crate::nn::{MapSource, ParamStore};
+use crate::nn::MapSource;
 use crate::probe::{Recorder, RecorderSetup};
 use crate::train::Outcome;
 use crate::train::checkpoint::{CheckpointDir, Loaded, hand_over, latest};
@@ -47,6 +50,10 @@ pub struct Session {
     /// The checkpoint to go on from.
     from: Option<Loaded>,
     command: Vec<String>,
+    /// What may differ from how the run began.
+    pub accept: Vec<Premise>,
+    /// For a new run: the run whose premises, but for the recipe, must be its own.
+    pub beside: Option<RunDir>,
     /// Set it to end after the step that is under way.
     pub stop: Arc<AtomicBool>,
     /// Stop, with a checkpoint, when so many steps of the run are done.
@@ -75,19 +82,26 @@ impl Session {
         if let Some(study) = &recipe.study {
             return Err(SessionError::IsStudy { command: study.command() });
         }
-        let stages = checked(&recipe);
         let dir = RunDir::create(path)?;
-        Ok(Self {
+        Ok(Self::new(recipe, dir, None, command))
+    }
+
+    fn new(recipe: Recipe, dir: RunDir, from: Option<Loaded>, command: Vec<String>) -> Self {
+        let stages = checked(&recipe);
+        let (accept, stop) = (Vec::new(), Arc::default());
+        Self {
             recipe,
             stages,
             dir,
-            from: None,
+            from,
             command,
-            stop: Arc::default(),
+            accept,
+            beside: None,
+            stop,
             stop_after: None,
             pictures: PictureCheck::default(),
             progress: None,
-        })
+        }
     }
 
     /// A run that was stopped or killed, going on from its latest checkpoint; on other devices where some are named, which its
@@ -136,17 +150,7 @@ impl Session {
         if stages.get(index).is_none_or(|s| s.name != from.state.stage) {
             return Err(SessionError::OtherRecipe { index, found: from.state.stage.clone(), path });
         }
-        Ok(Self {
-            recipe,
-            stages,
-            dir,
-            from: Some(from),
-            command,
-            stop: Arc::default(),
-            stop_after: None,
-            pictures: PictureCheck::default(),
-            progress: None,
-        })
+        Ok(Self::new(recipe, dir, Some(from), command))
     }
 
     /// The run directory.
@@ -189,6 +193,8 @@ impl Session {
         };
         // A run that never began (missing data) leaves a directory only if it was there before.
         match Manifest::read(&self.dir) {
+            // Nothing has happened to a run that may not go on.
+            Ok(_) if matches!(ended, Err(SessionError::Changed { .. })) => {}
             Ok(mut manifest) => {
                 manifest.finish(status);
                 manifest.write(&self.dir)?;
@@ -204,6 +210,7 @@ impl Session {
         for line in work.setup.told() {
             hooks.iter_mut().try_for_each(|hook| hook.note(&line)).map_err(records::hook_error)?;
         }
+        work.changed.tell(hooks)?;
         let mut recorder = self.begin(&work)?;
         let dir = self.dir.clone();
         let mut listing = Listing::new(&dir, &work.setup);
@@ -286,8 +293,11 @@ impl Session {
                 records::write_recipe(&self.dir, &self.recipe)?;
                 manifest.device.clone_from(&self.recipe.device);
             }
+            going_on::note(&mut manifest, &work.changed);
             manifest.finish(Status::Running);
-            return Ok(manifest.write(&self.dir)?);
+            // The manifest first: what changed is never forgotten, at worst it is told twice.
+            manifest.write(&self.dir)?;
+            return work.premises.write(&self.dir);
         }
         let mut manifest = Manifest::start(
             self.command.clone(),
@@ -314,6 +324,8 @@ impl Session {
         manifest.weights = work.setup.told();
         records::write_recipe(&self.dir, &self.recipe)?;
         records::write_samples(&self.dir, &work.setup)?;
+        work.premises.write(&self.dir)?;
+        going_on::note(&mut manifest, &work.changed);
         Ok(manifest.write(&self.dir)?)
     }
 }
@@ -338,10 +350,4 @@ pub(in crate::experiment) fn lora_scale(stage: &Stage) -> Option<f64> {
 
 fn checked(recipe: &Recipe) -> Vec<Stage> {
     check_stages(&recipe.stages).expect("a recipe is checked when it is read")
-}
-
-/// Number of trained parameters.
-#[must_use]
-pub fn trained_numbers(params: &ParamStore) -> usize {
-    params.trainable().map(|p| p.weight.tensor().elem_count()).sum()
 }

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
-fn io<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> SessionError + 'p {
+pub(super) fn io<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> SessionError + 'p {
     move |source| SessionError::Io { what, source, path: path.to_path_buf() }
 }
 

@@ -2,8 +2,10 @@
 
 use super::base_cache::BaseCache;
 use super::error::SessionError;
+use super::going_on::Changed;
 use super::held_out::{HeldOutSet, TrackedSet};
 use super::pictures::{Background, Checking, PictureCheck};
+use super::premises::Premises;
 use super::setup::Setup;
 use super::{Session, device, records};
 use crate::config::Recipe;
@@ -34,10 +36,12 @@ pub(in crate::experiment) struct Work {
     source: Box<dyn TensorSource>,
     datasets: Vec<StageData>,
     /// Optimiser steps of each stage.
-    lengths: Vec<u64>,
+    pub(super) lengths: Vec<u64>,
     bases: BaseCache,
     /// Ends with the run.
     _background: Option<Background>,
+    pub(super) premises: Premises,
+    pub(in crate::experiment) changed: Changed,
 }
 
 /// The training samples of a stage.
@@ -63,15 +67,29 @@ pub(in crate::experiment) struct Parts {
 }
 
 impl Session {
-    /// Reads and checks everything that the recipe names.
-    pub(in crate::experiment) fn prepare(&self) -> Result<Work, SessionError> {
+    /// Reads and checks everything that the recipe names, and whether it is what the run began with.
+    pub(in crate::experiment) fn prepare(&mut self) -> Result<Work, SessionError> {
+        let mut work = self.work()?;
+        if work.changed.moved() {
+            self.go_to_the_same_step(&mut work);
+        }
+        Ok(work)
+    }
+
+    fn work(&self) -> Result<Work, SessionError> {
         let recipe = &self.recipe;
         let devices = device::open(recipe)?;
         let cache = recipe.out.join(".cache");
         let decided = self.from.as_ref().map(|_| Manifest::read(&self.dir)).transpose()?.map(|m| m.pictures);
         let progress = self.progress.as_ref().map(|hear| hear as &Progress<'_>);
         let checking = Checking { cache: Some(&cache), pictures: self.pictures, decided: decided.as_deref(), progress };
-        let setup = Setup::new(recipe, &checking)?;
+        let mut setup = Setup::new(recipe, &checking)?;
+        let premises = Premises::of(recipe, &setup)?;
+        let changed = self.compare(&premises)?;
+        if changed.moved() {
+            // Other entries may stand where the run decided about a picture: it is decided anew.
+            setup = Setup::new(recipe, &Checking { decided: None, ..checking })?;
+        }
         let lazily = self.pictures == PictureCheck::Lazily;
         let background = lazily.then(|| Background::start(&setup.train, cache)).transpose()?;
         let source = open_source(&setup.model)?;
@@ -82,8 +100,8 @@ impl Session {
             stage.length.steps(sampler.steps_per_epoch())
         };
         let lengths = self.stages.iter().zip(&datasets).map(steps).collect();
-        let bases = BaseCache::new(recipe, &self.stages);
-        Ok(Work { devices, setup, source, datasets, lengths, bases, _background: background })
+        let bases = BaseCache::new(recipe, &self.stages, &premises);
+        Ok(Work { devices, setup, source, datasets, lengths, bases, premises, changed, _background: background })
     }
 
     /// Builds stage `index` upon `handed`, or upon the checkpoint to go on from, or upon the recipe's weights.
@@ -123,7 +141,7 @@ impl Session {
         let copies = others.iter().map(|device| build(&ByTheHost(from), device)).collect::<candle_core::Result<_>>()?;
         // What the stage before left is let go as soon as it is in the model.
         drop(handed);
-        let samples = &work.datasets[index].samples;
+        let samples = work.samples(index);
         let sampler = Arc::new(self.sampler(stage, samples, stage.order_seed.unwrap_or(seed)));
         let batches = LoaderSource::new(samples.clone(), sampler, data.workers, data.prefetch);
         let held_out = setup.val.as_ref().map(|val| {
@@ -159,7 +177,7 @@ impl Session {
         Ok(dir)
     }
 
-    fn sampler(&self, stage: &Stage, dataset: &Dataset, seed: u64) -> Sampler {
+    pub(super) fn sampler(&self, stage: &Stage, dataset: &Dataset, seed: u64) -> Sampler {
         let order = if self.recipe.data.group_by_modality_length {
             Order::Grouped(dataset.modality_lengths().into())
         } else {
@@ -179,6 +197,11 @@ impl Work {
     /// Keeps the end of stage `index` where the recipe says so.
     pub(super) fn keep(&self, index: usize, params: &ParamStore) -> Result<(), SessionError> {
         self.bases.get(index).map_or(Ok(()), |base| base.save(params))
+    }
+
+    /// The training samples of stage `index`.
+    pub(super) fn samples(&self, index: usize) -> &Dataset {
+        &self.datasets[index].samples
     }
 
     /// What the samples of stage `index` are about, in order, where it takes only samples with a partner.

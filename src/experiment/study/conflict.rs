@@ -56,13 +56,17 @@ fn sessions(dir: &StudyDir) -> Result<(Vec<Session>, Option<u64>), StudyError> {
     }
     let step = common.and_then(|steps| steps.last().copied());
     let command = &dir.study().command;
+    let beside = RunDir::open(path(base::BASE)).ok();
     let session = |planned: &plan::Planned| {
         let path: PathBuf = path(&planned.run.label);
-        if step.is_some() {
-            return Ok(Session::resume_at(path, step, command.clone())?);
-        }
-        base::remove(&path)?;
-        Ok(Session::create(planned.recipe.clone(), path, command.clone())?)
+        let mut session = if step.is_some() {
+            Session::resume_at(path, step, command.clone())?
+        } else {
+            base::remove(&path)?;
+            Session::create(planned.recipe.clone(), path, command.clone())?
+        };
+        (session.accept, session.beside) = (dir.accept.clone(), beside.clone());
+        Ok(session)
     };
     let sessions = dir.runs().iter().map(session).collect::<Result<Vec<_>, StudyError>>()?;
     Ok((sessions, step))
@@ -79,7 +83,10 @@ struct Lockstep<'s> {
 
 impl Lockstep<'_> {
     fn train(&mut self, stop: &AtomicBool, tell: &Tell<'_>) -> Result<Ended, StudyError> {
-        let works: Vec<Work> = self.sessions.iter().map(Session::prepare).collect::<Result<_, _>>()?;
+        let works: Vec<Work> = self.sessions.iter_mut().map(Session::prepare).collect::<Result<_, _>>()?;
+        for (planned, work) in self.dir.runs().iter().zip(&works) {
+            work.changed.lines().for_each(|line| tell.note(format!("{}: {line}", planned.run.label)));
+        }
         self.check_partners(&works, tell)?;
         let mut recorders: Vec<Recorder> =
             self.sessions.iter().zip(&works).map(|(s, w)| s.begin(w)).collect::<Result<_, _>>()?;

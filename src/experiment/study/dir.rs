@@ -4,6 +4,7 @@ use super::error::StudyError;
 use super::plan::{self, Planned};
 use crate::config::Recipe;
 use crate::config::study::StudyConfig;
+use crate::experiment::session::Premise;
 use covft_analyses::store::{STUDY_SCHEMA, Study, StudyKind, StudyStatus, timestamp, write_atomic};
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -18,6 +19,8 @@ pub struct StudyDir {
     recipe: Recipe,
     config: StudyConfig,
     runs: Vec<Planned>,
+    /// What may differ from how its runs began.
+    pub accept: Vec<Premise>,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -66,7 +69,7 @@ impl StudyDir {
         }
         let config = recipe.study.clone().ok_or(StudyError::NotAStudy)?;
         let runs = plan::runs(&recipe, path)?;
-        Ok(Self { path: path.to_path_buf(), study, recipe, config, runs, _lock: file })
+        Ok(Self { path: path.to_path_buf(), study, recipe, config, runs, accept: Vec::new(), _lock: file })
     }
 
     /// The folder.

@@ -1,12 +1,12 @@
 //! Why a study could not start or go on.
 
 use crate::config::ConfigError;
-use crate::experiment::session::SessionError;
+use crate::experiment::session::{Difference, SessionError};
 use crate::probe::ProbeError;
 use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 use covft_analyses::store::StoreError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,14 @@ pub enum StudyError {
         /// Folder of kept stages.
         kept: PathBuf,
         /// The base's run.
+        path: PathBuf,
+    },
+    /// A recipe that was edited after runs had begun by it.
+    #[error("{}", other_recipe(differences, path))]
+    OtherRecipe {
+        /// Run and what differs.
+        differences: Vec<(String, Difference)>,
+        /// The study.
         path: PathBuf,
     },
     /// Runs that do not see the same objects at the same steps.
@@ -90,6 +98,17 @@ pub enum StudyError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// Every difference on its own line, then what to do.
+fn other_recipe(differences: &[(String, Difference)], path: &Path) -> String {
+    let lines: Vec<String> = differences.iter().map(|(run, d)| format!("\n  - {run}: {d}")).collect();
+    format!(
+        "runs of the study began by another recipe than it has now:{}\nput it back, start another study, or go on all the same \
+         with --accept recipe (runs that have begun keep theirs): {}",
+        lines.concat(),
+        path.display()
+    )
 }
 
 impl StudyError {

@@ -3,12 +3,12 @@
 //! Each run is made by a process of its own: the largest memory of a process is then that of one run, whatever ran before
 //! it. The process ends when this one does (its standard input closes).
 
-use super::base::{self, BASE, train_run};
+use super::base::{self, BASE, Of, train_run};
 use super::dir::{StudyDir, read};
 use super::error::StudyError;
 use super::plan;
 use super::tell::{Event, Tell};
-use crate::experiment::session::Ended;
+use crate::experiment::session::{Ended, Premise};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -76,12 +76,18 @@ fn follow(
     match status.code() {
         Some(0) => Ok(Ended::Done),
         Some(STOPPED) => Ok(Ended::Stopped),
-        _ => {
-            let last = complaint.lines().map(str::trim).rfind(|line| !line.is_empty());
-            let last = last.map(|line| line.strip_prefix("error: ").unwrap_or(line).to_owned());
-            Err(failed(last.unwrap_or_else(|| status.to_string())))
-        }
+        _ => Err(failed(last_error(&complaint).unwrap_or_else(|| status.to_string()))),
     }
+}
+
+/// The last error that a process told, which may have several lines, or else its last line.
+fn last_error(complaint: &str) -> Option<String> {
+    let at = complaint.rfind("\nerror: ").map(|at| at + 1).or_else(|| complaint.starts_with("error: ").then_some(0));
+    let told = match at {
+        Some(at) => complaint[at..].trim_start_matches("error: "),
+        None => complaint.trim().lines().last()?,
+    };
+    Some(told.trim().to_owned()).filter(|told| !told.is_empty())
 }
 
 /// Collects what a process writes to its standard error, so that it never waits for a reader.
@@ -96,13 +102,15 @@ fn complaints(child: &mut Child) -> Option<std::thread::JoinHandle<String>> {
     std::thread::Builder::new().name("complaints".into()).spawn(listen).ok()
 }
 
-/// What the process of one run does: the run `label` of the study in `path`, or its base.
+/// What the process of one run does: the run `label` of the study in `path`, or its base; `accept` says what may
+/// differ from how it began.
 ///
 /// # Errors
 /// See [`StudyError`].
 pub fn work(
     path: &Path,
     label: &str,
+    accept: &[Premise],
     stop: &Arc<AtomicBool>,
     told: &mut dyn FnMut(Event),
 ) -> Result<Ended, StudyError> {
@@ -117,5 +125,20 @@ pub fn work(
         plan::runs(&recipe, path)?.into_iter().find(|planned| planned.run.label == label).map(|planned| planned.recipe)
     };
     let run = run.ok_or_else(|| StudyError::NoRun { label: label.to_owned(), path: path.to_path_buf() })?;
-    train_run((path, &study.command), label, run, stop, &Tell::new(told))
+    let of = Of { study: path, command: &study.command, accept, recipe: &recipe };
+    train_run(&of, label, run, stop, &Tell::new(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_error;
+
+    #[test]
+    fn the_last_error_is_told_whole() {
+        let told = |text: &str| last_error(text).unwrap_or_default();
+        assert_eq!(told("warning: a\nerror: b:\n  - c\nput it back\n"), "b:\n  - c\nput it back");
+        assert_eq!(told("error: one\n"), "one");
+        assert_eq!(told("killed\nby hand\n\n"), "by hand");
+        assert_eq!(last_error(" \n"), None);
+    }
 }

@@ -42,6 +42,7 @@ pub fn run(
     told: &mut dyn FnMut(Event),
 ) -> Result<Ended, StudyError> {
     let tell = Tell::new(told);
+    base::check_recipes(dir, &tell)?;
     let ended = match dir.config() {
         StudyConfig::Conflict { .. } => conflict::run(dir, stop, &tell),
         StudyConfig::Methods { .. } => methods::run(dir, worker, stop, &tell),
