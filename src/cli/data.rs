@@ -11,6 +11,9 @@ use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Scenes of a part of the built-in set at most, as `data.scenes` has it.
+const SCENES: usize = 1 << 20;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -104,11 +104,6 @@ impl Hook for Progress {
         Ok(())
     }
 
-    fn note(&mut self, line: &str) -> HookResult {
-        self.say(line);
-        Ok(())
-    }
-
     fn warn(&mut self, line: &str) -> HookResult {
         self.say(&format!("warning: {line}"));
         Ok(())

@@ -1,10 +1,8 @@
 //! `covft-probe train`.
 
 use super::out::{say, tell};
-use super::progress::Progress;
 use super::progress::{self, Progress};
 use super::recipe::{self, GoingOn, RecipeArgs};
-use super::recipe::{self, RecipeArgs};
 use super::summary;
 use crate::config::Recipe;
 use crate::config::data::Broken;

@@ -27,6 +27,7 @@ use crate::config::Recipe;
 use crate::config::data::Broken;
 use crate::config::model::VisionMethod;
 use crate::config::train::{Stage, check_stages};
+use crate::data::Split;
 use crate::nn::MapSource;
 use crate::probe::{Recorder, RecorderSetup};
 use crate::train::Outcome;

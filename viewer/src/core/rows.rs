@@ -38,7 +38,10 @@ pub(crate) fn table(data: &RunData, state: &mut State) -> Table {
     let mut put = |title: &str, cells: Cells| columns.push((title.to_owned(), cells));
     put("sample", words(&|s| Some(samples.id(s).to_owned())));
     put("index", counts(&|s| samples.place(s).map(Place::index)));
-    let split = |s: u32| samples.row(s).map(|r| r.split.clone()).or_else(|| Some(samples.place(s)?.split().to_owned()));
+    let split = |s: u32| match samples.row(s) {
+        Some(row) => Some(row.split.to_string()),
+        None => samples.place(s).map(|place| place.split().to_owned()),
+    };
     put("split", words(&split));
     put("task", words(&|s| Some(samples.task(s).to_owned())));
     if let Some(found) = &state.embedding {

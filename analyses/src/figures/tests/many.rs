@@ -28,7 +28,7 @@ fn run(dir: &RunDir, of: &Many) {
         index: None,
         sample: sample.clone(),
         split: "train".into(),
-        task: Some(of.tasks[*task].clone()),
+        task: Some(of.tasks[*task].clone().into()),
         image: None,
         width: None,
         height: None,
