@@ -12,6 +12,7 @@ use crate::data::{
 };
 use crate::models::account::{Account, account};
 use crate::models::shapes::{self, ModelShapes};
+use crate::models::source::open_source;
 use crate::models::towers::TowerSizes;
 use covft_analyses::store::PictureDecision;
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ impl Setup {
         let mut tokenizers = Tokenizers::load(language, text, recipe.data.context_length)?;
         let model = with_vocabularies(&recipe.model, &tokenizers);
         let shapes = ModelShapes::resolve(&model)?;
+        // Folders that hold no weights are told before the data are read.
+        drop(open_source(&model)?);
         // Never longer than the encoder has positions.
         if shapes.text.positions < recipe.data.context_length {
             tokenizers.text = Arc::new(TextTokenizer::load(text, shapes.text.positions)?);
