@@ -135,7 +135,7 @@ fn inspect_counts_what_trains() {
     for part in ["stage instruct", "experts", "cve", "gate", "trained, unreached", "fits:"] {
         assert!(table.contains(part), "{part} is not in\n{table}");
     }
-    let error = fail(&["inspect", "--set", "stage.instruct.batch_size=100000000"], 1);
+    let error = fail(&["inspect", "--set", "stage.instruct.batch_size=1048576"], 1);
     assert!(error.is_empty(), "the refusal is in the table's verdict: {error}");
 }
 

@@ -18,6 +18,7 @@ impl Stopped {
         let sets = [
             format!("out=\"{}\"", at("runs")),
             format!("data.train=\"{}\"", at("data/instruct.json")),
+            format!("data.images=\"{}\"", at("data/images")),
             format!("data.val=\"{}\"", at("data/instruct_val.json")),
             format!("model.language.tokenizer=\"{}\"", at("data/tokenizers/llm_tokenizer.json")),
             format!("model.text.tokenizer=\"{}\"", at("data/tokenizers/text_tokenizer.json")),
@@ -285,6 +286,7 @@ fn a_study_goes_on_only_with_the_recipe_and_the_data_that_its_runs_began_with() 
         "study={ kind = \"methods\", methods = [\"freeze\", \"bitfit\"], seeds = [0] }".to_owned(),
         format!("out=\"{}\"", at("runs")),
         format!("data.train=\"{}\"", at("data/instruct.json")),
+        format!("data.images=\"{}\"", at("data/images")),
         "stage.base.steps=2".into(),
         "stage.instruct.steps=2".into(),
         "stage.instruct.generate_samples=1".into(),

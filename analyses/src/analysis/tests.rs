@@ -194,7 +194,7 @@ fn every_format_holds_the_rows() {
     }
     let csv = fs::read_to_string(out.join("csv/routing.csv")).unwrap();
     let first = csv.lines().nth(1).unwrap();
-    assert!(first.starts_with("instruct,0,s000,4,4,false,\"[") && csv.lines().count() == 91, "{first}");
+    assert!(first.starts_with("instruct,0,s000,,,4,4,false,\"[") && csv.lines().count() == 91, "{first}");
     let tensors = fs::read(out.join("safetensors/contexts.safetensors")).unwrap();
     let length = u64::from_le_bytes(tensors[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&tensors[8..8 + length]).unwrap();

@@ -98,11 +98,9 @@ impl Axes {
         canvas.line(&[self.from, (self.from.0, self.to.1)], INK, 0.6);
     }
 
-    /// The bottom edge alone.
-    pub(super) fn x_axis(&self, canvas: &mut Canvas, title: &str) {
-        let bottom = self.to.1;
+    /// Ticks of the bottom edge: as many as fit with their labels a digit apart.
+    fn x_ticks(&self, canvas: &Canvas) -> Vec<f64> {
         let room = self.to.0 - self.from.0;
-        // As many as fit with their labels a digit apart.
         let fits = |ticks: &[f64]| {
             let wide = ticks.iter().map(|t| canvas.width(&label(*t, ticks), canvas.small)).fold(0.0, f64::max);
             let gap = room * (ticks.get(1).unwrap_or(&f64::INFINITY) - ticks[0]) / (self.x.1 - self.x.0);
@@ -110,7 +108,22 @@ impl Axes {
         };
         let most = (room / (canvas.small * 3.2)).clamp(2.0, 8.0) as usize;
         let some = (1..=most).rev().map(|n| ticks(self.x.0, self.x.1, n)).find(|t| fits(t));
-        let ticks = some.unwrap_or_else(|| ticks(self.x.0, self.x.1, 1));
+        some.unwrap_or_else(|| ticks(self.x.0, self.x.1, 1))
+    }
+
+    /// The gap between these axes and those to their right whose labels at the edges do not meet, pt.
+    pub(super) fn gap_to(&self, right: &Self, canvas: &Canvas) -> f64 {
+        let (own, theirs) = (self.x_ticks(canvas), right.x_ticks(canvas));
+        let half = |tick: f64, all: &[f64]| canvas.width(&label(tick, all), canvas.small) / 2.0;
+        let beyond = own.last().map_or(0.0, |t| half(*t, &own) - (self.to.0 - self.at(*t, self.y.0).0));
+        let before = theirs.first().map_or(0.0, |t| half(*t, &theirs) - (right.at(*t, right.y.0).0 - right.from.0));
+        beyond + before + canvas.small * 0.4
+    }
+
+    /// The bottom edge alone.
+    pub(super) fn x_axis(&self, canvas: &mut Canvas, title: &str) {
+        let bottom = self.to.1;
+        let ticks = self.x_ticks(canvas);
         for tick in &ticks {
             let (x, _) = self.at(*tick, self.y.0);
             canvas.line(&[(x, bottom), (x, bottom + canvas.small * 0.36)], INK, 0.6);

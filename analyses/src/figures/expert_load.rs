@@ -159,7 +159,7 @@ impl Figure for ExpertLoad {
         let used = legend(canvas, &entries, (start, small * 0.75), canvas.size.0 - 5.0);
         let columns = self.columns(canvas.size.0);
         let (shown, looks) = (self.shown(&canvas.page), self.looks(&canvas.page));
-        let grid = Grid {
+        let mut grid = Grid {
             columns,
             lines: shown.len().div_ceil(columns),
             from: (left, used),
@@ -175,6 +175,8 @@ impl Figure for ExpertLoad {
             first if first > 0.5 * last && last > first => (first, last),
             _ => (0.0, last.max(1.0)),
         };
+        let frame = |i: usize| Axes { from: grid.frame(i).0, to: grid.frame(i).1, x, y };
+        grid.gap = frame(0).gap_to(&frame(1), canvas).max(grid.gap);
         let titles: Vec<String> = shown.iter().map(|l| format!("layer {}", self.layers[*l].name)).collect();
         let titles = canvas.short(&titles, title, grid.frame(0).1.0 - grid.frame(0).0.0 + grid.gap * 0.8);
         for (i, layer) in shown.iter().map(|l| &self.layers[*l]).enumerate() {

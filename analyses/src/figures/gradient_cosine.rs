@@ -174,7 +174,8 @@ impl GradientCosine {
         let (left, right) = (left_room(canvas, y), canvas.size.0 - 5.0);
         let middle = (right - left).mul_add(0.74, left);
         let axes = Axes { from: (left, top), to: (middle, bottom), x, y };
-        let side = Axes { from: (middle + 8.0, top), to: (right, bottom), x: shares, y };
+        let mut side = Axes { from: (middle + 8.0, top), to: (right, bottom), x: shares, y };
+        side.from.0 = middle + axes.gap_to(&side, canvas).max(8.0);
         axes.y_axis(canvas, true);
         canvas.line(&[axes.at(x.0, 0.0), axes.at(x.1, 0.0)], INK, 0.5);
         let pale = if runs.len() > 2 { 0.85 } else { 0.7 };

@@ -332,7 +332,7 @@ mod tests {
         let asked = Options { color_by: ColorBy::Task, clusters: 4, steps: Some((1, 2)), ..Options::default() };
         assert!(asked.check(FigureId::ContextClusters).is_ok());
         let error = asked.check(FigureId::Loss).unwrap_err().to_string();
-        assert_eq!(error, "the figure `loss` does not take --color-by, --clusters; it takes --stage, --steps");
+        assert_eq!(error, "the figure `loss` does not take --color-by, --clusters; it takes --stage, --steps, --most");
         let left = asked.of_figure(FigureId::Loss);
         assert_eq!(left, Options { steps: Some((1, 2)), ..Options::default() });
         assert!(left.check(FigureId::Loss).is_ok());

@@ -42,6 +42,19 @@ fn seen(window: &Window, label: &str) -> Vec2 {
 fn scrolled_to(window: &mut Window, label: &str) -> Vec2 {
     node(window, label).scroll_to_me();
     window.run_steps(12);
+    // That moves the innermost list alone; where a view scrolls around it, the wheel goes on.
+    let (middle, unit) = (window.ctx.content_rect().center(), egui::MouseWheelUnit::Point);
+    for _ in 0..4 {
+        let rect = rect_of(window, label);
+        if seen(window, label).min_elem() >= 4.0 || rect.min.y < middle.y {
+            break;
+        }
+        let (delta, phase, modifiers) = (Vec2::new(0.0, -60.0), egui::TouchPhase::Move, Modifiers::NONE);
+        let source = egui::MouseWheelSource::Wheel;
+        window.hover_at(middle);
+        window.event(egui::Event::MouseWheel { unit, delta, phase, source, modifiers });
+        window.run_steps(6);
+    }
     seen(window, label)
 }
 

@@ -3,10 +3,11 @@
 use super::super::error::SessionError;
 use super::{Difference, Premise, hex, short};
 use crate::data::{DataError, Dataset};
+use covft_analyses::store::PictureDecision;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -32,16 +33,34 @@ pub(super) struct SetPremise {
 struct Row {
     /// Of what it says.
     hash: u64,
-    /// Bytes of its picture, 0 without one.
+    /// Bytes of its picture, 0 without one, [`UNSEEN`] if the run decided about it.
     picture: u64,
     /// For messages, where it is known: its place in the file, its line and id.
     name: Option<String>,
 }
 
+/// `picture` of a sample whose picture was decided about.
+const UNSEEN: u64 = u64::MAX;
+
+impl Row {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        self.picture == other.picture || [self.picture, other.picture].contains(&UNSEEN)
+    }
+}
+
 impl SetPremise {
-    pub(super) fn of(set: &Dataset) -> Result<Self, SessionError> {
+    /// `left_out`: samples of all sets that were left out for their picture.
+    pub(super) fn of(set: &Dataset, left_out: &[PictureDecision]) -> Result<Self, SessionError> {
         let set = &set.whole();
-        let rows = (0..set.len()).into_par_iter().map(|i| row(set, i)).collect::<Result<Vec<_>, DataError>>()?;
+        let split = set.split().name();
+        // The run holds on to what it decided about these, so that their pictures are not looked at.
+        let gone = left_out.iter().filter(|d| d.split == split).map(|d| d.index as usize);
+        let unseen: BTreeSet<usize> = gone.chain(set.standing_in().into_keys()).collect();
+        let of = |i: usize| {
+            let row = row(set, i)?;
+            Ok(if unseen.contains(&i) { Row { picture: UNSEEN, ..row } } else { row })
+        };
+        let rows = (0..set.len()).into_par_iter().map(of).collect::<Result<Vec<_>, DataError>>()?;
         Ok(Self {
             path: set.path().to_path_buf(),
             samples: rows.len() as u64,
@@ -61,6 +80,12 @@ impl SetPremise {
     /// file does, whatever a program of another version makes of it.
     fn says_the_same(&self, other: &Self) -> bool {
         (self.file.is_some() && self.file == other.file) || self.texts == other.texts
+    }
+
+    /// Whether both have the same pictures, as far as they are looked at.
+    fn shows_the_same(&self, other: &Self) -> bool {
+        let known = self.rows.len() as u64 == self.samples && self.rows.len() == other.rows.len();
+        self.pictures == other.pictures || known && self.rows.iter().zip(&other.rows).all(|(a, b)| a.shows_the_same(b))
     }
 
     fn shown(&self) -> String {
@@ -105,7 +130,7 @@ fn between(name: &str, was: Option<&SetPremise>, is: Option<&SetPremise>) -> Vec
     let shown = |set: Option<&SetPremise>| set.map_or_else(|| "no such set".to_owned(), SetPremise::shown);
     match (was, is) {
         (Some(a), Some(b)) if a.says_the_same(b) => {
-            if a.pictures == b.pictures {
+            if a.shows_the_same(b) {
                 return Vec::new();
             }
             let hash = |set: &SetPremise| format!("pictures of other sizes (sha256 {})", short(&set.pictures));
@@ -117,7 +142,7 @@ fn between(name: &str, was: Option<&SetPremise>, is: Option<&SetPremise>) -> Vec
 }
 
 fn other_pictures(was: &SetPremise, is: &SetPremise) -> String {
-    let differ = |(a, b): &(&Row, &Row)| a.picture != b.picture;
+    let differ = |(a, b): &(&Row, &Row)| !a.shows_the_same(b);
     let pairs = || was.rows.iter().zip(&is.rows).filter(differ);
     let Some((a, b)) = pairs().next() else { return String::new() };
     let name = b.name.as_deref().unwrap_or_default();
@@ -213,6 +238,7 @@ mod tests {
             text.ends_with("1 samples; the first is entry 1 (id \"s1\"), whose picture had 9 bytes and has 8"),
             "{text}"
         );
+        assert_eq!((told(&all, &[(1, 9), (2, UNSEEN), (3, 0)]), told(&[(1, UNSEEN)], &[(1, 5)])), Default::default());
         assert!(
             told(&all, &[]).contains("the run began with 3 samples (sha256 ") && told(&[], &all).contains("0 samples")
         );

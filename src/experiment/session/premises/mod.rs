@@ -134,7 +134,7 @@ impl Premises {
         let digests = Digests::new(&recipe.out.join(".cache"));
         let mut sets = BTreeMap::new();
         for set in [Some(&setup.train), setup.val.as_ref()].into_iter().flatten() {
-            sets.insert(set.split().name().to_owned(), SetPremise::of(set)?);
+            sets.insert(set.split().name().to_owned(), SetPremise::of(set, &setup.left_out)?);
         }
         Ok(Self {
             recipe: recipe.clone(),
