@@ -46,6 +46,18 @@ impl egui_tiles::Behavior<View> for Tiles<'_, '_> {
     }
 }
 
+/// The steps below and the selection to the right, where they are not folded.
+fn sides(ui: &mut Ui, layout: &Layout, cx: &mut Cx<'_>) {
+    let window = ui.ctx().content_rect().size();
+    if layout.shows(Side::Steps, window) {
+        panels::timeline::panel(window).show(ui, |ui| panels::timeline::show(ui, cx));
+    }
+    if layout.shows(Side::Selection, window) {
+        let panel = Panel::right("selection").default_size(tokens::RIGHT).max_size(tokens::side(window));
+        panel.show(ui, |ui| panels::at_least(ui, tokens::LEAST_SELECTION, |ui| panels::selection::show(ui, cx)));
+    }
+}
+
 impl Explorer {
     pub(crate) fn new(source: Source, layout: Layout, tools: Tools) -> Self {
         Self {
@@ -104,15 +116,7 @@ impl Explorer {
             turned_to: None,
         };
         if ready {
-            if self.layout.shows(Side::Steps, window) {
-                panels::timeline::panel(window).show(ui, |ui| panels::timeline::show(ui, &mut cx));
-            }
-            if self.layout.shows(Side::Selection, window) {
-                let panel = Panel::right("selection").default_size(tokens::RIGHT).max_size(tokens::side(window));
-                panel.show(ui, |ui| {
-                    panels::at_least(ui, tokens::LEAST_SELECTION, |ui| panels::selection::show(ui, &mut cx));
-                });
-            }
+            sides(ui, &self.layout, &mut cx);
         }
         CentralPanel::default().show(ui, |ui| {
             panels::trouble::show(ui, shared.error.as_deref(), shared.main.error.as_deref(), cx.data, cx.state);
@@ -128,21 +132,16 @@ impl Explorer {
         self.state.save();
         let commands = std::mem::take(&mut self.tools.commands);
         let seen = self.layout.seen();
-        for action in commands {
-            panels::commands::run(
-                action,
-                ui.ctx(),
-                &mut panels::commands::Parts {
-                    data,
-                    beside: named,
-                    state: &mut self.state,
-                    layout: &mut self.layout,
-                    tools: &mut self.tools,
-                    dialogs: &mut self.dialogs,
-                    seen: &seen,
-                },
-            );
-        }
+        let mut parts = panels::commands::Parts {
+            data,
+            beside: named,
+            state: &mut self.state,
+            layout: &mut self.layout,
+            tools: &mut self.tools,
+            dialogs: &mut self.dialogs,
+            seen: &seen,
+        };
+        commands.into_iter().for_each(|action| panels::commands::run(action, ui.ctx(), &mut parts));
         self.layout.save();
         drop(guard);
         if let Some(path) = chosen.flatten() {

@@ -115,7 +115,7 @@ pub(crate) fn free(folder: &Path, name: &str, format: Format) -> PathBuf {
         let number = if n == 1 { String::new() } else { format!("-{n}") };
         folder.join(format!("{plain}{number}.{}", format.extension()))
     };
-    (1..).map(numbered).find(|path| !path.exists()).unwrap_or_default()
+    (1..usize::MAX).map(numbered).find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Writes `table` to `path`, whole or not at all.

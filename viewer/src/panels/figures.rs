@@ -145,7 +145,7 @@ fn draw(request: &Request, out: &Path, replace: bool) -> Result<Vec<String>, Fig
     let mut names = Vec::new();
     for plot in Plot::load(request.id, &Inputs::open(&request.runs)?, &request.options)? {
         let numbered = |n: usize| if n == 1 { plot.name().to_owned() } else { format!("{}-{n}", plot.name()) };
-        let free = (1..).map(numbered).find(|name| replace || !taken(out, name));
+        let free = (1..usize::MAX).map(numbered).find(|name| replace || !taken(out, name));
         let plot = plot.named(free.unwrap_or_default());
         plot.save(Venue::Cvpr, &formats, out, &command)?;
         names.push(plot.name().to_owned());

@@ -87,26 +87,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     };
     let table = Arc::clone(cx.state.local.mixture.table.get(cx.state.shown_serial, make));
     let mut order = table.clusters();
-    ui.horizontal_wrapped(|ui| {
-        let or = |v: Option<f64>| v.map_or("\u{2013}".to_owned(), |v| format!("{v:.2}"));
-        let counts = &table.counts;
-        let agree = format!("purity {}, NMI {}, ARI {}", or(counts.purity()), or(counts.nmi()), or(counts.ari()));
-        let text = format!("{} points of layer {}; clusters and tasks: {agree}", thousands(shown.rows.len()), found.asked.layer.1);
-        ui.label(text).on_hover_text(
-            "Purity: share of the points that are of their cluster's largest task. NMI: normalised mutual information. ARI: \
-             adjusted Rand index, 0 for chance.",
-        );
-        let inertia = found.found.clusters.inertia();
-        let silhouette = match &found.found.silhouette {
-            Ok(silhouette) => format!("{:.2}", silhouette.mean),
-            Err(why) => format!("undefined ({why})"),
-        };
-        let (fitted, basis) = (thousands(found.fitted()), &found.basis);
-        ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {silhouette}")).on_hover_text(
-            format!("Stage {}, steps {} to {}", basis.stage, basis.steps.0, basis.steps.1),
-        );
-        ui.checkbox(&mut cx.state.local.mixture.mixed_first, "Most mixed first");
-    });
+    quality(ui, cx, &found, &table);
     if cx.state.local.mixture.mixed_first {
         order.sort_by(|a, b| table.largest(*a).total_cmp(&table.largest(*b)));
     }
@@ -153,6 +134,31 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         let samples = Bits::of(shown.rows.iter().zip(&shown.samples).filter(wanted).map(|(_, s)| *s));
         cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
     }
+}
+
+/// How good the clusters are, and in which order they are listed.
+fn quality(ui: &mut Ui, cx: &mut Cx<'_>, found: &Embedding, table: &Mixture) {
+    let points = thousands(cx.state.shown.rows.len());
+    ui.horizontal_wrapped(|ui| {
+        let or = |v: Option<f64>| v.map_or("\u{2013}".to_owned(), |v| format!("{v:.2}"));
+        let counts = &table.counts;
+        let agree = format!("purity {}, NMI {}, ARI {}", or(counts.purity()), or(counts.nmi()), or(counts.ari()));
+        let text = format!("{points} points of layer {}; clusters and tasks: {agree}", found.asked.layer.1);
+        ui.label(text).on_hover_text(
+            "Purity: share of the points that are of their cluster's largest task. NMI: normalised mutual information. ARI: \
+             adjusted Rand index, 0 for chance.",
+        );
+        let inertia = found.found.clusters.inertia();
+        let silhouette = match &found.found.silhouette {
+            Ok(silhouette) => format!("{:.2}", silhouette.mean),
+            Err(why) => format!("undefined ({why})"),
+        };
+        let (fitted, basis) = (thousands(found.fitted()), &found.basis);
+        ui.weak(format!("found from {fitted} samples: inertia {inertia:.1}, silhouette {silhouette}")).on_hover_text(
+            format!("Stage {}, steps {} to {}", basis.stage, basis.steps.0, basis.steps.1),
+        );
+        ui.checkbox(&mut cx.state.local.mixture.mixed_first, "Most mixed first");
+    });
 }
 
 /// The nearest figure to what is shown.

@@ -203,10 +203,9 @@ fn summary(name: &str, series: &Series) -> String {
     let null = series.null.map_or_else(String::new, |n| {
         format!("; with random signs it would be {:.3} \u{b1} {:.3}", n.mean, n.deviation)
     });
-    let skipped = if !series.skipped.is_empty() {
-        format!("; {} steps without a gradient left out", series.skipped.len())
-    } else {
-        String::new()
+    let skipped = match series.skipped.len() {
+        0 => String::new(),
+        n => format!("; {n} steps without a gradient left out"),
     };
     format!(
         "{name}, stage {}: {} steps, mean {:.3} \u{b1} {:.3} over steps{sketches}, {below:.0} % below 0{null}{skipped}",
