@@ -162,7 +162,7 @@ pub fn check(dataset: &Dataset, options: CheckOptions<'_>) -> Result<CheckReport
     let unusable = unusable(dataset, missing.iter().chain(broken.iter().flatten()))?;
     let (path, images, max_length) =
         (dataset.path().to_path_buf(), findings.images.len(), dataset.preparation().max_length);
-    Ok(CheckReport { path, images, missing, broken, looks, unusable, max_length, cached, findings })
+    Ok(CheckReport { path, findings, images, missing, broken, looks, unusable, max_length, cached })
 }
 
 /// What one sample adds.

@@ -53,7 +53,7 @@ fn read(bytes: &[u8]) -> Result<Header<'_>, String> {
     } else {
         (u64::from(number(bytes, 18)?), i64::from(number(bytes, 22)? as i32), pair(bytes, 28)?)
     };
-    if height < 0 && height < -0x00FF_FFFF {
+    if height < -0x00FF_FFFF {
         return Err("its height is damaged".to_owned());
     }
     let (wide, high) = checked(width, height.unsigned_abs())?;
@@ -193,7 +193,7 @@ fn runs(header: &Header<'_>, four: bool) -> Result<Vec<u8>, String> {
     let unpack = |byte: u8, i: usize| {
         if !four {
             byte
-        } else if i % 2 == 0 {
+        } else if i.is_multiple_of(2) {
             byte >> 4
         } else {
             byte & 15

@@ -105,13 +105,11 @@ fn instead(bytes: &[u8]) -> String {
         return format!("text stands in place of the picture ({start:?}); fetch it again");
     }
     let other = OTHERS.iter().find(|(magic, at, _)| bytes.get(*at..).is_some_and(|b| b.starts_with(magic)));
-    match other {
-        Some((_, _, name)) => format!("{name} is not read; convert it ({KNOWN})"),
-        None => {
-            let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02X}")).collect();
-            format!("it is no kind of picture that is known here (it begins {}); {KNOWN}", start.join(" "))
-        }
+    if let Some((_, _, name)) = other {
+        return format!("{name} is not read; convert it ({KNOWN})");
     }
+    let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02X}")).collect();
+    format!("it is no kind of picture that is known here (it begins {}); {KNOWN}", start.join(" "))
 }
 
 /// The start of a file as text, if it is some.

@@ -30,12 +30,11 @@ impl Session {
         let differences = match (&self.from, &self.beside) {
             (Some(_), _) => {
                 changed.other_version(&self.dir)?;
-                match Premises::read(&self.dir)? {
-                    Some(began) => now.since(&began),
-                    None => {
-                        changed.warnings.push(unknown(&self.dir));
-                        Vec::new()
-                    }
+                if let Some(began) = Premises::read(&self.dir)? {
+                    now.since(&began)
+                } else {
+                    changed.warnings.push(unknown(&self.dir));
+                    Vec::new()
                 }
             }
             (None, Some(other)) => Premises::read(other)?.map(|began| now.beside(&began)).unwrap_or_default(),
