@@ -33,7 +33,7 @@ impl Set {
     /// Arguments of `command` over the set.
     fn args(&self, command: &[&str], more: &[&str]) -> Vec<String> {
         let keys = [("out", "out"), ("data.train", "instruct.json"), ("data.images", "images")];
-        let set = |(key, path): (&str, &str)| ["--set".to_owned(), format!("{key}={:?}", self.at(path))];
+        let set = |(key, path): (&str, &str)| ["--set".to_owned(), format!("{key}=\"{}\"", self.at(path).display())];
         let words = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
         [words(command), keys.into_iter().flat_map(set).collect(), words(more)].concat()
     }
