@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(*heard.lock().unwrap(), [(2, 2)]);
         let kept: PathBuf = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
         // What is kept is believed: another width in it comes back.
-        let text = std::fs::read_to_string(&kept).unwrap().replace("53", "54");
+        let text = std::fs::read_to_string(&kept).unwrap().replace("\"width\":53", "\"width\":54");
         std::fs::write(&kept, text).unwrap();
         assert_eq!(look(&dataset, &names, Some(&cache), None).unwrap()[0].width, 54);
         std::fs::copy(images("420.jpg"), &picture).unwrap();

@@ -6,7 +6,10 @@ pub(crate) const WINDOW: Vec2 = Vec2::new(1400.0, 900.0);
 /// The smallest window, in points of the usual size.
 pub(crate) const LEAST_WINDOW: Vec2 = Vec2::new(480.0, 360.0);
 /// The room that a view needs; it scrolls in less.
-pub(crate) const LEAST_VIEW: Vec2 = Vec2::new(420.0, 345.0);
+pub(crate) const LEAST_VIEW: Vec2 = Vec2::new(420.0, 320.0);
+/// A view narrower than this wraps its controls into one line more, of this height.
+pub(crate) const NARROW: f32 = 520.0;
+pub(crate) const CONTROLS: f32 = 25.0;
 /// A window from this height has the table below the other views.
 pub(crate) const LOW: f32 = 640.0;
 /// A window from this width shows the runs, and from the other the selection, too, unless told otherwise.

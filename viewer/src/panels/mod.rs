@@ -77,7 +77,8 @@ pub(crate) struct Local {
 
 /// Draws a view.
 pub(crate) fn show(ui: &mut Ui, view: View, cx: &mut Cx<'_>) {
-    at_least(ui, tokens::LEAST_VIEW, |ui| match view {
+    let wrapped = if ui.available_width() < tokens::NARROW { tokens::CONTROLS } else { 0.0 };
+    at_least(ui, tokens::LEAST_VIEW + Vec2::new(0.0, wrapped), |ui| match view {
         View::Clusters => clusters::show(ui, cx),
         View::Mixture => mixture::show(ui, cx),
         View::Routing => routing::show(ui, cx),
