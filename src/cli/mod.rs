@@ -15,6 +15,7 @@ mod out;
 mod plot;
 mod progress;
 mod recipe;
+mod sample_list;
 mod steps;
 mod summary;
 mod table;

@@ -1,9 +1,10 @@
 //! `covft-probe plot`.
 
 use super::out::{say, tell};
+use super::sample_list;
 use super::steps::{self, Steps};
-use anyhow::{Context, bail};
-use covft_analyses::analysis::{FIT, NamedSelection, RESTARTS, ViewFile};
+use anyhow::bail;
+use covft_analyses::analysis::{FIT, RESTARTS};
 use covft_analyses::figures::{ColorBy, FigureError, FigureId, Fonts, Format, Inputs, Measure, Options, Plot, Venue};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,8 @@ pub(super) struct Args {
     /// Module of drift and task-conflict; `all` if left out.
     #[arg(long)]
     module: Option<String>,
-    /// Show these samples alone: a file with an id a line (or a CSV with a column `sample`), or the name of a selection that
-    /// the explorer keeps in RUN/analysis/view.json.
+    /// Show these samples alone: a file with an id a line, a CSV with a column `sample` (`split` and `index` tell apart what
+    /// shares an id), the explorer's list of ids, or the name of a selection kept in RUN/analysis/view.json.
     #[arg(long, value_name = "FILE|NAME")]
     samples: Option<String>,
     /// Show the tracked samples; they are shown where the steps have any if left out (contexts), or the steps' own (pairs).
@@ -136,7 +137,7 @@ impl Args {
             steps: self.steps,
             layer: self.layer.clone(),
             module: self.module.clone(),
-            samples: self.samples.as_deref().map(|asked| selection(asked, &self.runs)).transpose()?,
+            samples: self.samples.as_deref().map(|asked| sample_list::read(asked, &self.runs)).transpose()?,
             tracked: (self.tracked || self.own).then_some(self.tracked),
             measure: self.measure,
             color_by: self.color_by,
@@ -151,64 +152,6 @@ impl Args {
             most: self.most.map(usize::from),
         })
     }
-}
-
-/// The samples that are asked for: those of a file, or of a selection that the explorer keeps beside one of the runs.
-fn selection(asked: &str, runs: &[PathBuf]) -> anyhow::Result<NamedSelection> {
-    let file = Path::new(asked);
-    if file.is_file() {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the samples of {asked}"))?;
-        let samples = sample_ids(&text);
-        let name = file.file_stem().map_or_else(|| asked.to_owned(), |name| name.to_string_lossy().into_owned());
-        if samples.is_empty() {
-            bail!("no sample id: {asked}");
-        }
-        return Ok(NamedSelection { name, samples, places: Vec::new() });
-    }
-    let mut known = Vec::new();
-    for run in runs {
-        let path = run.join("analysis").join("view.json");
-        if !path.exists() {
-            continue;
-        }
-        for one in ViewFile::read(&path)?.selections {
-            if one.name == asked {
-                return Ok(one);
-            }
-            known.push(one.name);
-        }
-    }
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    bail!("--samples {asked} is neither a file nor a selection of the explorer; its selections here: {known}")
-}
-
-/// Ids of a file: one a line, or the column `sample` of a CSV.
-fn sample_ids(text: &str) -> Vec<String> {
-    let text = text.trim_start_matches('\u{feff}');
-    let header: Vec<&str> =
-        text.lines().next().unwrap_or_default().split(',').map(|c| c.trim().trim_matches('"')).collect();
-    let rows = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    match header.iter().position(|c| *c == "sample") {
-        Some(column) => rows().skip(1).filter_map(|line| cells(line).into_iter().nth(column)).collect(),
-        None => rows().map(str::to_owned).collect(),
-    }
-}
-
-/// Cells of a line of CSV.
-fn cells(line: &str) -> Vec<String> {
-    let (mut cells, mut quoted) = (vec![String::new()], false);
-    let mut rest = line.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '"' if quoted && rest.peek() == Some(&'"') => {
-                cells.last_mut().expect("one at least").push(rest.next().unwrap_or('"'));
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            c => cells.last_mut().expect("one at least").push(c),
-        }
-    }
-    cells
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -313,9 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sample_ids_come_from_lines_and_from_tables() {
-        assert_eq!(sample_ids("a\n\n b \n"), ["a", "b"]);
-        assert_eq!(sample_ids("task,sample\nocr,s1\n\"a, \"\"b\"\"\",\"s,2\"\n"), ["s1", "s,2"]);
+    fn axes_are_two_components() {
         assert_eq!((axes("1,3"), axes("0,1").is_err(), axes("2").is_err()), (Ok((1, 3)), true, true));
     }
 }
