@@ -6,6 +6,7 @@ use super::steps::{self, Steps};
 use anyhow::bail;
 use covft_analyses::analysis::{FIT, RESTARTS};
 use covft_analyses::figures::{ColorBy, FigureError, FigureId, Fonts, Format, Inputs, Measure, Options, Plot, Venue};
+use covft_analyses::store::RunDir;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -131,13 +132,15 @@ impl std::str::FromStr for Which {
 }
 
 impl Args {
-    fn options(&self) -> anyhow::Result<Options> {
+    fn options(&self, inputs: &Inputs) -> anyhow::Result<Options> {
+        let runs: Vec<&RunDir> = inputs.runs.iter().map(|source| &source.run).collect();
+        let samples = self.samples.as_deref().map(|asked| sample_list::read(asked, &self.runs, &runs)).transpose()?;
         Ok(Options {
             stage: self.stage.clone(),
             steps: self.steps,
             layer: self.layer.clone(),
             module: self.module.clone(),
-            samples: self.samples.as_deref().map(|asked| sample_list::read(asked, &self.runs)).transpose()?,
+            samples,
             tracked: (self.tracked || self.own).then_some(self.tracked),
             measure: self.measure,
             color_by: self.color_by,
@@ -165,7 +168,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in &inputs.missing {
         say!("not begun, left out: {}", path.display());
     }
-    let options = args.options()?;
+    let options = args.options(&inputs)?;
     let fonts = Fonts::open(&args.fonts)?;
     let warnings = RefCell::new(Vec::new());
     let progress = Steps::new();
