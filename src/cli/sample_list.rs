@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// A sample of a list: its place in the data, if the list names it, and its id.
 type Listed = (Option<Place>, String);
 
-/// The samples that are asked for: those of a file, or of a selection kept beside one of `paths`. A warning counts those that
-/// none of `runs` knows.
+/// The samples that are asked for: those of a file, or of a selection kept beside one of `paths`. A warning counts
+/// those that none of `runs` knows.
 ///
 /// # Errors
 /// There is no such file and no such selection, a line is not understood, or no run knows any of the samples.
@@ -67,8 +67,8 @@ fn kept(asked: &str, runs: &[PathBuf]) -> anyhow::Result<NamedSelection> {
     bail!("--samples {asked} is neither a file nor a selection of the explorer; its selections here: {known}")
 }
 
-/// Samples of a CSV with a column `sample` (and `split` and `index`), or one a line: its id, or id, split and entry with
-/// tabs between, as the explorer writes them.
+/// Samples of a CSV with a column `sample` (and `split` and `index`), or one a line: its id, or id, split and entry
+/// with tabs between, as the explorer writes them.
 fn parse(text: &str) -> Result<Vec<Listed>, String> {
     let text = text.trim_start_matches('\u{feff}');
     let mut table = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(text.as_bytes());

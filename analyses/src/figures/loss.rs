@@ -1,190 +1,30 @@
 //! `loss`: training and held-out loss. One run: all stages, divided by thin lines; several: one stage, one line a run, and
 //! more than a few of a study one line a method, the mean over its runs.
 
+mod series;
+
 use super::axes::{Axes, Entry, Mark, bottom_room, left_room, legend, legend_height, others, range};
 use super::color::{BLUE, GREY, INK, LINES, VERMILION, WHITE, style};
 use super::looks::Looks;
 use super::page::{LeftOut, Page};
-use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
+use super::points::{Points, TOGETHER, drawn, smoothed};
 use super::scene::{Across, Along, Canvas, Point, Rgb, Shape};
-use super::source::{Inputs, Source};
+use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, cell};
-use crate::stats::{NotFinite, finite};
-use crate::store::{ALL, EvalRow, StepRow, option_that_logs};
+use crate::stats::NotFinite;
+use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use series::{Run, Stage, by_group, stages};
 
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
 /// Colour of what says that losses are not finite.
 const BROKEN: Rgb = Rgb(0xCC, 0x00, 0x33);
 
-/// One stage's curves.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stage {
-    name: String,
-    /// Step of the run at which it began.
-    from: f64,
-    train: Points,
-    /// Over a fixed subset while training.
-    subset: Points,
-    /// Over everything that is held out.
-    whole: Points,
-    /// Stretches of steps whose training loss is not finite.
-    #[serde(default)]
-    broken: Vec<Stretch>,
-    /// Held-out losses that are not finite.
-    #[serde(default)]
-    held_broken: NotFinite,
-}
-
-/// Steps in a row whose loss is not finite.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Stretch {
-    from: f64,
-    to: f64,
-    losses: NotFinite,
-}
-
-impl Stretch {
-    /// `NaN at step 3`, `infinite from step 5 on`, with the last step of the stage.
-    fn words(&self, last: f64) -> String {
-        let kind = match (self.losses.nan, self.losses.infinite) {
-            (_, 0) => "NaN",
-            (0, _) => "infinite",
-            _ => "NaN or infinite",
-        };
-        match (self.from, self.to) {
-            (from, to) if from == to => format!("{kind} at step {from}"),
-            (from, to) if to == last => format!("{kind} from step {from} on"),
-            (from, to) => format!("{kind} at steps {from} to {to}"),
-        }
-    }
-}
-
-/// The stretches of `losses` by step.
-fn stretches(losses: &[(f64, f64)]) -> Vec<Stretch> {
-    let mut found: Vec<Stretch> = Vec::new();
-    let mut open = false;
-    for (step, loss) in losses {
-        let mut one = NotFinite::default();
-        if one.take(*loss).is_some() {
-            open = false;
-            continue;
-        }
-        match found.last_mut().filter(|_| open) {
-            Some(last) => {
-                last.to = *step;
-                last.losses.add(one);
-            }
-            None => found.push(Stretch { from: *step, to: *step, losses: one }),
-        }
-        open = true;
-    }
-    found
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Run {
-    label: String,
-    /// Runs that it is the mean of.
-    #[serde(default = "one")]
-    runs: usize,
-    stages: Vec<Stage>,
-}
-
-fn one() -> usize {
-    1
-}
-
-/// Means of points at the same steps; `None` where the steps differ.
-fn mean(of: &[&Points]) -> Option<Points> {
-    let steps = |points: &Points| points.iter().map(|p| p.0).collect::<Vec<_>>();
-    let first = steps(of.first()?);
-    let at = |i: usize| {
-        let known: Vec<f64> = of.iter().filter_map(|points| points[i].1).collect();
-        (first[i], (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64))
-    };
-    of.iter().all(|points| steps(points) == first).then(|| (0..first.len()).map(at).collect())
-}
-
-/// The mean of runs of one stage each, called `label`; `None` where they were not measured at the same steps.
-fn mean_run(label: &str, of: &[&Run]) -> Option<Run> {
-    let stages: Vec<&Stage> = of.iter().map(|run| run.stages.first()).collect::<Option<_>>()?;
-    let all = |points: fn(&Stage) -> &Points| mean(&stages.iter().map(|s| points(s)).collect::<Vec<_>>());
-    let mut held_broken = NotFinite::default();
-    stages.iter().for_each(|s| held_broken.add(s.held_broken));
-    let stage = Stage {
-        broken: stages.iter().flat_map(|s| s.broken.iter().cloned()).collect(),
-        held_broken,
-        train: all(|s| &s.train)?,
-        subset: all(|s| &s.subset)?,
-        whole: all(|s| &s.whole)?,
-        name: stages[0].name.clone(),
-        from: stages[0].from,
-    };
-    Some(Run { label: format!("{label}, {} runs", of.len()), runs: of.len(), stages: vec![stage] })
-}
-
-/// One run a group, where there are several in it.
-fn by_group(runs: Vec<(String, Run)>) -> Vec<Run> {
-    let merged = |of: Vec<(String, Run)>| {
-        let runs = || of.iter().map(|(_, run)| run).collect::<Vec<_>>();
-        match mean_run(&of[0].0, &runs()) {
-            Some(mean) if of.len() > 1 => vec![mean],
-            _ => of.into_iter().map(|(_, run)| run).collect(),
-        }
-    };
-    grouped(runs, |(group, _)| group).into_iter().flat_map(merged).collect()
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Loss {
     runs: Vec<Run>,
-}
-
-impl Stage {
-    fn new(name: String, from: f64) -> Self {
-        let (train, subset, whole) = (Points::new(), Points::new(), Points::new());
-        Self { name, from, train, subset, whole, broken: Vec::new(), held_broken: NotFinite::default() }
-    }
-
-    /// Its last step.
-    fn last(&self) -> f64 {
-        self.train.last().map_or(self.from, |p| p.0)
-    }
-}
-
-fn stages(source: &Source, only: Option<&str>, options: &Options) -> Result<Vec<Stage>> {
-    let mut stages: Vec<Stage> = Vec::new();
-    let mut losses: Vec<Vec<(f64, f64)>> = Vec::new();
-    source.visit(|row: StepRow| {
-        if only.is_some_and(|s| s != row.stage) || !options.has_step(row.step) {
-            return;
-        }
-        if stages.last().is_none_or(|s| s.name != row.stage) {
-            stages.push(Stage::new(row.stage.clone(), row.global_step as f64 - row.step as f64));
-            losses.push(Vec::new());
-        }
-        if let Some(losses) = losses.last_mut() {
-            losses.push((row.global_step as f64, row.loss));
-        }
-    })?;
-    for (stage, losses) in stages.iter_mut().zip(losses) {
-        stage.broken = stretches(&losses);
-        stage.train = losses.into_iter().map(|(step, loss)| (step, finite(loss))).collect();
-    }
-    for row in
-        source.rows(|e: &EvalRow| e.task == ALL && e.loss.is_some() && options.has_step(e.step.saturating_sub(1)))?
-    {
-        let Some(stage) = stages.iter_mut().find(|s| s.name == row.stage) else { continue };
-        let point = (row.global_step as f64, row.loss.and_then(|loss| stage.held_broken.take(loss)));
-        if row.split == "val" { &mut stage.whole } else { &mut stage.subset }.push(point);
-    }
-    for stage in &mut stages {
-        stage.train = thin(std::mem::take(&mut stage.train));
-    }
-    Ok(stages)
 }
 
 impl Loss {
@@ -429,46 +269,5 @@ impl Figure for Loss {
     fn not_shown(&self, page: &Page) -> Vec<LeftOut> {
         let labels: Vec<String> = self.runs.iter().map(|r| r.label.clone()).collect();
         LeftOut::of("runs", &labels, self.looks(page).own(), true).into_iter().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(label: &str, losses: &[f64]) -> (String, Run) {
-        let train = losses.iter().enumerate().map(|(i, loss)| (i as f64, finite(*loss))).collect();
-        let stage = Stage { train, whole: vec![(2.0, Some(losses[0]))], ..Stage::new("s".into(), 0.0) };
-        let group = label.split('-').next().unwrap().to_owned();
-        (group, Run { label: label.to_owned(), runs: 1, stages: vec![stage] })
-    }
-
-    #[test]
-    fn runs_of_a_method_become_their_mean_where_their_steps_are_the_same() {
-        let runs = vec![
-            run("full-0", &[1.0, f64::NAN]),
-            run("lora-0", &[1.0]),
-            run("full-1", &[3.0, 4.0]),
-            run("vpt-0", &[1.0]),
-            run("vpt-1", &[1.0, 2.0]),
-        ];
-        let runs = by_group(runs);
-        let labels: Vec<_> = runs.iter().map(|r| (r.label.as_str(), r.runs)).collect();
-        assert_eq!(labels, [("full, 2 runs", 2), ("lora-0", 1), ("vpt-0", 1), ("vpt-1", 1)]);
-        let mean = &runs[0].stages[0];
-        assert_eq!(mean.train, [(0.0, Some(2.0)), (1.0, Some(4.0))]);
-        assert_eq!(mean.whole, [(2.0, Some(2.0))]);
-    }
-    #[test]
-    fn where_losses_are_not_finite_is_said_step_by_step() {
-        let losses: Vec<(f64, f64)> = [1.0, f64::NAN, f64::NAN, 2.0, f64::INFINITY, 3.0, f64::NAN, f64::INFINITY]
-            .into_iter()
-            .enumerate()
-            .map(|(i, loss)| (i as f64, loss))
-            .collect();
-        let found = stretches(&losses);
-        let words: Vec<String> = found.iter().map(|s| s.words(7.0)).collect();
-        assert_eq!(words, ["NaN at steps 1 to 2", "infinite at step 4", "NaN or infinite from step 6 on"]);
-        assert_eq!(found[0].losses, NotFinite { nan: 2, infinite: 0 });
     }
 }
