@@ -4,10 +4,12 @@ use super::out::say;
 use super::table::{Table, thousands};
 use super::{progress, recipe};
 use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
+use crate::data::picture::Kind;
 use crate::data::{CheckReport, Converted, Form, Look, convert, remark, scenes};
 use crate::experiment::session::{Checking, Setup};
 use anyhow::Context;
 use clap::Subcommand;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -188,6 +190,10 @@ fn print_pictures(report: &CheckReport, data: &DataConfig) {
         };
         say!("  {rotated} images have a rotation in their EXIF block, which {what}");
     }
+    for ((is, ending), names) in misnamed(&report.looks) {
+        let (n, first) = (names.len(), names[0]);
+        say!("  {n} images named .{ending} are {}, and read as such (the first: {first})", is.name());
+    }
     let flat: Vec<&str> =
         report.looks.iter().filter(|(_, l)| l.is_one_colour && l.problem.is_none()).map(|(n, _)| &**n).collect();
     if !flat.is_empty() {
@@ -198,6 +204,17 @@ fn print_pictures(report: &CheckReport, data: &DataConfig) {
     if report.broken.is_none() && report.images > 0 {
         say!("  not checked: whether the images can be decoded; --images does that, and counts rotations and blanks");
     }
+}
+
+/// Pictures whose names end in another kind's ending, by what they are and the ending.
+fn misnamed(looks: &[(String, Look)]) -> BTreeMap<(Kind, String), Vec<&str>> {
+    let mut found: BTreeMap<(Kind, String), Vec<&str>> = BTreeMap::new();
+    for (name, look) in looks {
+        let Some(is) = look.kind.filter(|is| Kind::named(name).is_some_and(|named| named != *is)) else { continue };
+        let ending = name.rsplit('.').next().unwrap_or_default().to_lowercase();
+        found.entry((is, ending)).or_default().push(name);
+    }
+    found
 }
 
 fn print(report: &CheckReport) {

@@ -2,10 +2,11 @@
 
 use super::out::say;
 use super::recipe::GoingOn;
-use super::train::{free_name, stop_on_ctrl_c};
+use super::train::{broken, free_name, stop_on_ctrl_c};
 use super::watch::Watch;
 use super::{compare, init};
 use crate::config::Recipe;
+use crate::config::data::Broken;
 use crate::config::model::VisionMethod;
 use crate::config::study::StudyConfig;
 use crate::experiment::session::{Ended, Premise};
@@ -47,6 +48,10 @@ struct Common {
     resume: Option<PathBuf>,
     #[command(flatten)]
     going_on: GoingOn,
+    /// What happens to samples whose picture is missing or broken: refuse, drop or blank. Short for data.broken; with
+    /// --resume: from here on, in all runs.
+    #[arg(long, value_name = "HOW", value_parser = broken)]
+    broken: Option<Broken>,
     /// Change any key: study.null=true, stage.instruct.steps=40. May be given more than once.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -131,11 +136,17 @@ fn lead(
         let mut dir = StudyDir::open(path)?;
         dir.accept = common.going_on.accepted();
         same_kind(dir.recipe(), kind)?;
+        if let Some(broken) = common.broken {
+            dir.set_broken(broken)?;
+        }
         dir
     } else {
         let mut recipe = read(common.config.as_deref(), &common.overrides, kind)?;
         same_kind(&recipe, kind)?;
         flags(&mut recipe)?;
+        if let Some(broken) = common.broken {
+            recipe.data.broken = broken;
+        }
         recipe.check(common.config.as_deref().unwrap_or(Path::new("(built in)")))?;
         if common.show_config {
             super::out::text(&recipe.to_toml());

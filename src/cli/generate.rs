@@ -3,7 +3,7 @@
 use super::out::say;
 use super::table::Table;
 use crate::config::Recipe;
-use crate::config::data::{DataConfig, Template};
+use crate::config::data::{DataConfig, ImageAspect, Template};
 use crate::config::model::{TextMethod, Tuning};
 use crate::data::{Preparation, Tokenizers, picture};
 use crate::experiment::session::image_spec;
@@ -12,6 +12,7 @@ use crate::models::covft::LayerRouting;
 use crate::models::generate::{GenerateOptions, Question, Sampling};
 use crate::models::mllm::Mllm;
 use crate::models::save::load_recipe;
+use crate::models::shapes::image_aspect_ratio;
 use crate::models::source::open_source;
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -101,6 +102,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn data_config(folder: &Path, template: Option<&str>) -> anyhow::Result<DataConfig> {
     let path = folder.join("recipe.toml");
     let mut data = if path.exists() { Recipe::read(&path, &[])?.data } else { DataConfig::default() };
+    if let (false, Some(name)) = (path.exists(), image_aspect_ratio(folder)?) {
+        data.image_aspect = ImageAspect::called(&name).unwrap_or_default();
+    }
     if let Some(name) = template {
         let text = format!("\"{name}\"");
         data.template = serde_json::from_str::<Template>(&text).with_context(|| format!("--template {name}"))?;

@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn broken(text: &str) -> Result<Broken, String> {
+pub(super) fn broken(text: &str) -> Result<Broken, String> {
     match text {
         "refuse" => Ok(Broken::Refuse),
         "drop" => Ok(Broken::Drop),

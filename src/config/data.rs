@@ -131,6 +131,23 @@ pub enum ImageAspect {
     Crop,
 }
 
+impl ImageAspect {
+    /// What LLaVA's `image_aspect_ratio` calls it.
+    #[must_use]
+    pub fn llavas(self) -> &'static str {
+        match self {
+            Self::Pad => "pad",
+            Self::Crop => "square",
+        }
+    }
+
+    /// The one that LLaVA calls so.
+    #[must_use]
+    pub fn called(name: &str) -> Option<Self> {
+        [Self::Pad, Self::Crop].into_iter().find(|aspect| aspect.llavas() == name)
+    }
+}
+
 /// What a rotation in a picture's EXIF block does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -253,6 +270,9 @@ impl DataConfig {
         if self.prefetch == 0 {
             return refuse("prefetch", "must be at least 1");
         }
+        if self.template == Template::Plain && self.system.as_ref().is_some_and(|text| !text.is_empty()) {
+            return refuse("system", "the plain template has no place for a system message; leave the key out");
+        }
         if self.is_scenes() && self.scenes.train == 0 {
             return refuse("scenes.train", "must be at least 1");
         }
@@ -295,6 +315,16 @@ mod tests {
     fn impossible_values_name_their_key() {
         let config = DataConfig { workers: 0, ..DataConfig::default() };
         assert_eq!(config.check().unwrap_err().to_string(), "data.workers: must be at least 1");
+        let plain = |system: &str| DataConfig {
+            template: Template::Plain,
+            system: Some(system.to_owned()),
+            ..DataConfig::default()
+        };
+        assert_eq!(
+            plain("Be brief.").check().unwrap_err().to_string(),
+            "data.system: the plain template has no place for a system message; leave the key out"
+        );
+        assert!(plain("").check().is_ok());
         let config = DataConfig { val: Some("builtin:scene".into()), ..DataConfig::default() };
         assert_eq!(
             config.check().unwrap_err().to_string(),

@@ -7,6 +7,7 @@ use super::dataset::Dataset;
 use super::encode::{Encoded, IMAGE_ID};
 use super::error::Result;
 use super::remark::Remark;
+use crate::config::data::Template;
 
 /// Adds what only the tokens tell: a picture that is cut, an end token within a text, tokens without an embedding.
 pub(super) fn remark_tokens(
@@ -20,6 +21,9 @@ pub(super) fn remark_tokens(
     let end = p.tokenizers.language.end_text();
     if entry.turns.iter().any(|t| t.text.contains(end)) {
         remarks.push(Remark::EndToken(end.to_owned()));
+    }
+    if p.template == Template::Plain && !entry.question().is_empty() {
+        remarks.push(Remark::QuestionLeftOut);
     }
     let whole = encoded.ids.iter().position(|&id| id == IMAGE_ID).is_some_and(|at| at + p.image_tokens <= p.max_length);
     if entry.image.is_some() && !whole {

@@ -304,6 +304,9 @@ impl<'j> Talk<'j> {
         if let Some(first) = self.placeholder.replace(i) {
             return Err(format!("turns {first} and {i} both have {IMAGE_PLACEHOLDER}, but an entry has one picture"));
         }
+        if !value.trim_start().starts_with(IMAGE_PLACEHOLDER) {
+            remarks.push(Remark::ImageMoved);
+        }
         placeholder::first(value, i)
     }
 

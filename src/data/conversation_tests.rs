@@ -34,7 +34,7 @@ fn reads_all_spellings_and_moves_the_placeholder() {
     assert_eq!(entry.turns[0].text, "<image>\nWhere is it?");
     assert_eq!(entry.turns[1].text, " There. ");
     assert_eq!((entry.question(), entry.answer(), entry.words), ("Where is it?", " There. ", 5));
-    assert_eq!(entry.remarks, [Remark::Key("extra".into())]);
+    assert_eq!(entry.remarks, [Remark::Key("extra".into()), Remark::ImageMoved]);
 }
 
 #[test]

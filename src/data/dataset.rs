@@ -349,7 +349,7 @@ impl Dataset {
             Pictures::Folder(folder) => picture::open(&folder.join(name), exif),
             Pictures::Memory(pictures) => {
                 let pixels = pictures.get(name).cloned().ok_or_else(|| "no such picture".to_owned());
-                pixels.map(|pixels| Picture { pixels, has_rotation: false })
+                pixels.map(|pixels| Picture { pixels, has_rotation: false, kind: None })
             }
         };
         decoded.map_err(|problem| self.image_error(sample, name, problem))

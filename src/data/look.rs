@@ -3,6 +3,7 @@
 use super::dataset::Dataset;
 use super::error::{DataError, Result};
 use super::keep;
+use super::picture::Kind;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Raised whenever what is found, or how it is found, changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Pictures that are decoded between two looks at the clock.
 const BLOCK: usize = 256;
 /// What was found is kept this often, so that a check that is stopped need not begin anew.
@@ -33,6 +34,9 @@ pub struct Look {
     pub has_rotation: bool,
     /// Whether all its pixels are the same.
     pub is_one_colour: bool,
+    /// What its file is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -123,6 +127,7 @@ fn one(dataset: &Dataset, name: &str) -> Look {
             pixels: crc32fast::hash(picture.pixels.as_raw()),
             has_rotation: picture.has_rotation,
             is_one_colour: picture.is_one_colour(),
+            kind: picture.kind,
             problem: None,
         },
         Err(DataError::Image { problem, .. }) => Look { problem: Some(problem), ..Look::default() },

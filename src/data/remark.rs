@@ -27,6 +27,10 @@ pub enum Remark {
     Word(String),
     /// The end token stands within a text.
     EndToken(String),
+    /// The plain template leaves the question's text out.
+    QuestionLeftOut,
+    /// `<image>` does not stand at the front of its question.
+    ImageMoved,
     /// Cutting at the longest length took some of the picture, or all.
     PictureCut,
     /// A token that the language model or the text encoder has no embedding for.
@@ -74,6 +78,10 @@ impl fmt::Display for Remark {
             Self::System => f.write_str("a system message of its own, in place of the template's"),
             Self::Word(word) => write!(f, "{word} stands as a word in a text and is read as one"),
             Self::EndToken(token) => write!(f, "the end token {token} stands within a text"),
+            Self::QuestionLeftOut => f.write_str("the question's text is left out, as the plain template does"),
+            Self::ImageMoved => {
+                f.write_str("<image> stands within or behind its question and is put at its front, as in LLaVA")
+            }
             Self::PictureCut => f.write_str("data.max_length cuts the picture's tokens"),
             Self::NoEmbedding { model, token, embeddings } => {
                 write!(f, "token {token} is beyond the {embeddings} embeddings of the {model}")

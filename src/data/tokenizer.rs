@@ -164,6 +164,12 @@ impl LanguageTokenizer {
         vocabulary(&self.inner)
     }
 
+    /// How many tokens it has.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
     /// SHA-256 of the file.
     #[must_use]
     pub fn fingerprint(&self) -> &[u8; 32] {
@@ -228,6 +234,12 @@ impl TextTokenizer {
     #[must_use]
     pub fn vocabulary(&self) -> usize {
         vocabulary(&self.inner)
+    }
+
+    /// How many tokens it has.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.inner.get_vocab_size(true)
     }
 
     /// SHA-256 of the file.

@@ -113,6 +113,15 @@ fn agrees(config: &ModelConfig, folder: &Path) -> std::result::Result<(), Descri
     }
 }
 
+/// LLaVA's word for how the pictures of a whole checkpoint became square, where its description has one.
+///
+/// # Errors
+/// The description cannot be read.
+pub fn image_aspect_ratio(folder: &Path) -> Result<Option<String>> {
+    let json = read_in(folder, "config.json")?;
+    Ok(json.get("image_aspect_ratio").and_then(Value::as_str).map(str::to_owned))
+}
+
 /// The language model's object of a `config.json`: the file's own, or llava-hf's `text_config`.
 fn language_of(file: &Value) -> &Value {
     file.get("text_config").filter(|v| v.is_object()).unwrap_or(file)

@@ -1,7 +1,11 @@
 //! What a file is, by its first bytes.
 
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
 /// Kinds of picture files that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// JPEG.
     Jpeg,
@@ -65,6 +69,20 @@ impl Kind {
             return Ok(Self::Bmp);
         }
         Err(instead(bytes))
+    }
+
+    /// The kind that the ending of a name stands for, where it stands for one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match Path::new(name).extension()?.to_str()?.to_lowercase().as_str() {
+            "jpg" | "jpeg" | "jpe" | "jfif" => Some(Self::Jpeg),
+            "png" | "apng" => Some(Self::Png),
+            "webp" => Some(Self::Webp),
+            "gif" => Some(Self::Gif),
+            "bmp" => Some(Self::Bmp),
+            "tif" | "tiff" => Some(Self::Tiff),
+            _ => None,
+        }
     }
 
     /// Its usual name.

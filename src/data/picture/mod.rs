@@ -43,6 +43,8 @@ pub struct Picture {
     pub pixels: RgbImage,
     /// Whether its EXIF block says that it is to be turned or mirrored.
     pub has_rotation: bool,
+    /// What its file is; nothing for a picture that was never one.
+    pub kind: Option<Kind>,
 }
 
 impl Picture {
@@ -82,7 +84,7 @@ pub fn decode(bytes: &[u8], exif: Exif) -> Result<Picture, String> {
     let rotation = turn::of(&seen);
     let has_rotation = rotation != Orientation::NoTransforms;
     let pixels = if exif == Exif::Apply && has_rotation { turn::apply(pixels, rotation) } else { pixels };
-    Ok(Picture { pixels, has_rotation })
+    Ok(Picture { pixels, has_rotation, kind: Some(kind) })
 }
 
 /// Width and height as they are trained on, from the header alone.

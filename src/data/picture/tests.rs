@@ -110,7 +110,7 @@ fn rotation_is_ignored_or_applied_in_pixels_and_dimensions() {
 
 #[test]
 fn one_colour_is_seen() {
-    let flat = Picture { pixels: RgbImage::from_pixel(9, 9, Rgb([255; 3])), has_rotation: false };
+    let flat = Picture { pixels: RgbImage::from_pixel(9, 9, Rgb([255; 3])), has_rotation: false, kind: None };
     assert!(flat.is_one_colour());
     assert!(!open(&images("rgb.png"), Exif::Ignore).unwrap().is_one_colour());
 }

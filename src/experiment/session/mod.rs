@@ -20,6 +20,7 @@ pub use pictures::{Checking, PictureCheck};
 pub use premises::{Difference, Premise};
 pub use setup::{Setup, image_spec, known_vocabularies};
 
+pub(in crate::experiment) use pictures::Listing;
 pub(in crate::experiment) use premises::{other_recipe, recipe_of};
 pub(in crate::experiment) use work::{Parts, Work, check_samples};
 
@@ -36,7 +37,6 @@ use crate::train::hook::Hook;
 use covft_analyses::store::{
     DroppedSample, Manifest, PictureDecision, Place, RecordWriter, RunDir, Status, WriterOptions,
 };
-use pictures::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

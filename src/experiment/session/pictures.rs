@@ -89,19 +89,19 @@ pub(super) fn decisions(setup: &Setup) -> Vec<PictureDecision> {
 }
 
 /// Keeps the manifest's list of decisions as long as it really is.
-pub(super) struct Listing<'a> {
+pub(in crate::experiment) struct Listing<'a> {
     dir: &'a RunDir,
     setup: &'a Setup,
     listed: usize,
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn new(dir: &'a RunDir, setup: &'a Setup) -> Self {
+    pub(in crate::experiment) fn new(dir: &'a RunDir, setup: &'a Setup) -> Self {
         Self { dir, setup, listed: decisions(setup).len() }
     }
 
     /// Lists what was met since.
-    pub(super) fn update(&mut self) -> Result<(), SessionError> {
+    pub(in crate::experiment) fn update(&mut self) -> Result<(), SessionError> {
         let all = decisions(self.setup);
         if all.len() > self.listed {
             let mut manifest = Manifest::read(self.dir)?;

@@ -74,7 +74,7 @@ impl Setup {
         let tokenizer_files = tokenizer_files(&recipe.model)?;
         let [language, text] = &tokenizer_files;
         let mut tokenizers = Tokenizers::load(language, text, recipe.data.context_length)?;
-        let model = with_vocabularies(&recipe.model, &tokenizers);
+        let model = with_vocabularies(&recipe.model, &tokenizers)?;
         let shapes = ModelShapes::resolve(&model)?;
         // Folders that hold no weights are told before the data are read.
         drop(open_source(&model)?);
@@ -83,6 +83,7 @@ impl Setup {
             tokenizers.text = Arc::new(TextTokenizer::load(text, shapes.text.positions)?);
         }
         let mut remarks = tokens::check(&recipe.data, &model, &shapes, &tokenizers)?;
+        remarks.extend(other_aspect(&model, recipe.data.image_aspect)?);
         let image = image_spec(&shapes.vision, recipe.data.image_aspect);
         let preparation = Preparation::new(&recipe.data, tokenizers, image, shapes.vision.patches());
         let train = Dataset::train(&recipe.data, preparation.clone())?;
@@ -137,6 +138,22 @@ pub fn image_spec(tower: &TowerSizes, aspect: ImageAspect) -> ImageSpec {
     }
 }
 
+/// Pictures that become square in another way than those that the checkpoint was trained with. LLaVA itself does so between
+/// its stages, so it is told and not refused.
+fn other_aspect(model: &ModelConfig, ours: ImageAspect) -> Result<Option<String>, SessionError> {
+    let Some(folder) = &model.checkpoint else { return Ok(None) };
+    let theirs = shapes::image_aspect_ratio(folder)?;
+    let theirs = theirs.filter(|name| ImageAspect::called(name) != Some(ours));
+    Ok(theirs.map(|theirs| {
+        format!(
+            "warning: the checkpoint's pictures became square by image_aspect_ratio = {theirs:?}, and data.image_aspect now \
+             says {:?} in its words: {}",
+            ours.llavas(),
+            folder.join("config.json").display()
+        )
+    }))
+}
+
 /// The model's part of a recipe with every vocabulary known: those that it leaves open are the tokenizers'.
 ///
 /// # Errors
@@ -149,18 +166,21 @@ pub fn known_vocabularies(recipe: &Recipe) -> Result<ModelConfig, SessionError> 
         return Ok(model.clone());
     }
     let [language, text] = tokenizer_files(model)?;
-    Ok(with_vocabularies(model, &Tokenizers::load(&language, &text, recipe.data.context_length)?))
+    with_vocabularies(model, &Tokenizers::load(&language, &text, recipe.data.context_length)?)
 }
 
-fn with_vocabularies(model: &ModelConfig, tokenizers: &Tokenizers) -> ModelConfig {
+fn with_vocabularies(model: &ModelConfig, tokenizers: &Tokenizers) -> Result<ModelConfig, SessionError> {
     let mut model = model.clone();
-    if let Some(sizes) = &mut model.language.sizes {
-        sizes.vocabulary.get_or_insert(tokenizers.language.vocabulary());
+    let open = [
+        model.language.sizes.as_mut().map(|sizes| &mut sizes.vocabulary),
+        model.text.sizes.as_mut().map(|sizes| &mut sizes.vocabulary),
+    ];
+    for (vocabulary, rows) in open.into_iter().zip([tokens::language_rows, tokens::text_rows]) {
+        if let Some(vocabulary @ None) = vocabulary {
+            *vocabulary = Some(rows(tokenizers)?);
+        }
     }
-    if let Some(sizes) = &mut model.text.sizes {
-        sizes.vocabulary.get_or_insert(tokenizers.text.vocabulary());
-    }
-    model
+    Ok(model)
 }
 
 /// One error for everything that is not there, before anything is read: recipes name folders that are not part of the

@@ -4,7 +4,7 @@ use crate::config::data::{DataConfig, Template};
 use crate::config::model::ModelConfig;
 use crate::data::{DataError, LanguageTokenizer, TextTokenizer, Tokenizers};
 use crate::models::shapes::ModelShapes;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why they are not.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,40 @@ pub enum TokenError {
         token: String,
         /// Rows of the table.
         rows: usize,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// An id far beyond the others, where the table is to be made as large as the tokenizer asks for.
+    #[error(
+        "token {id} ({token}) of the {model}'s tokenizer asks for a table of {rows} rows, and it has {tokens} tokens: mend \
+         the id, or set model.{part}.sizes.vocabulary = {rows}: {path}"
+    )]
+    Far {
+        /// `language model` or `text encoder`.
+        model: &'static str,
+        /// Its part of the recipe.
+        part: &'static str,
+        /// The largest id.
+        id: usize,
+        /// Its spelling.
+        token: String,
+        /// Rows of the table.
+        rows: usize,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// A text that the tokenizer cannot cut.
+    #[error(
+        "the {model}'s tokenizer fails at a character that it does not know ({why}), which texts may have: it lacks its \
+         unknown token: {path}"
+    )]
+    Unknown {
+        /// `language model` or `text encoder`.
+        model: &'static str,
+        /// What it says.
+        why: String,
         /// The tokenizer.
         path: PathBuf,
     },
@@ -74,6 +108,37 @@ pub enum TokenError {
     Data(#[from] DataError),
 }
 
+/// Rows of the language model's table where it is made for its tokenizer.
+pub(super) fn language_rows(tokenizers: &Tokenizers) -> Result<usize, TokenError> {
+    let t = &tokenizers.language;
+    near(["language model", "language"], t.vocabulary(), t.tokens(), |id| t.token(id), t.path())
+}
+
+/// Rows of the text encoder's table where it is made for its tokenizer.
+pub(super) fn text_rows(tokenizers: &Tokenizers) -> Result<usize, TokenError> {
+    let t = &tokenizers.text;
+    near(["text encoder", "text"], t.vocabulary(), t.tokens(), |id| t.token(id), t.path())
+}
+
+/// Ids may leave gaps, but a damaged one must not become a table that fills the memory.
+fn near(
+    [model, part]: [&'static str; 2],
+    rows: usize,
+    tokens: usize,
+    spelling: impl Fn(u32) -> Option<String>,
+    path: &Path,
+) -> Result<usize, TokenError> {
+    if rows <= 2 * tokens + SPARE {
+        return Ok(rows);
+    }
+    let id = rows - 1;
+    let token = u32::try_from(id).ok().and_then(spelling).unwrap_or_default();
+    Err(TokenError::Far { model, part, id, token, rows, tokens, path: path.to_path_buf() })
+}
+
+/// Rows that small tables may have beside twice their tokens.
+const SPARE: usize = 1024;
+
 /// Checks both tokenizers; what is merely unusual comes back as lines.
 pub(super) fn check(
     data: &DataConfig,
@@ -104,6 +169,14 @@ pub(super) fn check(
             ));
         }
     }
+    // A letter of cuneiform: hardly a tokenizer has it among its words, and none cleans it away.
+    let strange = "a \u{12345}";
+    let unknown = |model, path: &Path, error: DataError| {
+        let DataError::Tokenizer { problem: why, .. } = error else { return error.into() };
+        TokenError::Unknown { model, why, path: path.to_path_buf() }
+    };
+    drop(language.ids(strange).map_err(|e| unknown("language model", language.path(), e))?);
+    drop(text.ids(strange).map_err(|e| unknown("text encoder", text.path(), e))?);
     template(data.template, language, &mut lines)?;
     described(shapes, language, &mut lines)?;
     // An encoder from nothing learns whatever marks it is given.

@@ -1,6 +1,6 @@
 //! Tokenizers, templates and tables of different models do not meet.
 
-use super::tokens::check;
+use super::tokens::{check, language_rows, text_rows};
 use crate::config::data::{BUILTIN_SCENES, DataConfig, Template};
 use crate::config::model::ModelConfig;
 use crate::data::{LanguageTokenizer, TextTokenizer, Tokenizers};
@@ -62,6 +62,43 @@ fn a_token_without_a_row_is_refused() {
     assert!(error.contains("token 480 (<extra>)") && error.contains("table of 480"), "{error}");
     let error = refused(Template::V1, &fixture("llava"), &fixture("llava"));
     assert!(error.contains("text encoder's tokenizer has no row"), "{error}");
+}
+
+#[test]
+fn a_table_is_never_made_for_an_id_far_beyond_the_others() {
+    let with = |name: &str, id: u64| {
+        changed(name, |json| {
+            let token = json!({"id": id, "content": "<far>", "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true});
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+            // An added token has the id of the vocabulary where that has one.
+            if let Some(words) = json["model"]["vocab"].as_object_mut() {
+                words.insert("<far>".into(), json!(id));
+            }
+        })
+    };
+    for id in [100_000, u64::from(u32::MAX)] {
+        let far = [with("llava", id), with("bert", id)];
+        let tokenizers = Tokenizers::load(far[0].path(), far[1].path(), 64).unwrap();
+        for (error, model) in
+            [language_rows(&tokenizers), text_rows(&tokenizers)].into_iter().zip(["language model", "text encoder"])
+        {
+            let error = error.unwrap_err().to_string();
+            let said = format!("token {id} (<far>) of the {model}'s tokenizer asks for a table of {} rows", id + 1);
+            assert!(error.starts_with(&said) && error.ends_with("tokenizer.json"), "{error}");
+        }
+    }
+    let near = [with("llava", 600), with("bert", 600)];
+    let tokenizers = Tokenizers::load(near[0].path(), near[1].path(), 64).unwrap();
+    assert_eq!((language_rows(&tokenizers).unwrap(), text_rows(&tokenizers).unwrap()), (601, 601));
+}
+
+#[test]
+fn a_tokenizer_that_fails_at_an_unknown_character_is_refused_before_the_texts_are_read() {
+    let lacking = changed("bert", |json| json["model"]["unk_token"] = json!("[NONE]"));
+    let error = refused(Template::V1, &fixture("llava"), lacking.path());
+    assert!(error.starts_with("the text encoder's tokenizer fails at a character that it does not know ("), "{error}");
+    assert!(error.ends_with("tokenizer.json") && !error.contains('\n'), "{error}");
 }
 
 #[test]

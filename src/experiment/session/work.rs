@@ -166,7 +166,8 @@ impl Session {
     }
 
     fn checkpoints(&self, stage: &Stage, setup: &Setup) -> Result<CheckpointDir, SessionError> {
-        let config = config_json(&setup.model, &stage.tuning, &setup.shapes);
+        let mut config = config_json(&setup.model, &stage.tuning, &setup.shapes);
+        config["image_aspect_ratio"] = self.recipe.data.image_aspect.llavas().into();
         let config = serde_json::to_vec_pretty(&config).expect("a JSON value is JSON");
         let mut dir = CheckpointDir::open(self.dir.checkpoints())?
             .with_file("config.json", config)

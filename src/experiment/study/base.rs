@@ -47,6 +47,7 @@ pub(super) fn train_run(
     if is_done(&path) {
         return Ok(Ended::Done);
     }
+    let broken = recipe.data.broken;
     let mut session = match Session::resume(path.clone(), None, command.clone()) {
         Ok(session) => session,
         // Killed before its first checkpoint, or never begun.
@@ -57,6 +58,7 @@ pub(super) fn train_run(
         Err(error) => return Err(error.into()),
     };
     session.stop = Arc::clone(stop);
+    session.set_broken(broken);
     session.accept = of.accept.to_vec();
     session.beside = begun(of.study, of.recipe)?;
     let mut relay = Relay { run: label.to_owned(), tell };

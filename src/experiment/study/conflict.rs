@@ -6,7 +6,7 @@ use super::dir::StudyDir;
 use super::error::StudyError;
 use super::plan;
 use super::tell::{Relay, Tell};
-use crate::experiment::session::{Ended, Parts, Session, Work, check_samples, lora_scale};
+use crate::experiment::session::{Ended, Listing, Parts, Session, Work, check_samples, lora_scale};
 use crate::probe::{Distances, Recorder};
 use crate::train::checkpoint::{CheckpointDir, list};
 use crate::train::hook::Hook;
@@ -65,6 +65,7 @@ fn sessions(dir: &StudyDir) -> Result<(Vec<Session>, Option<u64>), StudyError> {
             base::remove(&path)?;
             Session::create(planned.recipe.clone(), path, command.clone())?
         };
+        session.set_broken(planned.recipe.data.broken);
         (session.accept, session.beside) = (dir.accept.clone(), beside.clone());
         Ok(session)
     };
@@ -84,6 +85,10 @@ struct Lockstep<'s> {
 impl Lockstep<'_> {
     fn train(&mut self, stop: &AtomicBool, tell: &Tell<'_>) -> Result<Ended, StudyError> {
         let works: Vec<Work> = self.sessions.iter_mut().map(Session::prepare).collect::<Result<_, _>>()?;
+        // All runs read the same weights: each line once.
+        let mut said = BTreeSet::new();
+        let told = works.iter().flat_map(|work| work.setup.told());
+        told.filter(|line| said.insert(line.clone())).for_each(|line| tell.note(line));
         for (planned, work) in self.dir.runs().iter().zip(&works) {
             work.changed.lines().for_each(|line| tell.note(format!("{}: {line}", planned.run.label)));
         }
@@ -93,19 +98,23 @@ impl Lockstep<'_> {
         let mut parts = self.parts(&works)?;
         let labels: Vec<String> = self.dir.runs().iter().map(|planned| planned.run.label.clone()).collect();
         let mut relays: Vec<Relay<'_, '_>> = labels.iter().map(|run| Relay { run: run.clone(), tell }).collect();
+        let mut listings: Vec<Listing<'_>> =
+            self.sessions.iter().zip(&works).map(|(s, w)| Listing::new(s.dir(), &w.setup)).collect();
         let mut trainers: Vec<Runner<'_>> = Vec::new();
-        for (((session, part), recorder), relay) in
-            self.sessions.iter().zip(&mut parts).zip(&mut recorders).zip(&mut relays)
+        for ((((session, part), recorder), relay), listing) in
+            self.sessions.iter().zip(&mut parts).zip(&mut recorders).zip(&mut relays).zip(&mut listings)
         {
             // A run that was saved at its end, while another was not, has nothing left to do.
             if self.resumed_at.is_none() || session.resuming(self.index).is_some() {
-                let hooks: [&mut dyn Hook; 2] = [relay, recorder];
+                let hooks: [&mut dyn Hook; 3] = [relay, listing, recorder];
                 trainers.push(part.trainer(hooks, session.resuming(self.index))?);
             }
         }
         let mut meter = self.meter(&trainers, labels)?;
-        let outcome = side_by_side(&mut trainers, &mut meter, stop, tell)?;
+        let outcome = side_by_side(&mut trainers, &mut meter, stop, tell);
         drop(trainers);
+        listings.iter_mut().try_for_each(Listing::update)?;
+        let outcome = outcome?;
         meter.writer.finish()?;
         recorders.into_iter().try_for_each(Recorder::finish)?;
         Ok(outcome)

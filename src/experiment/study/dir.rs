@@ -3,6 +3,7 @@
 use super::error::StudyError;
 use super::plan::{self, Planned};
 use crate::config::Recipe;
+use crate::config::data::Broken;
 use crate::config::study::StudyConfig;
 use crate::experiment::session::Premise;
 use covft_analyses::store::{STUDY_SCHEMA, Study, StudyKind, StudyStatus, timestamp, write_atomic};
@@ -70,6 +71,16 @@ impl StudyDir {
         let config = recipe.study.clone().ok_or(StudyError::NotAStudy)?;
         let runs = plan::runs(&recipe, path)?;
         Ok(Self { path: path.to_path_buf(), study, recipe, config, runs, accept: Vec::new(), _lock: file })
+    }
+
+    /// Changes what happens to samples whose picture cannot be read, in all its runs from here on.
+    ///
+    /// # Errors
+    /// The recipe cannot be written.
+    pub fn set_broken(&mut self, broken: Broken) -> Result<(), StudyError> {
+        self.recipe.data.broken = broken;
+        self.runs = plan::runs(&self.recipe, &self.path)?;
+        Ok(write_atomic(&recipe_path(&self.path), |file| file.write_all(self.recipe.to_toml().as_bytes()))?)
     }
 
     /// The folder.
