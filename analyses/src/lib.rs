@@ -5,6 +5,7 @@
 pub mod analysis;
 pub mod cluster;
 pub mod conflict;
+pub mod csv;
 pub mod direction;
 pub mod export;
 pub mod figures;

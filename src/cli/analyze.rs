@@ -65,9 +65,13 @@ pub(super) struct Args {
     /// are more.
     #[arg(long)]
     samples: Option<usize>,
-    /// Where to write; RUN/analysis if left out.
+    /// Where to write; RUN/analysis if left out, in place of the analysis of before. In a folder that is named, no file is
+    /// written over.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Write over files that are there.
+    #[arg(long)]
+    force: bool,
     /// An analysis file saved by the explorer; flags that are given override it.
     #[arg(long)]
     from: Option<PathBuf>,
@@ -138,7 +142,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         routing: routing.as_ref(),
         view: view.as_ref(),
     };
-    let files = write(&out, &written)?;
+    let before = out.join("analysis.json").exists();
+    let files = write(&out, &written, args.force || args.out.is_none())?;
     drop(progress);
     summary(&data, &analysis, view.as_ref());
     tell_routing(&layers, &data);
@@ -151,7 +156,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for problem in data.problems.iter().chain(routing.iter().flat_map(|r| &r.problems)) {
         tell!("warning: {problem}");
     }
-    say!("\n{} files in {}", files.len(), out.display());
+    let anew = if before { ", in place of those of before" } else { "" };
+    say!("\n{} files in {}{anew}", files.len(), out.display());
     Ok(ExitCode::SUCCESS)
 }
 

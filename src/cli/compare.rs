@@ -4,7 +4,7 @@ use super::out::say;
 use super::steps::Steps;
 use crate::experiment::study::blind;
 use anyhow::Context;
-use covft_analyses::store::{RunDir, Study, StudyKind, StudyStatus};
+use covft_analyses::store::{RunDir, Study, StudyKind, StudyStatus, check_free};
 use covft_analyses::tables::{Chance, Comparison, Conflict, RunNumbers, Table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Write CSV, Markdown and LaTeX into this folder too.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write over files that are there.
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -66,7 +69,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("{text}");
     }
     if let Some(folder) = &args.out {
-        for path in write(&tables, folder)? {
+        for path in write(&tables, folder, args.force)? {
             say!("{}", path.display());
         }
     }
@@ -82,7 +85,7 @@ pub(super) fn print_study(path: &Path) -> anyhow::Result<()> {
         say!("{}", table.text());
     }
     let folder = path.join("analysis");
-    write(&tables, &folder)?;
+    write(&tables, &folder, true)?;
     let shown = path.display();
     say!("the same as CSV, Markdown and LaTeX: {}", folder.display());
     say!("next:");
@@ -134,12 +137,14 @@ fn chance(run: &RunDir, numbers: &RunNumbers) -> Chance {
     })
 }
 
-fn write(tables: &Named, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn write(tables: &Named, folder: &Path, force: bool) -> anyhow::Result<Vec<PathBuf>> {
+    let place = |name: &str, ending: &str| folder.join(format!("{name}.{ending}"));
+    check_free(tables.iter().flat_map(|(name, _)| ["csv", "md", "tex"].map(|ending| place(name, ending))), force)?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut written = Vec::new();
     for (name, table) in tables {
         for (ending, text) in [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())] {
-            let path = folder.join(format!("{name}.{ending}"));
+            let path = place(name, ending);
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             written.push(path);
         }

@@ -6,7 +6,7 @@ use super::steps::{self, Steps};
 use anyhow::bail;
 use covft_analyses::analysis::{FIT, RESTARTS};
 use covft_analyses::figures::{ColorBy, FigureError, FigureId, Fonts, Format, Inputs, Measure, Options, Plot, Venue};
-use covft_analyses::store::RunDir;
+use covft_analyses::store::{RunDir, check_free};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,9 +40,13 @@ pub(super) struct Args {
     /// File formats: svg, pdf, png.
     #[arg(long, value_delimiter = ',', default_value = "svg,pdf,png")]
     format: Vec<Format>,
-    /// Where to write; the figures folder of the run or study if left out, and beside the sidecar with --from.
+    /// Where to write; the figures folder of the run or study if left out, and beside the sidecar with --from: there,
+    /// figures are drawn anew in place of those of before. In a folder that is named, no file is written over.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Write over files that are there.
+    #[arg(long)]
+    force: bool,
     /// Draw a figure again from its sidecar `<figure>.json`, without the run.
     #[arg(long, conflicts_with_all = ["runs", "figure", "stage", "steps", "layer", "module", "samples", "tracked", "own",
         "measure", "color_by", "axes", "direction", "space", "mode", "clusters", "fit", "restarts", "seed", "most"])]
@@ -74,7 +78,8 @@ pub(super) struct Args {
     /// What is stated of layers: distance, relative, per-element; in drift also update, gradient-norm, momentum.
     #[arg(long, default_value = "distance")]
     measure: Measure,
-    /// Colours of context-clusters: cluster, task, expert, entropy, step, split, loss.
+    /// Colours of context-clusters: cluster, task, expert, entropy, step, split, loss, stage, seen,
+    /// tokens, correct.
     #[arg(long, default_value = "cluster")]
     color_by: ColorBy,
     /// Principal components across and up, from 1.
@@ -228,13 +233,24 @@ fn save(
         for line in plot.left_out() {
             progress.say(&format!("{}: {line}", plot.name()));
         }
-        for file in plot.save(venue, &args.format, out, command)? {
-            progress.say(&file.display().to_string());
+        for line in write(&plot, args, venue, out, command)? {
+            progress.say(&line);
             files += 1;
         }
         warnings.extend(plot.warnings(venue));
     }
     Ok(files)
+}
+
+/// Writes a figure; its files in words. Where nothing says where, figures are drawn anew in place of those of before, and that
+/// is said; elsewhere a file that is there stays, unless --force is given.
+fn write(plot: &Plot, args: &Args, venue: Venue, out: &Path, command: &[String]) -> anyhow::Result<Vec<String>> {
+    let files = plot.files(&args.format, out);
+    check_free(&files, args.force || args.out.is_none())?;
+    let before: Vec<bool> = files.iter().map(|file| file.exists()).collect();
+    plot.save(venue, &args.format, out, command)?;
+    let word = |(file, before): (PathBuf, bool)| format!("{}{}", file.display(), if before { " (anew)" } else { "" });
+    Ok(files.into_iter().zip(before).map(word).collect())
 }
 
 fn again(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
@@ -245,8 +261,8 @@ fn again(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
     let venue = args.venue.map_or_else(|| sidecar.venue.parse(), Ok)?;
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let out = args.out.as_deref().unwrap_or(beside);
-    for file in plot.save(venue, &args.format, out, &sidecar.command)? {
-        say!("{}", file.display());
+    for line in write(&plot, args, venue, out, &sidecar.command)? {
+        say!("{line}");
     }
     for warning in plot.warnings(venue) {
         tell!("warning: {warning}");

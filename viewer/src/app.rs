@@ -89,6 +89,7 @@ impl Explorer {
         }
         self.tools.commands.extend(actions::pressed(ui.ctx()));
         let ready = shared.main.ready();
+        self.state.dark = ui.visuals().dark_mode;
         if ready {
             self.state.refresh(&shared.main.data, &self.tools.spawner);
             panels::timeline::advance(ui.ctx(), &mut self.state, &shared.main.data);

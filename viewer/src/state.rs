@@ -2,11 +2,13 @@
 
 use crate::core::bits::Bits;
 use crate::core::by_sample::BySample;
+use crate::core::classes::{Look, experts};
+use crate::core::colors::Colors;
 use crate::core::embed::{Asked, Embedding, Input, NO_CLUSTER};
 use crate::core::fit;
 use crate::core::memo::Memo;
 use crate::core::query::{Fields, Query};
-use crate::core::scatter::{ColorBy, Colors, Population, Shown};
+use crate::core::scatter::{ColorBy, Population, Shown};
 use crate::core::selection::Selection;
 use crate::data::{LayerKey, Place, RunData};
 use crate::jobs::{Spawner, Work};
@@ -14,6 +16,7 @@ use crate::notes::{Basis, Notes};
 use crate::panels::Local;
 use covft_analyses::analysis::default_layer;
 use covft_analyses::cluster::matched;
+use covft_analyses::figures::looks::Looks;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,8 +24,9 @@ use std::sync::Arc;
 
 /// Key of the points: embedding, population, step, axes.
 type ShownKey = (u64, Population, u32, [usize; 2]);
-/// Key of the colours: points, what they mean, names of clusters, records (where they matter), pairs that conflict is of.
-type ColorsKey = (ShownKey, ColorBy, BTreeMap<u16, String>, u64, Option<Place>);
+/// Key of the colours: points, what they mean, names of clusters, records (where they matter), pairs that conflict is of,
+/// whether the ground is dark.
+type ColorsKey = (ShownKey, ColorBy, BTreeMap<u16, String>, u64, Option<Place>, bool);
 
 /// Everything about the run in the window.
 #[derive(Debug, Default)]
@@ -42,6 +46,8 @@ pub(crate) struct State {
     /// The step of the run that is shown; `None`: the latest.
     pub at: Option<u32>,
     pub playing: bool,
+    /// Whether the window's ground is dark.
+    pub dark: bool,
     pub embedding: Option<Arc<Embedding>>,
     /// Counts embeddings.
     pub serial: u64,
@@ -101,7 +107,7 @@ impl Fields for Searched<'_> {
         }
         let sample = self.data.samples.look(self.sample)?;
         match column {
-            "loss" => sample.loss.map(f64::from),
+            "loss" => sample.loss,
             "tokens" => Some(f64::from(sample.tokens)),
             "seen" => Some(f64::from(sample.seen)),
             "correct" => sample.prediction.as_ref()?.1,
@@ -127,7 +133,8 @@ impl State {
         let (notes, basis) = kept.unwrap_or_default();
         let (saved, saved_basis, pinned) = (notes.clone(), basis.clone(), basis);
         let run = run.map(Path::to_owned);
-        *self = Self { run, notes, saved, saved_basis, filed, pinned, notes_error, ..Self::default() };
+        let dark = self.dark;
+        *self = Self { run, notes, saved, saved_basis, filed, pinned, notes_error, dark, ..Self::default() };
     }
 
     /// Takes the notes as they are for written.
@@ -308,10 +315,11 @@ impl State {
         let version = if records { data.version } else { data.samples.in_dataset() as u64 };
         let names = if by == ColorBy::Cluster { self.notes.names.clone() } else { BTreeMap::new() };
         let place = matches!(by, ColorBy::Conflict | ColorBy::Alignment).then(|| self.pairs_of(data)).flatten();
-        let key = (key, by, names, version, place);
+        let key = (key, by, names, version, place, self.dark);
         if self.colors_key.as_ref() != Some(&key) {
             let gradients = self.gradients(data);
-            self.colors = Arc::new(Colors::new(data, &found, &self.shown, by, &self.notes.names, &gradients));
+            self.colors =
+                Arc::new(Colors::new(data, &found, &self.shown, by, &self.notes.names, &gradients, self.dark));
             self.colors_key = Some(key);
             self.colors_serial += 1;
         }
@@ -372,6 +380,16 @@ impl State {
                 None
             }
         }
+    }
+
+    /// The looks of each layer's experts, by name of the layer.
+    pub(crate) fn expert_looks(&mut self, data: &RunData) -> Arc<BTreeMap<String, Vec<Look>>> {
+        let of = |routing| {
+            let looks = Looks::assign(&experts(routing), None);
+            (0..routing.experts).map(|e| Look::of(&looks, e)).collect()
+        };
+        let make = || Arc::new(data.routing.iter().map(|(layer, routing)| (layer.1.clone(), of(routing))).collect());
+        Arc::clone(self.local.looks.get(data.version, make))
     }
 
     /// Expert of each sample in the shown layer, as of its latest row.

@@ -1,7 +1,9 @@
 //! The window by accessibility label, over runs that are written while it is looked at.
 
 mod analyses;
+mod defaults;
 mod figures;
+mod many;
 mod numbers;
 mod panels;
 mod pictures;

@@ -43,18 +43,6 @@ pub(crate) const BOX_QUESTION: Color32 = Color32::from_rgb(0x56, 0xB4, 0xE9);
 pub(crate) const BOX_ANSWER: Color32 = Color32::from_rgb(0x00, 0xC0, 0x80);
 pub(crate) const BOX_PREDICTION: Color32 = Color32::from_rgb(0xE6, 0x9F, 0x00);
 
-/// Names by colour, told apart by all eyes, on light and on dark: Okabe and Ito without black, and grey.
-pub(crate) const CATEGORIES: [[u8; 3]; 8] = [
-    [0x00, 0x72, 0xB2],
-    [0xD5, 0x5E, 0x00],
-    [0x00, 0x9E, 0x73],
-    [0xCC, 0x79, 0xA7],
-    [0xE6, 0x9F, 0x00],
-    [0x56, 0xB4, 0xE9],
-    [0xC8, 0xB4, 0x00],
-    [0x88, 0x88, 0x88],
-];
-
 /// Width of a side at most, so that the views keep room.
 pub(crate) fn side(window: Vec2) -> f32 {
     (window.x - LEAST_VIEW.x).clamp(LEFT, 0.5 * WINDOW.x)
@@ -62,6 +50,11 @@ pub(crate) fn side(window: Vec2) -> f32 {
 
 pub(crate) fn rgb([r, g, b]: [u8; 3]) -> Color32 {
     Color32::from_rgb(r, g, b)
+}
+
+/// Red, green and blue of a colour.
+pub(crate) fn parts(color: Color32) -> [u8; 3] {
+    [color.r(), color.g(), color.b()]
 }
 
 /// The looks of light and dark, with more contrast if asked for.

@@ -8,7 +8,7 @@ use super::routing_context::RoutingContext;
 use super::{Selection, ViewFile};
 use crate::export::table::Table;
 use crate::stats::{Interval, Undefined, finite};
-use crate::store::{BySample, Place, RunDir, StoreError, timestamp, write_atomic};
+use crate::store::{BySample, Place, RunDir, StoreError, check_free, timestamp, write_atomic};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -38,12 +38,12 @@ pub struct Written<'a> {
     pub view: Option<&'a ViewFile>,
 }
 
-/// Writes the tables and `analysis.json` into the folder `out` and returns their paths.
+/// Writes the tables and `analysis.json` into the folder `out` and returns their paths; over files that are there only if `force`
+/// says so.
 ///
 /// # Errors
-/// The file system refuses.
-pub fn write(out: &Path, what: &Written<'_>) -> super::Result<Vec<PathBuf>> {
-    fs::create_dir_all(out).map_err(StoreError::io("make the folder", out))?;
+/// A file is there already, which is told before anything is written; the file system refuses.
+pub fn write(out: &Path, what: &Written<'_>, force: bool) -> super::Result<Vec<PathBuf>> {
     let mut tables = vec![
         ("contexts", contexts(what)),
         ("clusters", clusters(what)),
@@ -67,13 +67,13 @@ pub fn write(out: &Path, what: &Written<'_>) -> super::Result<Vec<PathBuf>> {
         tables.push(("routing_steps", routing_steps(routing)));
         tables.push(("routing_tasks", routing_tasks(routing)));
     }
-    let mut paths = Vec::new();
-    for (name, table) in tables {
-        let path = out.join(format!("{name}.parquet"));
-        table.write_parquet(&path)?;
-        paths.push(path);
-    }
+    let mut paths: Vec<PathBuf> = tables.iter().map(|(name, _)| out.join(format!("{name}.parquet"))).collect();
     let path = out.join("analysis.json");
+    check_free(paths.iter().chain([&path]), force)?;
+    fs::create_dir_all(out).map_err(StoreError::io("make the folder", out))?;
+    for ((_, table), path) in tables.into_iter().zip(&paths) {
+        table.write_parquet(path)?;
+    }
     let json = |source| StoreError::Json { source, path: path.clone() };
     let text = serde_json::to_vec_pretty(&sidecar(what)).map_err(json)?;
     write_atomic(&path, |file| file.write_all(&text))?;

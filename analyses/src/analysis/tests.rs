@@ -121,7 +121,7 @@ fn clusters_of_known_contexts() {
         routing: Some(&routing),
         view: Some(&view),
     };
-    let files = write(&out, &written).unwrap();
+    let files = write(&out, &written, false).unwrap();
     assert_eq!(files.len(), 11, "{files:?}");
     let sidecar: serde_json::Value = serde_json::from_slice(&fs::read(out.join("analysis.json")).unwrap()).unwrap();
     assert_eq!(sidecar["params"]["clusters"], 3);
@@ -166,7 +166,7 @@ fn what_is_missing_or_broken_is_told() {
 fn every_format_holds_the_rows() {
     let (root, dir) = small();
     let out = root.path().join("out");
-    let options = ExportOptions { no_text: true, streams: Vec::new() };
+    let options = ExportOptions { no_text: true, ..ExportOptions::default() };
     for (format, name) in Format::ALL {
         let to = out.join(name);
         let made = export(&dir, format, &options, &to, &mut |_, _, _| {}).unwrap();
@@ -200,11 +200,11 @@ fn every_format_holds_the_rows() {
     let header: serde_json::Value = serde_json::from_slice(&tensors[8..8 + length]).unwrap();
     assert_eq!(header["vector"]["shape"], serde_json::json!([90, 8]));
     assert_eq!(header["vector"]["data_offsets"][1].as_u64().unwrap() as usize, tensors.len() - 8 - length);
-    let text = ExportOptions { no_text: false, streams: vec!["dataset".into()] };
+    let text = ExportOptions { streams: vec!["dataset".into()], ..ExportOptions::default() };
     export(&dir, Format::Csv, &text, &out, &mut |_, _, _| {}).unwrap();
     let csv = fs::read_to_string(out.join("dataset.csv")).unwrap();
     assert!(csv.contains(r#""Read the, ""sign""!""#), "{csv}");
-    let missing = ExportOptions { no_text: false, streams: vec!["steps".into()] };
+    let missing = ExportOptions { streams: vec!["steps".into()], ..ExportOptions::default() };
     let error = export(&dir, Format::Csv, &missing, &out, &mut |_, _, _| {}).unwrap_err().to_string();
     assert!(error.contains("no stream `steps`; it has dataset, contexts"), "{error}");
 }

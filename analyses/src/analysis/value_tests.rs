@@ -220,7 +220,7 @@ fn few_samples_have_clusters_but_no_claims() {
         routing: None,
         view: None,
     };
-    write(&dir.analysis(), &written).unwrap();
+    write(&dir.analysis(), &written, false).unwrap();
     let text = fs::read(dir.analysis().join("analysis.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let results = &json["results"];

@@ -3,11 +3,14 @@
 
 use super::draft::Draft;
 use super::protobuf::{bytes, double, doubles, float, int, record};
-use super::{Export, ExportError, Exported, Result};
+use super::{Export, ExportError, ExportOptions, Exported, Result};
 use crate::analysis::{AnalysisError, RoutingStats, routing_stats};
 use crate::stats::finite;
-use crate::store::{ALL, EvalRow, LayerRow, Manifest, NoiseRow, RunDir, SampleRow, StepRow, StoreError, visit_records};
+use crate::store::{
+    ALL, EvalRow, LayerRow, Manifest, NoiseRow, RunDir, SampleRow, StepRow, StoreError, check_free, visit_records,
+};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -116,11 +119,14 @@ fn seconds(stamp: &str) -> f64 {
     (((days * 24 + hour) * 60 + minute) * 60 + second) as f64
 }
 
-pub(super) fn export(run: &RunDir, out: &Path, made: &mut Export) -> Result<()> {
+pub(super) fn export(run: &RunDir, options: &ExportOptions, out: &Path, made: &mut Export) -> Result<()> {
     let mut problems = Vec::new();
     let clock = Clock::read(run, &mut problems)?;
     let name = format!("events.out.tfevents.{:010}.{}", clock.start as u64, run.name());
-    let mut events = Events { draft: Draft::new(&out.join(name))?, count: 0, buffer: Vec::new(), failed: None };
+    let path = out.join(name);
+    check_free([&path], options.force)?;
+    fs::create_dir_all(out).map_err(ExportError::io("make the folder", out))?;
+    let mut events = Events { draft: Draft::new(&path)?, count: 0, buffer: Vec::new(), failed: None };
     events.event(clock.start, 0, |event| bytes(event, 3, b"brain.Event:2"));
     scalars(run, &clock, &mut events, &mut problems)?;
     losses(run, &clock, &mut events, &mut problems)?;

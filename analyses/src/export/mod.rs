@@ -10,11 +10,13 @@ mod protobuf;
 mod safetensors;
 mod source;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 pub(crate) use protobuf::records;
 pub(crate) mod table;
 mod zip;
 
-use crate::store::{RunDir, StoreError};
+use crate::store::{RunDir, StoreError, check_free};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +62,12 @@ pub struct ExportOptions {
     pub no_text: bool,
     /// Only these streams; all if empty. The data set is stream `dataset`.
     pub streams: Vec<String>,
+    /// Numbers that are recorded in float16 as float32, for programs that cannot read float16.
+    pub float32: bool,
+    /// In CSV, words that a spreadsheet would take for a formula behind an apostrophe.
+    pub spreadsheet: bool,
+    /// Write over files that are there.
+    pub force: bool,
 }
 
 /// A file that was written.
@@ -138,11 +146,23 @@ impl ExportError {
 /// Result of an export.
 pub type Result<T> = std::result::Result<T, ExportError>;
 
+/// The files of a stream.
+fn files(source: &source::Source<'_>, format: Format, out: &Path) -> Vec<PathBuf> {
+    let named = |ending: &str| out.join(format!("{}.{ending}", source.name));
+    match format {
+        Format::Parquet => vec![named("parquet")],
+        Format::Csv => vec![named("csv")],
+        Format::Npz => vec![named("npz")],
+        Format::SafeTensors if safetensors::has_vectors(source) => vec![named("safetensors"), named("rows.csv")],
+        Format::SafeTensors | Format::TensorBoard => Vec::new(),
+    }
+}
+
 /// Exports the records of `run` into the folder `out`; `progress(stream, done, all)` is called before each stream.
 ///
 /// # Errors
-/// The run has no records, or not the stream asked for; a damaged part in a format that cannot leave it out; the file
-/// system refuses.
+/// The run has no records, or not the stream asked for; a file is there already, which is told before anything is written; a
+/// damaged part in a format that cannot leave it out; the file system refuses.
 pub fn export(
     run: &RunDir,
     format: Format,
@@ -151,19 +171,20 @@ pub fn export(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Export> {
     let (sources, problems) = source::sources(run, options)?;
-    fs::create_dir_all(out).map_err(ExportError::io("make the folder", out))?;
     let mut made = Export::default();
     made.tell(problems.iter().map(ToString::to_string));
     if format == Format::TensorBoard {
         progress("events", 0, 1);
-        events::export(run, out, &mut made)?;
+        events::export(run, options, out, &mut made)?;
         return Ok(made);
     }
+    check_free(sources.iter().flat_map(|source| files(source, format, out)), options.force)?;
+    fs::create_dir_all(out).map_err(ExportError::io("make the folder", out))?;
     for (i, source) in sources.iter().enumerate() {
         progress(&source.name, i, sources.len());
         match format {
             Format::Parquet => parquet::export(source, out, &mut made)?,
-            Format::Csv => csv::export(source, out, &mut made)?,
+            Format::Csv => csv::export(source, out, options.spreadsheet, &mut made)?,
             Format::Npz => npz::export(source, out, &mut made)?,
             Format::SafeTensors => safetensors::export(source, out, &mut made)?,
             Format::TensorBoard => {}

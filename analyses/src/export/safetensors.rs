@@ -20,10 +20,15 @@ fn dtype(kind: Kind) -> &'static str {
     }
 }
 
+/// Whether the stream has columns of vectors.
+pub(super) fn has_vectors(source: &Source<'_>) -> bool {
+    source.schema.fields().iter().filter_map(|f| layout(f)).any(|l| l.width.is_some())
+}
+
 pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Result<()> {
     let columns: Vec<(&str, Layout)> =
         source.schema.fields().iter().filter_map(|f| Some((f.name().as_str(), layout(f)?))).collect();
-    if columns.iter().all(|c| c.1.width.is_none()) {
+    if !has_vectors(source) {
         return Ok(());
     }
     let mut columns: Vec<_> = columns.into_iter().filter(|(name, l)| l.width.is_some() || *name == "step").collect();
@@ -65,5 +70,6 @@ pub(super) fn export(source: &Source<'_>, out: &Path, made: &mut Export) -> Resu
         .filter(|f| layout(f).is_none_or(|l| l.width.is_none()))
         .map(|f| f.name().as_str())
         .collect();
-    csv::write(source, &out.join(format!("{}.rows.csv", source.name)), Some("row"), &keys, made)
+    let how = csv::How { row: Some("row"), spreadsheet: false };
+    csv::write(source, &out.join(format!("{}.rows.csv", source.name)), how, &keys, made)
 }

@@ -3,7 +3,9 @@
 use super::{ExportError, ExportOptions, Result};
 use crate::store::{RunDir, StoreError, dataset_schema, stream_schemas, streams, visit_batches, visit_dataset_batches};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,12 +19,29 @@ const TEXT: [(&str, &str); 3] = [("dataset", "question"), ("dataset", "answer"),
 pub(super) struct Source<'a> {
     /// The stream, with `-2` and so on where its vectors changed their width.
     pub name: String,
+    /// Of the tables that are handed over.
     pub schema: SchemaRef,
     pub rows: u64,
     stream: String,
+    /// Of the tables that are read.
+    recorded: SchemaRef,
     run: &'a RunDir,
     /// The stream has parts of other schemas too: every column is read to tell them apart.
     mixed: bool,
+}
+
+/// The same columns with float32 in place of float16.
+fn wide(schema: &SchemaRef) -> SchemaRef {
+    fn field(of: &FieldRef) -> FieldRef {
+        let data_type = match of.data_type() {
+            DataType::Float16 => DataType::Float32,
+            DataType::FixedSizeList(item, width) => DataType::FixedSizeList(field(item), *width),
+            DataType::List(item) => DataType::List(field(item)),
+            other => other.clone(),
+        };
+        Arc::new(of.as_ref().clone().with_data_type(data_type))
+    }
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// Everything that the options ask for, and what of it is damaged from its beginning: a stream of which nothing can be read
@@ -35,7 +54,7 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<(V
         names.push(DATASET.to_owned());
         if wanted(DATASET) {
             let schema = without_text(DATASET, &schema, options);
-            found.push(Source { name: DATASET.into(), stream: DATASET.into(), schema, rows, run, mixed: false });
+            found.push(Source::new(DATASET.into(), DATASET.into(), (schema, rows), run, options));
         }
     }
     for stream in streams(run)? {
@@ -50,7 +69,8 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<(V
         for (i, (schema, rows)) in schemas.into_iter().enumerate().filter(|(_, s)| s.1 > 0) {
             let name = if i == 0 { stream.clone() } else { format!("{stream}-{}", i + 1) };
             let schema = without_text(&stream, &schema, options);
-            found.push(Source { name, schema, rows, stream: stream.clone(), run, mixed });
+            let source = Source::new(name, stream.clone(), (schema, rows), run, options);
+            found.push(Source { mixed, ..source });
         }
     }
     if let Some(missing) = options.streams.iter().find(|s| !names.contains(s)) {
@@ -69,10 +89,37 @@ pub(super) fn sources<'a>(run: &'a RunDir, options: &ExportOptions) -> Result<(V
 fn without_text(stream: &str, schema: &SchemaRef, options: &ExportOptions) -> SchemaRef {
     let left_out = |name: &str| options.no_text && TEXT.contains(&(stream, name));
     let kept: Vec<_> = schema.fields().iter().filter(|f| !left_out(f.name())).cloned().collect();
-    Arc::new(arrow::datatypes::Schema::new(kept))
+    Arc::new(Schema::new(kept))
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn new(
+        name: String,
+        stream: String,
+        (recorded, rows): (SchemaRef, u64),
+        run: &'a RunDir,
+        options: &ExportOptions,
+    ) -> Self {
+        let schema = if options.float32 { wide(&recorded) } else { Arc::clone(&recorded) };
+        Self { name, schema, rows, stream, recorded, run, mixed: false }
+    }
+
+    fn wrong(&self, error: &ArrowError) -> ExportError {
+        StoreError::Rows { stream: self.name.clone(), why: error.to_string() }.into()
+    }
+
+    /// A table in the types that it is handed over in.
+    fn handed(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        if Arc::ptr_eq(&self.schema, &self.recorded) {
+            return Ok(batch);
+        }
+        let schema = wide(&batch.schema());
+        let pairs = batch.columns().iter().zip(schema.fields());
+        let columns: std::result::Result<_, ArrowError> =
+            pairs.map(|(column, field)| cast(column, field.data_type())).collect();
+        columns.and_then(|columns| RecordBatch::try_new(schema, columns)).map_err(|e| self.wrong(&e))
+    }
+
     /// Hands over its tables; only `columns` of them if given, in the schema's order. Returns what is damaged.
     pub(super) fn visit(
         &self,
@@ -85,7 +132,7 @@ impl Source<'_> {
         let mut left = self.rows;
         let mut each = |batch: &RecordBatch| {
             let fits = |name: &&str| {
-                let field = self.schema.field_with_name(name).ok();
+                let field = self.recorded.field_with_name(name).ok();
                 batch
                     .schema()
                     .field_with_name(name)
@@ -104,8 +151,8 @@ impl Source<'_> {
             }
             let places: Vec<usize> = kept.iter().filter_map(|n| batch.schema().index_of(n).ok()).collect();
             let done = match batch.project(&places) {
-                Ok(batch) => visit(batch),
-                Err(e) => Err(StoreError::Rows { stream: self.name.clone(), why: e.to_string() }.into()),
+                Ok(batch) => self.handed(batch).and_then(&mut visit),
+                Err(e) => Err(self.wrong(&e)),
             };
             failed = done.err();
         };

@@ -134,12 +134,31 @@ pub enum ColorBy {
     Split,
     /// Its loss at the step of its vector, or else the last one of the stage.
     Loss,
+    /// The stage of its vector.
+    Stage,
+    /// How often the run trained on it.
+    Seen,
+    /// Labelled tokens of its answer.
+    Tokens,
+    /// How far its last generated answer is right.
+    Correct,
 }
 
 impl ColorBy {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Cluster, Self::Task, Self::Expert, Self::Entropy, Self::Step, Self::Split, Self::Loss];
+    pub const ALL: [Self; 11] = [
+        Self::Cluster,
+        Self::Task,
+        Self::Expert,
+        Self::Entropy,
+        Self::Step,
+        Self::Split,
+        Self::Loss,
+        Self::Stage,
+        Self::Seen,
+        Self::Tokens,
+        Self::Correct,
+    ];
 }
 
 impl fmt::Display for ColorBy {
@@ -152,6 +171,10 @@ impl fmt::Display for ColorBy {
             Self::Step => "step",
             Self::Split => "split",
             Self::Loss => "loss",
+            Self::Stage => "stage",
+            Self::Seen => "seen",
+            Self::Tokens => "tokens",
+            Self::Correct => "correct",
         })
     }
 }

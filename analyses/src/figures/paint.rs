@@ -7,9 +7,11 @@ use super::page::Page;
 use super::scene::{Canvas, Rgb, Shape};
 use super::source::Source;
 use super::{ColorBy, FigureId, Result, cell};
-use crate::analysis::{ContextData, ContextSample};
+use crate::analysis::ContextData;
 use crate::stats::NotFinite;
-use crate::store::{BySample, DatasetRow, Name, OfSample, SampleKey, SampleRow, option_that_logs, visit_dataset};
+use crate::store::{
+    BySample, DatasetRow, Name, OfSample, PredictionRow, SampleKey, SampleRow, option_that_logs, visit_dataset,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 
@@ -29,10 +31,18 @@ enum Values {
     Numbers(Vec<Option<f64>>, NotFinite),
 }
 
+/// Names in order of the alphabet.
 fn names(all: &[Option<String>]) -> Values {
-    let known: BTreeSet<&String> = all.iter().flatten().collect();
-    let known: Vec<String> = known.into_iter().cloned().collect();
-    let of = all.iter().map(|name| name.as_ref().and_then(|n| known.binary_search(n).ok())).collect();
+    among(Vec::new(), all)
+}
+
+/// Names of which some are known beforehand: these have their looks whether a mark has them or not.
+fn among(mut known: Vec<String>, all: &[Option<String>]) -> Values {
+    let others: BTreeSet<&String> = all.iter().flatten().filter(|name| !known.contains(name)).collect();
+    let others: Vec<String> = others.into_iter().cloned().collect();
+    known.extend(others);
+    let numbers: HashMap<&String, usize> = known.iter().enumerate().map(|(i, name)| (name, i)).collect();
+    let of = all.iter().map(|name| name.as_ref().and_then(|n| numbers.get(n).copied())).collect();
     Values::Names(known, of)
 }
 
@@ -57,6 +67,25 @@ fn losses(source: &Source, data: &ContextData) -> Result<HashMap<SampleKey, f64>
     Ok(found.into_iter().map(|(sample, (_, loss))| (sample, loss)).collect())
 }
 
+/// How often each sample was trained on, and the labelled tokens of its answer as of the last time.
+fn trained(source: &Source) -> Result<HashMap<SampleKey, (u64, u64)>> {
+    let mut found: HashMap<SampleKey, (u64, u64)> = HashMap::new();
+    source.visit(|row: SampleRow| {
+        let (seen, tokens) = found.entry(row.key()).or_default();
+        (*seen, *tokens) = (*seen + 1, row.tokens);
+    })?;
+    Ok(found)
+}
+
+/// How far the last generated answer of each sample is right.
+fn corrects(source: &Source) -> Result<HashMap<SampleKey, Option<f64>>> {
+    let mut found = HashMap::new();
+    source.visit(|row: PredictionRow| {
+        found.insert(row.key(), row.correct);
+    })?;
+    Ok(found)
+}
+
 fn splits(source: &Source) -> BySample<Name> {
     let mut found = BySample::default();
     let read = visit_dataset(&source.run, |row: DatasetRow| found.insert(row.place(), row.id(), row.split.clone()));
@@ -74,13 +103,17 @@ impl Paint {
             let row = |i: &usize| Some(all.row(*i).to_vec()).filter(|w| NotFinite::default().take_row(w));
             Ok::<_, super::FigureError>(rows.iter().map(row).collect::<Vec<Option<Vec<f32>>>>())
         };
+        let key = |i: &usize| SampleKey::new(data.samples[*i].place, data.samples[*i].sample.as_str());
         let of = match by {
             ColorBy::Cluster => return Ok(None),
             ColorBy::Task => names(&rows.iter().map(|i| Some(data.samples[*i].task.clone())).collect::<Vec<_>>()),
             ColorBy::Expert => {
                 let largest = |w: &Vec<f32>| (1..w.len()).fold(0, |best, e| if w[e] > w[best] { e } else { best });
                 let of = |w: Option<Vec<f32>>| w.map(|w| format!("expert {}", largest(&w)));
-                names(&weights()?.into_iter().map(of).collect::<Vec<_>>())
+                let weights = weights()?;
+                let experts = weights.iter().flatten().map(Vec::len).max().unwrap_or(0);
+                let known = (0..experts).map(|e| format!("expert {e}")).collect();
+                among(known, &weights.into_iter().map(of).collect::<Vec<_>>())
             }
             ColorBy::Entropy => {
                 let term = |w: &f32| if *w > 0.0 { f64::from(*w) * f64::from(*w).ln() } else { 0.0 };
@@ -90,12 +123,27 @@ impl Paint {
             ColorBy::Split => {
                 let all = splits(source);
                 let of = |i: &usize| all.get(data.samples[*i].place, &data.samples[*i].sample);
-                names(&rows.iter().map(|i| of(i).map(|split| split.as_str().to_owned())).collect::<Vec<_>>())
+                let all: Vec<_> = rows.iter().map(|i| of(i).map(|split| split.as_str().to_owned())).collect();
+                among(["train", "val"].map(str::to_owned).to_vec(), &all)
+            }
+            ColorBy::Stage => {
+                let stages = source.manifest.stages.iter().map(|s| s.name.clone()).collect();
+                among(stages, &vec![Some(data.stage.clone()); rows.len()])
+            }
+            ColorBy::Seen | ColorBy::Tokens => {
+                let all = trained(source)?;
+                let of = |known: (u64, u64)| if by == ColorBy::Seen { known.0 } else { known.1 };
+                // The records name every sample that was trained on: another one never was.
+                let none = (by == ColorBy::Seen).then_some(0.0);
+                numbers(rows.iter().map(|i| all.get(&key(i)).map(|known| of(*known) as f64).or(none)))
+            }
+            ColorBy::Correct => {
+                let all = corrects(source)?;
+                numbers(rows.iter().map(|i| all.get(&key(i)).copied().flatten()))
             }
             ColorBy::Loss => {
                 let all = losses(source, data)?;
-                let key = |s: &ContextSample| SampleKey::new(s.place, s.sample.as_str());
-                numbers(rows.iter().map(|i| all.get(&key(&data.samples[*i])).copied()))
+                numbers(rows.iter().map(|i| all.get(&key(i)).copied()))
             }
         };
         Ok(Some(Self { by: by.to_string(), of }))
@@ -136,11 +184,12 @@ impl Paint {
         let names = canvas.readable(known);
         let disc = Mark::Alone(Shape::Disc);
         let entry = |i: &usize| (names[*i].clone(), paper(looks.of(*i)), disc);
+        let shown: BTreeSet<usize> = of.iter().flatten().copied().collect();
         let members = of.iter().flatten().filter(|name| looks.of(**name).is_none()).count();
-        let rest =
-            others(&format!("{}s", self.by), looks.others().len(), Some((members, "samples")), paper(None), disc);
+        let classes = looks.others().iter().filter(|name| shown.contains(name)).count();
+        let rest = others(&format!("{}s", self.by), classes, Some((members, "samples")), paper(None), disc);
         let unknown = || ("unknown".to_owned(), GREY, disc);
-        let own = looks.own().iter().map(entry);
+        let own = looks.own().iter().filter(|name| shown.contains(name)).map(entry);
         own.chain(rest).chain(of.iter().any(Option::is_none).then(unknown)).collect()
     }
 

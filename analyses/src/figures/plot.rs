@@ -216,6 +216,13 @@ impl Plot {
         Ok(notes)
     }
 
+    /// The files that [`Plot::save`] writes.
+    #[must_use]
+    pub fn files(&self, formats: &[Format], out: &Path) -> Vec<PathBuf> {
+        let endings = formats.iter().map(|f| f.extension()).chain(["csv", "json"]);
+        endings.map(|ending| sidecar::place(out, &self.name, ending)).collect()
+    }
+
     /// Writes the figure and its sidecars into the folder `out` and names the files.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The files beside a figure: its numbers, and all that it takes to draw it again.
 
 use super::{FigureError, FontNote, Options, Result, Table};
+use crate::csv::cell;
 use crate::store::{StoreError, write_atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -72,11 +73,13 @@ pub(super) fn canonical(value: &mut Value) {
 }
 
 pub(super) fn csv(table: &Table) -> String {
-    let quote = |cell: &String| {
-        if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }
-    };
-    let line = |cells: &Vec<String>| cells.iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
+    let line = |cells: &Vec<String>| cells.iter().map(|c| cell(c)).collect::<Vec<_>>().join(",") + "\n";
     line(&table.columns) + &table.rows.iter().map(line).collect::<String>()
+}
+
+/// Where the file of an ending lies.
+pub(super) fn place(out: &Path, name: &str, ending: &str) -> PathBuf {
+    out.join(format!("{name}.{ending}"))
 }
 
 /// Writes `<name>.<ending>` for each file, whole or not at all.
@@ -84,7 +87,7 @@ pub(super) fn write(out: &Path, name: &str, files: Vec<(&str, Vec<u8>)>) -> Resu
     fs::create_dir_all(out).map_err(StoreError::io("make the folder", out))?;
     let mut paths = Vec::new();
     for (ending, bytes) in files {
-        let path = out.join(format!("{name}.{ending}"));
+        let path = place(out, name, ending);
         write_atomic(&path, |file| file.write_all(&bytes))?;
         paths.push(path);
     }

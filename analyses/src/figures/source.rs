@@ -23,7 +23,7 @@ pub struct Source {
     pub stage: Option<String>,
     /// The run.
     pub run: RunDir,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     problems: RefCell<BTreeSet<String>>,
 }
 

@@ -39,6 +39,15 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>)
     sync_folder(path)
 }
 
+/// That none of the files that are to be written is there yet, unless `force` says that they may be.
+///
+/// # Errors
+/// One of them is there.
+pub fn check_free<P: AsRef<Path>>(files: impl IntoIterator<Item = P>, force: bool) -> Result<()> {
+    let taken = files.into_iter().find(|path| !force && path.as_ref().exists());
+    taken.map_or(Ok(()), |path| Err(StoreError::Taken { path: path.as_ref().to_owned() }))
+}
+
 /// Makes the rename itself last.
 fn sync_folder(path: &Path) -> Result<()> {
     let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) else { return Ok(()) };

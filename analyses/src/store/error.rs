@@ -30,6 +30,12 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file that would be written over.
+    #[error("the file is there already; --force writes it anew: {}", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written by a later version.
     #[error("the run has schema {found}, this program reads up to {known}; use a newer covft-probe: {}", path.display())]
     NewerSchema {

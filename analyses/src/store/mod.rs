@@ -40,7 +40,7 @@ mod study;
 mod tests;
 mod writer;
 
-pub use atomic::write_atomic;
+pub use atomic::{check_free, write_atomic};
 pub use budget::BudgetRow;
 pub use clock::timestamp;
 pub use cuts::Cut;

@@ -32,11 +32,6 @@ pub(super) fn markdown(text: &str) -> String {
     escaped
 }
 
-/// For a cell of CSV.
-pub(super) fn csv(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-}
-
 /// For a cell of a LaTeX tabular, in any font encoding.
 pub(super) fn latex(text: &str) -> String {
     let text = one_line(text);
@@ -70,8 +65,6 @@ mod tests {
         assert_eq!(one_line("a\tb\u{2028}c\n"), "a b c");
         let cell = markdown(name);
         assert_eq!(cell, r"new line \| \\ \<b\>\&amp;\</b\> a_b \_c\_ \*d\* \[e\]");
-        assert_eq!(csv("a\rb"), "\"a\rb\"");
-        assert_eq!(csv("say \"hi\""), "\"say \"\"hi\"\"\"");
         assert_eq!(latex("R&D $x^2$ #1"), r"R\&D \$x\textasciicircum{}2\$ \#1");
         assert_eq!(latex("back\\slash{}\n~"), r"back\textbackslash{}slash\{\} \textasciitilde{}");
         assert_eq!(latex("[a]*<"), r"{[}a{]}{*}\textless{}");

@@ -2,6 +2,7 @@
 
 use super::escape::{self, one_line};
 use super::{Better, Cell, Column, Format, Table};
+use crate::csv;
 use std::fmt::Write as _;
 
 const MISSING: &str = "-";
@@ -72,15 +73,15 @@ impl Table {
             .collect();
         let mut header = Vec::new();
         for ((column, mean), left) in self.columns.iter().zip(&means).zip(&left) {
-            header.push(escape::csv(&column.name));
+            header.push(csv::cell(&column.name).into_owned());
             if *mean {
                 header.extend([
-                    escape::csv(&format!("{} deviation", column.name)),
-                    escape::csv(&format!("{} n", column.name)),
+                    csv::cell(&format!("{} deviation", column.name)).into_owned(),
+                    csv::cell(&format!("{} n", column.name)).into_owned(),
                 ]);
             }
             if *left {
-                header.push(escape::csv(&format!("{} not finite", column.name)));
+                header.push(csv::cell(&format!("{} not finite", column.name)).into_owned());
             }
         }
         let mut text = format!("{}\n", header.join(","));
@@ -90,7 +91,7 @@ impl Table {
                 let none = || [String::new(), String::new(), String::new()];
                 let (first, [deviation, n, bad]) = match cell {
                     Cell::Missing => (String::new(), none()),
-                    Cell::Text(words) => (escape::csv(words), none()),
+                    Cell::Text(words) => (csv::cell(words).into_owned(), none()),
                     Cell::Number { value, deviation, n, not_finite, .. } => {
                         let deviation = deviation.map(|d| d.to_string()).unwrap_or_default();
                         (value.to_string(), [deviation, n.to_string(), not_finite.total().to_string()])

@@ -9,6 +9,7 @@ use crate::notes::Basis;
 pub(crate) use covft_analyses::analysis::{FIT as FITTED, RESTARTS};
 
 use covft_analyses::analysis::{AnalysisError, ContextAnalysis, ContextData, ContextParams};
+use covft_analyses::figures::looks::Looks;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use linfa::traits::Predict;
@@ -168,6 +169,16 @@ impl Embedding {
 
     pub(crate) fn rows(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Samples of each cluster, of those that clusters were found from.
+    pub(crate) fn sizes(&self) -> Vec<usize> {
+        self.found.contingency.counts.rows().into_iter().map(|row| row.sum() as usize).collect()
+    }
+
+    /// The look of each cluster.
+    pub(crate) fn looks(&self) -> Looks {
+        Looks::assign(&self.sizes(), None)
     }
 
     /// Samples that components and clusters were found from.

@@ -1,6 +1,7 @@
 //! Writes a table of samples: CSV, parquet, or ids alone.
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
+use covft_analyses::csv;
 use covft_analyses::store::write_atomic;
 use parquet::arrow::ArrowWriter;
 use std::io::Write;
@@ -69,32 +70,39 @@ impl Table {
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    Csv,
+    Csv {
+        /// With formulas made inert.
+        spreadsheet: bool,
+    },
     Parquet,
     /// One sample id a line, where there are places with split and entry after tabs.
     Ids,
 }
 
 impl Format {
-    pub(crate) const ALL: [(Self, &str); 3] = [(Self::Csv, "CSV"), (Self::Parquet, "parquet"), (Self::Ids, "ids")];
+    /// All of them with their names.
+    pub(crate) fn all(spreadsheet: bool) -> [(Self, &'static str); 3] {
+        [(Self::Csv { spreadsheet }, "CSV"), (Self::Parquet, "parquet"), (Self::Ids, "ids")]
+    }
 
     pub(crate) fn extension(self) -> &'static str {
         match self {
-            Self::Csv => "csv",
+            Self::Csv { .. } => "csv",
             Self::Parquet => "parquet",
             Self::Ids => "txt",
         }
     }
 }
 
-fn quote(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
-}
-
-fn csv(table: &Table) -> String {
-    let line = |cells: Vec<String>| cells.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",") + "\n";
+/// CSV; for a spreadsheet words that it would take for a formula are made inert.
+fn csv_text(table: &Table, spreadsheet: bool) -> String {
+    let line = |cells: Vec<String>| cells.iter().map(|c| csv::cell(c)).collect::<Vec<_>>().join(",") + "\n";
     let titles = line(table.columns.iter().map(|(title, _)| title.clone()).collect());
-    let row = |i| line(table.columns.iter().map(|(_, cells)| cells.text(i)).collect());
+    let safe = |cells: &Cells, text: String| match cells {
+        Cells::Words(_) if spreadsheet => csv::inert(&text).into_owned(),
+        _ => text,
+    };
+    let row = |i| line(table.columns.iter().map(|(_, cells)| safe(cells, cells.text(i))).collect());
     titles + &(0..table.rows()).map(row).collect::<String>()
 }
 
@@ -125,7 +133,7 @@ pub(crate) fn free(folder: &Path, name: &str, format: Format) -> PathBuf {
 pub(crate) fn write(table: &Table, format: Format, path: &Path) -> Result<(), String> {
     let failed = |why: String| format!("cannot export the rows ({why}): {}", path.display());
     let bytes = match format {
-        Format::Csv => csv(table).into_bytes(),
+        Format::Csv { spreadsheet } => csv_text(table, spreadsheet).into_bytes(),
         Format::Parquet => parquet(table).map_err(failed)?,
         Format::Ids => (0..table.rows()).map(|row| table.id_line(row)).collect::<String>().into_bytes(),
     };
@@ -138,6 +146,8 @@ pub(crate) fn write(table: &Table, format: Format, path: &Path) -> Result<(), St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CSV: Format = Format::Csv { spreadsheet: false };
     use arrow::array::AsArray;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -157,28 +167,36 @@ mod tests {
         let at = |name: &str| folder.path().join("deeper").join(name);
         write(&table, Format::Ids, &at("ids.txt")).unwrap();
         assert_eq!(std::fs::read_to_string(at("ids.txt")).unwrap(), "a\nb\tval\t7\n");
-        write(&table, Format::Csv, &at("rows.csv")).unwrap();
+        write(&table, CSV, &at("rows.csv")).unwrap();
         let text = std::fs::read_to_string(at("rows.csv")).unwrap();
         assert_eq!(
             text,
             "sample,question,loss,cluster,split,index\na,\"Who, \"\"you\"\"?\nyes\",0.1,,,\nb,,,3,val,7\n"
         );
+        let odd =
+            [("sample", words([Some("=1+1"), Some("-2")])), ("loss", Cells::Numbers(vec![Some(-0.1), Some(0.1)]))];
+        let odd = Table { columns: odd.map(|(title, cells)| (title.to_owned(), cells)).to_vec() };
+        write(&odd, CSV, &at("odd.csv")).unwrap();
+        write(&odd, Format::Csv { spreadsheet: true }, &at("inert.csv")).unwrap();
+        let text = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        assert_eq!(text("odd.csv"), "sample,loss\n=1+1,-0.1\n-2,0.1\n");
+        assert_eq!(text("inert.csv"), "sample,loss\n'=1+1,-0.1\n-2,0.1\n");
         write(&table, Format::Parquet, &at("rows.parquet")).unwrap();
         let file = std::fs::File::open(at("rows.parquet")).unwrap();
         let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
         assert_eq!((batch.num_rows(), batch.num_columns()), (2, 6));
         assert_eq!(batch.column_by_name("sample").unwrap().as_string::<i32>().value(1), "b");
-        let failed = write(&table, Format::Csv, Path::new("/proc/nowhere/x.csv")).unwrap_err();
+        let failed = write(&table, CSV, Path::new("/proc/nowhere/x.csv")).unwrap_err();
         assert!(failed.ends_with("/proc/nowhere/x.csv"), "{failed}");
     }
 
     #[test]
     fn names_of_files_are_plain_and_free() {
         let folder = tempfile::tempdir().unwrap();
-        let first = free(folder.path(), "selection-a/b 检", Format::Csv);
+        let first = free(folder.path(), "selection-a/b 检", CSV);
         assert_eq!(first.file_name().unwrap(), "selection-a-b-检.csv");
         std::fs::write(&first, "").unwrap();
-        let second = free(folder.path(), "selection-a/b 检", Format::Csv);
+        let second = free(folder.path(), "selection-a/b 检", CSV);
         assert_eq!(second.file_name().unwrap(), "selection-a-b-检-2.csv");
     }
 }

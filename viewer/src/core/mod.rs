@@ -3,6 +3,8 @@
 pub(crate) mod bits;
 pub(crate) mod boxes;
 pub(crate) mod by_sample;
+pub(crate) mod classes;
+pub(crate) mod colors;
 pub(crate) mod embed;
 pub(crate) mod export;
 pub(crate) mod fit;

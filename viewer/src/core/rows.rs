@@ -1,7 +1,8 @@
 //! The selected samples as a table: what is known of each, and of its latest point.
 
+use super::colors::cluster_name;
 use super::export::{Cells, Table};
-use super::scatter::{cluster_name, match_rows};
+use super::scatter::match_rows;
 use crate::data::RunData;
 use crate::state::State;
 use covft_analyses::store::Place;
@@ -67,7 +68,7 @@ pub(crate) fn table(data: &RunData, state: &mut State) -> Table {
             put("entropy", numbers(&|s| Some(plain(routing.entropy[routed(s)?]))));
         }
     }
-    put("loss", numbers(&|s| samples.look(s)?.loss.map(plain)));
+    put("loss", numbers(&|s| samples.look(s)?.loss));
     put("seen", counts(&|s| Some(u64::from(samples.look(s)?.seen))));
     put("tokens", counts(&|s| Some(u64::from(samples.look(s)?.tokens))));
     put("question", words(&|s| Some(samples.row(s)?.question.clone())));
@@ -76,7 +77,7 @@ pub(crate) fn table(data: &RunData, state: &mut State) -> Table {
     put("correct", numbers(&|s| samples.look(s)?.prediction.as_ref()?.1));
     put("image", words(&|s| samples.row(s)?.image.clone()));
     put("conflict_share", numbers(&|s| gradients.conflict(s)));
-    put("alignment", numbers(&|s| gradients.alignment(s)));
+    put("alignment", numbers(&|s| gradients.alignment(s).map(|a| plain(a as f32))));
     Table { columns }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Sample {
     /// How often it was trained on.
     pub seen: u32,
     /// Its latest loss.
-    pub loss: Option<f32>,
+    pub loss: Option<f64>,
     pub tokens: u32,
     /// Latest generated answer, and how far it is right.
     pub prediction: Option<(String, Option<f64>)>,
@@ -155,7 +155,7 @@ impl Samples {
         for (i, count) in tokens.iter().enumerate() {
             let sample = self.roll.number(place(i), ids.value(i));
             let task = self.tasks.number(if tasks.is_valid(i) { tasks.value(i) } else { NO_TASK });
-            let loss = losses.filter(|l| l.is_valid(i)).map(|l| l.value(i) as f32);
+            let loss = losses.filter(|l| l.is_valid(i)).map(|l| l.value(i));
             let entry = self.entry(sample);
             entry.task = Some(task);
             entry.seen += 1;

@@ -2,7 +2,8 @@
 
 use super::Cx;
 use crate::core::boxes;
-use crate::core::scatter::{category, cluster_name, number};
+use crate::core::classes::Look;
+use crate::core::colors::{cluster_name, number};
 use crate::data::RunData;
 use crate::thumbs::Thumb;
 use crate::tokens;
@@ -68,8 +69,9 @@ pub(crate) fn path(data: &RunData, sample: u32, until: u32) -> Vec<(String, Vec<
     layers
 }
 
-/// One line a layer: the experts' weights as a divided bar.
-fn routing(ui: &mut Ui, cx: &Cx<'_>, sample: u32) {
+/// One line a layer: the experts' weights as a divided bar, those without a look of their own together at its end.
+fn routing(ui: &mut Ui, cx: &mut Cx<'_>, sample: u32) {
+    let looks = cx.state.expert_looks(cx.data);
     for (layer, weights) in path(cx.data, sample, cx.state.until()) {
         ui.horizontal(|ui| {
             ui.weak(format!("layer {layer}"));
@@ -81,12 +83,16 @@ fn routing(ui: &mut Ui, cx: &Cx<'_>, sample: u32) {
             let (bar, response) = ui.allocate_exact_size(Vec2::new(width, 10.0), Sense::hover());
             let mut words = format!("Routing in layer {layer}:");
             let mut left = bar.left();
-            for (expert, weight) in weights.iter().enumerate() {
+            let look = |expert: usize| looks.get(&layer).and_then(|l| l.get(expert)).copied().unwrap_or(Look::Others);
+            let (others, own): (Vec<usize>, Vec<usize>) =
+                (0..weights.len()).partition(|expert| look(*expert) == Look::Others);
+            for expert in own.into_iter().chain(others) {
+                let weight = weights[expert];
                 let piece = Rect::from_min_size(egui::pos2(left, bar.top()), Vec2::new(width * weight, bar.height()));
-                ui.painter().rect_filled(piece, 0.0, tokens::rgb(category(expert)));
+                ui.painter().rect_filled(piece, 0.0, look(expert).color(ui));
                 left += width * weight;
-                words += &format!(" expert {expert} {weight:.2}");
             }
+            weights.iter().enumerate().for_each(|(e, weight)| words += &format!(" expert {e} {weight:.2}"));
             response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &words));
             response.on_hover_text(words.clone());
         });

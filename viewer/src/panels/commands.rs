@@ -167,5 +167,6 @@ fn export_rows(on: &mut Parts<'_>) {
         on.tools.say("Nothing is selected, so there is nothing to export.");
         return;
     }
-    selection::export(&mut on.cx(), Format::Csv);
+    let spreadsheet = on.state.local.selection.spreadsheet;
+    selection::export(&mut on.cx(), Format::Csv { spreadsheet });
 }

@@ -4,13 +4,14 @@ use super::figures::Request;
 use super::heat::{Heat, Scale};
 use super::plots::{Ink, choose, curve, line, over_steps};
 use super::{Beside, Cx, distances, missing};
-use crate::core::scatter::category;
+use crate::core::classes::Look;
 use crate::data::{LayerKey, Measure, RunData};
 use crate::tokens;
+use covft_analyses::figures::looks::Looks;
 use covft_analyses::figures::{self, FigureId};
 use covft_analyses::stats::NotFinite;
 use covft_analyses::store::ALL;
-use egui::{ScrollArea, Ui};
+use egui::{Color32, ScrollArea, Ui};
 use egui_plot::{LineStyle, VLine};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -219,19 +220,37 @@ fn modules(ui: &mut Ui, cx: &mut Cx<'_>, stage: u16, measure: Measure, words: &s
     }
     let at = cx.state.at;
     let start = cx.data.stage_starts()[stage as usize];
+    let name = cx.data.stages.name(u32::from(stage));
+    let of = |data: &RunData| -> Vec<String> {
+        let layers = data.stages.find(name).and_then(|s| data.layers.stages.get(&(s as u16)));
+        let all = layers.into_iter().flatten().filter(|((l, _), s)| l.1 == layer && s.trained);
+        all.map(|((_, module), _)| module.clone()).collect()
+    };
+    // The same look in both runs. All modules together come first; of very many the rest have one look.
+    let mut known: Vec<String> = of(cx.data);
+    known.extend(cx.beside.iter().flat_map(|(_, _, data)| of(data)));
+    known.sort_by_key(|module| (module != ALL, module.clone()));
+    known.dedup();
+    let looks = Looks::assign(&vec![0; known.len()], None);
+    let look = |module: &String| known.binary_search_by_key(&(module != ALL, module), |m| (m != ALL, m));
+    let look = |module: &String| look(module).map_or(Look::Others, |i| Look::of(&looks, i)).color(ui);
+    let colors: BTreeMap<&String, Color32> = known.iter().map(|module| (module, look(module))).collect();
+    let others: BTreeSet<&String> = looks.others().iter().map(|i| &known[*i]).collect();
     over_steps("modules", words, 220.0).show(ui, |plot| {
         let draw = |plot: &mut egui_plot::PlotUi<'_>, data: &RunData, of: &str, prefix: &str, style: LineStyle| {
             let stage = data.stages.find(of).map(|s| s as u16);
             let Some(layers) = stage.and_then(|s| data.layers.stages.get(&s)) else { return };
             let series = layers.iter().filter(|((l, _), s)| l.1 == layer && s.trained);
-            for (i, ((_, module), series)) in series.enumerate() {
+            for ((_, module), series) in series {
                 let points = line(series.steps.iter().map(|s| f64::from(*s)), series.line(measure));
                 let width = if module == ALL { 2.5 } else { 1.5 };
-                let ink = Ink { color: tokens::rgb(category(i)), width, style };
-                curve(plot, &format!("{prefix}{module}"), &points, ink);
+                let ink = Ink { color: colors.get(module).copied().unwrap_or(tokens::NO_VALUE), width, style };
+                // What has one look is one line of the legend.
+                let together = format!("others ({} modules)", others.len());
+                let called = if others.contains(module) { &together } else { module };
+                curve(plot, &format!("{prefix}{called}"), &points, ink);
             }
         };
-        let name = cx.data.stages.name(u32::from(stage));
         draw(plot, cx.data, name, "", LineStyle::Solid);
         if let Some((other, _, data)) = cx.beside {
             draw(plot, data, name, &format!("{other}: "), LineStyle::dashed_dense());

@@ -5,9 +5,10 @@ use super::filter::Filter;
 use super::heat::{Heat, Scale};
 use super::{Cx, thousands};
 use crate::core::bits::Bits;
+use crate::core::classes::Look;
+use crate::core::colors::cluster_name;
 use crate::core::embed::Embedding;
 use crate::core::memo::Memo;
-use crate::core::scatter::{category, cluster_name};
 use crate::core::selection::Combine;
 use crate::tokens;
 use covft_analyses::cluster::Contingency;
@@ -177,11 +178,12 @@ fn names(
     order: &[u16],
 ) -> Option<(u16, Option<usize>)> {
     let mut chosen = None;
+    let looks = found.looks();
     ui.label("Names of the clusters, kept with the run. Words: what their questions have more often than the others'.");
     Grid::new("names of clusters").num_columns(6).striped(true).show(ui, |ui| {
         for cluster in order {
             let (at, _) = ui.allocate_exact_size(egui::Vec2::splat(12.0), egui::Sense::hover());
-            ui.painter().rect_filled(at, 2.0, tokens::rgb(category(usize::from(*cluster))));
+            ui.painter().rect_filled(at, 2.0, Look::of(&looks, usize::from(*cluster)).color(ui));
             let label = ui.label(format!("Cluster {cluster}"));
             let mut name = cx.state.notes.names.get(cluster).cloned().unwrap_or_default();
             let field = TextEdit::singleline(&mut name).hint_text("name");

@@ -22,6 +22,7 @@ pub(crate) mod timeline;
 pub(crate) mod trouble;
 
 use crate::actions::View;
+use crate::core::classes::Look;
 use crate::core::memo::Memo;
 use crate::core::scatter::Population;
 use crate::data::{LayerKey, Place, RunData};
@@ -31,6 +32,7 @@ use crate::tokens;
 use crate::tools::Tools;
 use covft_analyses::store::Status;
 use egui::{ScrollArea, Sense, Ui, UiBuilder, Vec2};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +55,8 @@ pub(crate) enum Beside {
     Run(PathBuf),
 }
 
+/// Looks of a layer's experts by its name.
+type LooksOf = Arc<BTreeMap<String, Vec<Look>>>;
 /// A number for each sample that has one.
 type NumberOf = Arc<Vec<Option<u16>>>;
 
@@ -63,6 +67,7 @@ pub(crate) struct Local {
     pub rows: usize,
     pub clusters: Memo<(u64, Option<(Population, u32)>, usize), NumberOf>,
     pub experts: Memo<(u64, Option<LayerKey>), NumberOf>,
+    pub looks: Memo<u64, LooksOf>,
     pub gradients: Memo<(u64, u32, Option<Place>), Arc<crate::core::by_sample::BySample>>,
     pub scatter: clusters::Keep,
     pub mixture: mixture::Keep,

@@ -6,16 +6,16 @@ use super::heat::{Heat, Scale};
 use super::plots::{Ink, across, choose, curve, line, over_steps, up};
 use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
+use crate::core::classes::Look;
 use crate::core::memo::Memo;
 use crate::core::routes::{Range, by_step, by_task, similarity};
-use crate::core::scatter::category;
 use crate::core::selection::Combine;
 use crate::data::LayerKey;
 use crate::tokens;
 use covft_analyses::analysis::{NamedSelection, RoutingContext, RoutingSums};
 use covft_analyses::figures::FigureId;
 use covft_analyses::stats::{Interval, NotFinite, Undefined};
-use egui::{ScrollArea, Ui};
+use egui::{Color32, ScrollArea, Ui};
 use egui_plot::{LineStyle, Plot, Points};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,6 +96,7 @@ pub(crate) fn paper(cx: &Cx<'_>) -> Vec<Request> {
             _ => {
                 figure.options.layer = layer(cx).map(|l| l.1);
                 figure.but("The view shows the lines over all stages; the figure over one, in stretches of steps.");
+                figure.but("The figure has the colours and dashes of lines; the view those that the experts have in its other views.");
             }
         }
         Some(figure)
@@ -199,19 +200,27 @@ fn left_out(ui: &mut Ui, all: &[(LayerKey, BTreeMap<String, RoutingSums>)]) {
 fn lines(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
     let Some(routing) = cx.data.routing.get(layer) else { return };
     let data = cx.data;
+    let looks = cx.state.expert_looks(data);
     let steps = cx.state.local.routing.steps.get((data.version, layer.clone()), || by_step(data, routing));
     let at = cx.state.at;
     let over = |of: &dyn Fn(&RoutingSums) -> f64| line(steps.keys().map(|s| f64::from(*s)), steps.values().map(of));
     // A step whose rows are all not finite has no experts.
-    let of = |all: &[f64], expert: usize| all.get(expert).copied().unwrap_or(f64::NAN);
+    let of =
+        |all: &[f64], experts: &[usize]| experts.iter().map(|e| all.get(*e).copied().unwrap_or(f64::NAN)).sum::<f64>();
+    // Those without a look of their own are one line.
+    let look = |e: &usize| looks.get(&layer.1).and_then(|l| l.get(*e)).copied().unwrap_or(Look::Others);
+    let (others, own): (Vec<usize>, Vec<usize>) = (0..routing.experts).partition(|e| look(e) == Look::Others);
+    let mut drawn: Vec<(String, Vec<usize>, Color32)> =
+        own.iter().map(|e| (format!("expert {e}"), vec![*e], look(e).color(ui))).collect();
+    if !others.is_empty() {
+        drawn.push((format!("others ({} experts)", others.len()), others, Look::Others.color(ui)));
+    }
     ui.label(format!("Layer {}: gate mass (full lines) and share of samples (dashed) by expert", layer.1));
     over_steps("gate mass and load", "share", 190.0).show(ui, |plot| {
-        for expert in 0..routing.experts {
-            let color = tokens::rgb(category(expert));
-            let mass = over(&|s| of(&s.gate_mass(), expert));
-            curve(plot, &format!("expert {expert}"), &mass, Ink::full(color, 2.0));
-            let ink = Ink { color, width: 1.0, style: LineStyle::dashed_dense() };
-            curve(plot, &format!("expert {expert}, load"), &over(&|s| of(&s.hard_load(), expert)), ink);
+        for (name, experts, color) in &drawn {
+            curve(plot, name, &over(&|s| of(&s.gate_mass(), experts)), Ink::full(*color, 2.0));
+            let ink = Ink { color: *color, width: 1.0, style: LineStyle::dashed_dense() };
+            curve(plot, &format!("{name}, load"), &over(&|s| of(&s.hard_load(), experts)), ink);
         }
         mark(plot, at);
     });

@@ -4,8 +4,8 @@ use super::{Cx, thousands};
 use crate::actions::Action;
 use crate::core::bits::Bits;
 use crate::core::by_sample::BySample;
+use crate::core::colors::number;
 use crate::core::memo::Memo;
-use crate::core::scatter::number;
 use crate::core::selection::Combine;
 use crate::data::RunData;
 use crate::panels::runs::button;
@@ -89,7 +89,7 @@ fn sorted(
         let one = samples.look(s)?;
         match column {
             // Highest first.
-            Column::Loss => one.loss.map(|l| -f64::from(l)),
+            Column::Loss => one.loss.map(|l| -l),
             Column::Seen => Some(-f64::from(one.seen)),
             Column::Correct => one.prediction.as_ref()?.1,
             Column::Conflict => gradients.conflict(s).map(|c| -c),
@@ -209,7 +209,7 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
         Column::Cluster => clusters.get(sample as usize).copied().flatten().map_or_else(none, |c| c.to_string()),
         Column::Loss => one.loss.map_or_else(none, number),
         Column::Seen => one.seen.to_string(),
-        Column::Correct => one.prediction.as_ref().and_then(|p| p.1).map_or_else(none, |c| number(c as f32)),
+        Column::Correct => one.prediction.as_ref().and_then(|p| p.1).map_or_else(none, number),
         Column::Conflict => gradients.conflict(sample).map_or_else(none, |c| format!("{:.0} %", c * 100.0)),
         Column::Alignment => gradients.alignment(sample).map_or_else(none, |a| format!("{a:.3}")),
         Column::Question => cx.data.samples.row(sample).map_or_else(none, |r| r.question.replace('\n', " ")),

@@ -21,6 +21,8 @@ const TASKS: usize = 12;
 #[derive(Debug, Default)]
 pub(crate) struct Keep {
     name: String,
+    /// Whether formulas in CSV are made inert.
+    pub spreadsheet: bool,
 }
 
 pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
@@ -39,11 +41,13 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     });
     ui.horizontal_wrapped(|ui| {
         ui.add_enabled_ui(selected > 0, |ui| {
-            for (format, name) in Format::ALL {
+            for (format, name) in Format::all(cx.state.local.selection.spreadsheet) {
                 if ui.button(format!("Export {name}")).clicked() {
                     export(cx, format);
                 }
             }
+            ui.checkbox(&mut cx.state.local.selection.spreadsheet, "for a spreadsheet")
+                .on_hover_text("In CSV, an apostrophe before words that a spreadsheet would take for a formula");
         });
     });
     kept(ui, cx);
@@ -153,6 +157,6 @@ pub(crate) fn export(cx: &mut Cx<'_>, format: Format) {
 impl Keep {
     /// With a name typed in.
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }

@@ -143,10 +143,10 @@ fn clusters_are_exported_with_their_colours_axes_and_steps() {
     assert_eq!(asked.layer.as_deref(), Some("1"));
     let basis = window.state().state.embedding.as_ref().unwrap().basis.clone();
     assert_eq!((asked.stage.as_deref(), asked.steps), (Some(basis.stage.as_str()), Some(basis.steps)));
-    window.state_mut().state.notes.color = ColorBy::Seen;
+    window.state_mut().state.notes.color = ColorBy::Conflict;
     window.run_steps(4);
     ask(&mut window, View::Clusters);
-    assert!(contains(&window, "The view colours by times seen"));
+    assert!(contains(&window, "The view colours by share of pairs in conflict"));
     window.key_press(Key::Escape);
     window.run_steps(3);
     assert!(!says(&window, "Draw the figures"));

@@ -171,12 +171,19 @@ fn selections_are_linked_and_exported() {
     assert!(says(&window, "Showing 10 of 60 samples"));
     click(&mut window, "Select found");
     assert!(says(&window, "10 of 60 samples selected") && says(&window, "10 (100 %)"));
-    for (format, name) in Format::ALL {
+    for (format, name) in Format::all(false) {
         click(&mut window, &format!("Export {name}"));
         let path = dir.analysis().join(format!("selection.{}", format.extension()));
         assert!(path.exists(), "{name}");
     }
     assert_eq!(fs::read_to_string(dir.analysis().join("selection.txt")).unwrap().lines().count(), 10);
+    let csv = fs::read_to_string(dir.analysis().join("selection.csv")).unwrap();
+    let titles = csv.lines().next().unwrap();
+    for column in ["stage", "step", "layer", "cluster", "component_1", "expert", "weight_0", "entropy", "loss"] {
+        assert!(titles.split(',').any(|title| title == column), "{column}: {titles}");
+    }
+    // Losses have the digits of the record, not those of a single.
+    assert!(csv.contains(",3.2,") && csv.contains(",5.9,"), "{csv}");
     window.state_mut().state.search = "/(/".into();
     window.run_steps(3);
     assert!(contains(&window, "the regular expression is not valid"));

@@ -3,6 +3,7 @@
 use super::super::figures::Request;
 use crate::core::scatter::{ColorBy, Population};
 use crate::panels::{Cx, thousands};
+use covft_analyses::figures::looks::LOOKS;
 use covft_analyses::figures::{ColorBy as Paint, FigureId};
 
 /// What the colours of the figure can mean, too.
@@ -15,12 +16,11 @@ fn paint(by: ColorBy) -> Option<Paint> {
         ColorBy::Step => Paint::Step,
         ColorBy::Split => Paint::Split,
         ColorBy::Loss => Paint::Loss,
-        ColorBy::Stage
-        | ColorBy::Seen
-        | ColorBy::Tokens
-        | ColorBy::Correct
-        | ColorBy::Conflict
-        | ColorBy::Alignment => return None,
+        ColorBy::Stage => Paint::Stage,
+        ColorBy::Seen => Paint::Seen,
+        ColorBy::Tokens => Paint::Tokens,
+        ColorBy::Correct => Paint::Correct,
+        ColorBy::Conflict | ColorBy::Alignment => return None,
     })
 }
 
@@ -42,6 +42,14 @@ pub(crate) fn paper(cx: &Cx<'_>) -> Option<Request> {
             "The view colours by {}; the figure by cluster, with a mark for each task.",
             notes.color.name()
         )),
+    }
+    if notes.color == ColorBy::Loss {
+        figure
+            .but("The view colours by the latest loss of a sample; the figure by its loss at the step of its vector.");
+    }
+    let experts = cx.data.routing.get(&found.asked.layer).map_or(0, |routing| routing.experts);
+    if notes.color == ColorBy::Expert && experts > LOOKS {
+        figure.but("Which experts are the largest, the view counts over all rows and the figure over its own samples.");
     }
     let (points, fitted) = (cx.state.shown.rows.len(), found.fitted());
     if points != fitted || notes.population == Population::All {

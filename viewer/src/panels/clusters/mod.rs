@@ -10,15 +10,17 @@ pub(crate) use figure::paper;
 use super::{Cx, plots};
 use crate::actions::Tool;
 use crate::core::bits::Bits;
+use crate::core::colors::cluster_name;
 use crate::core::memo::Memo;
 use crate::core::raster::Mode;
-use crate::core::scatter::{ColorBy, cluster_name};
+use crate::core::scatter::ColorBy;
 use crate::core::selection::Combine;
 use crate::jobs::Work;
 use crate::panels::thousands;
 use crate::tokens;
 use egui::{Align2, Color32, RichText, Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::{Plot, PlotBounds, PlotPoint, Points, Polygon, Text};
+use std::collections::BTreeSet;
 
 /// Width of the legend.
 const LEGEND: f32 = 170.0;
@@ -246,20 +248,31 @@ fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
             ui.horizontal(|ui| {
                 let (at, _) = ui.allocate_exact_size(egui::Vec2::splat(11.0), egui::Sense::hover());
                 ui.painter().rect_filled(at, 2.0, tokens::rgb(key.color));
-                let Some(value) = key.value else {
+                if key.values.is_empty() {
                     ui.label(&key.name);
                     return;
-                };
+                }
                 let name = format!("{} ({})", key.name, thousands(key.points));
                 let label = ui.add(egui::Button::new(name).frame(false).truncate());
-                if label.on_hover_text("Select these; with shift add, with control take away").clicked() {
-                    let points = colors.index.iter().zip(&cx.state.shown.samples).filter(|(i, _)| **i == value);
+                if label.on_hover_text(hint(&key.holds)).clicked() {
+                    let wanted: BTreeSet<u16> = key.values.iter().copied().collect();
+                    let points = colors.index.iter().zip(&cx.state.shown.samples).filter(|(i, _)| wanted.contains(i));
                     let samples = Bits::of(points.map(|(_, s)| *s));
                     cx.state.selection.apply(&samples, Combine::of(ui.input(|i| i.modifiers)));
                 }
             });
         }
     });
+}
+
+/// What a line of the legend does, and the first of what goes together in it.
+fn hint(holds: &[String]) -> String {
+    let mut hint = "Select these; with shift add, with control take away".to_owned();
+    if !holds.is_empty() {
+        let more = if holds.len() > NAMES { ", \u{2026}" } else { "" };
+        hint += &format!(": {}{more}", holds.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", "));
+    }
+    hint
 }
 
 /// How points are painted.

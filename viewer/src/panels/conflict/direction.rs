@@ -4,7 +4,6 @@ use super::super::figures::Request;
 use super::super::heat::{Heat, Scale};
 use super::super::plots::{Ink, across, choose, curve, line, over_steps, up};
 use super::super::{Cx, missing, thousands};
-use crate::core::scatter::category;
 use crate::data::Measure;
 use crate::jobs::Work;
 use crate::tokens;
@@ -268,7 +267,7 @@ fn by_depth(ui: &mut Ui, all: &[(&str, &[Series])]) {
         .include_y(0.0)
         .show(ui, |plot| {
             for (i, (name, series)) in all.iter().enumerate() {
-                let color = if i == 0 { tokens::COSINE } else { tokens::rgb(category(i)) };
+                let color = if i == 0 { tokens::COSINE } else { tokens::NO_VALUE };
                 let at = |of: &dyn Fn(&Series) -> Option<f64>| -> Vec<[f64; 2]> {
                     series.iter().filter_map(|s| Some([f64::from(s.depth?), of(s)?])).collect()
                 };
