@@ -34,7 +34,7 @@ fn turns(texts: &[&str]) -> String {
 
 /// The peculiarities of LLaVA's set of 665,000, each at least once.
 fn peculiar(folder: &Path) -> std::path::PathBuf {
-    for (from, to) in [("rgb.png", "rgb.png"), ("420.jpg", "000000000420.jpg")] {
+    for (from, to) in [("rgb.png", "rgb.png"), ("420.jpg", "000000000420.jpg"), ("first.gif", "ocr.jpg")] {
         std::fs::copy(repository("tests/fixtures/images").join(from), folder.join(to)).unwrap();
     }
     let said = |fields: &str, texts: &[&str]| format!("{{{fields}\"conversations\": {}}}", turns(texts));
@@ -52,6 +52,8 @@ fn peculiar(folder: &Path) -> std::path::PathBuf {
         // Ids that are numbers, no id at all.
         said(r#""id": 420, "image": "rgb.png", "#, &["<image>\nWhat shape is it?", "a square"]),
         said(r#""image": "rgb.png", "#, &["<image>\nWhat shape is it?", "a circle"]),
+        // A GIF that is named .jpg, as about 900 of OCR-VQA are.
+        said(r#""id": "ocr", "image": "ocr.jpg", "#, &["<image>\nWhat color is it?", "red"]),
         // Texts alone, from ShareGPT: a model's name, no picture, a word that looks like the mark.
         said(
             r#""id": "wNBG8Gp_0", "model": "", "#,
@@ -77,14 +79,15 @@ fn the_peculiarities_of_llavas_set_are_read_counted_and_trained_upon() {
     let file = peculiar(dir.path());
     let table = succeed(&strs(&check(&file)));
     for part in [
-        "9 samples, 2 images",
+        "10 samples, 3 images",
         "2 entries repeat the id of an earlier one",
         "keys passed over: \"model\" in 3 entries",
         "no id: one is made from the entry's place in the file, as #17 in 1 entry, first line 5 (id \"#4\")",
-        "begins with an answer, which is skipped as in LLaVA in 1 entry, first line 8 (id \"wNBG8Gp_2\")",
-        "<image> stands as a word in a text and is read as one in 1 entry, first line 6 (id \"wNBG8Gp_0\")",
+        "begins with an answer, which is skipped as in LLaVA in 1 entry, first line 9 (id \"wNBG8Gp_2\")",
+        "<image> stands as a word in a text and is read as one in 1 entry, first line 7 (id \"wNBG8Gp_0\")",
+        "<image> stands within or behind its question and is put at its front, as in LLaVA in 2 entries, first line 2",
         "ends with a question, from which nothing is learnt in 1 entry",
-        "an answer is empty, from which nothing is learnt in 1 entry, first line 9 (id \"e\")",
+        "an answer is empty, from which nothing is learnt in 1 entry, first line 10 (id \"e\")",
         "not checked: whether the images can be decoded; --images does that",
         "this data can be trained on",
     ] {
@@ -93,6 +96,7 @@ fn the_peculiarities_of_llavas_set_are_read_counted_and_trained_upon() {
     let images: Vec<String> = check(&file).into_iter().chain(["--images".to_owned()]).collect();
     let table = succeed(&strs(&images));
     assert!(!table.contains("not checked"), "{table}");
+    assert!(table.contains("1 image named .jpg, read as the GIF that it is, first: ocr.jpg"), "{table}");
     let out = dir.path().join("run");
     let train = ["train", "-c", "tests/fixtures/tiny.toml", "--steps", "2", "--out", out.to_str().unwrap()];
     succeed(&strs(&with_file(&train, &file)));

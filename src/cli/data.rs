@@ -4,6 +4,7 @@ use super::out::say;
 use super::table::{Table, thousands};
 use super::{progress, recipe};
 use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
+use crate::config::model::ModelConfig;
 use crate::data::picture::Kind;
 use crate::data::{CheckReport, Converted, Form, Look, convert, remark, scenes};
 use crate::experiment::session::{Checking, Setup};
@@ -151,8 +152,19 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.pictures {
         write_list(&setup.reports, path)?;
     }
+    if has_weights(&recipe.model) {
+        say!(
+            "not checked: what the weights hold; training reads them before step 0, and refuses tensors that are missing, do not fit or are not finite"
+        );
+    }
     say!("{}", if good { "this data can be trained on" } else { "this data cannot be trained on as it is" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the recipe names folders of weights.
+fn has_weights(model: &ModelConfig) -> bool {
+    let folders = [&model.checkpoint, &model.vision.weights, &model.language.weights, &model.text.weights];
+    folders.into_iter().any(Option::is_some)
 }
 
 /// What was found of every picture.
@@ -188,22 +200,26 @@ fn print_pictures(report: &CheckReport, data: &DataConfig) {
             Exif::Ignore => "is ignored, as LLaVA does; data.exif = \"apply\" turns them",
             Exif::Apply => "is applied; boxes in the texts are not turned",
         };
-        say!("  {rotated} images have a rotation in their EXIF block, which {what}");
+        say!("  {} with a rotation in the EXIF block, which {what}", images(rotated));
     }
     for ((is, ending), names) in misnamed(&report.looks) {
         let (n, first) = (names.len(), names[0]);
-        say!("  {n} images named .{ending} are {}, and read as such (the first: {first})", is.name());
+        say!("  {} named .{ending}, read as the {} that it is, first: {first}", images(n), is.name());
     }
     let flat: Vec<&str> =
         report.looks.iter().filter(|(_, l)| l.is_one_colour && l.problem.is_none()).map(|(n, _)| &**n).collect();
     if !flat.is_empty() {
         let more = if flat.len() > 3 { ", ..." } else { "" };
         let first = flat[..flat.len().min(3)].join(", ");
-        say!("  warning: {} images are of one colour when decoded: {first}{more}", flat.len());
+        say!("  warning: {} of one colour when decoded: {first}{more}", images(flat.len()));
     }
     if report.broken.is_none() && report.images > 0 {
         say!("  not checked: whether the images can be decoded; --images does that, and counts rotations and blanks");
     }
+}
+
+fn images(n: usize) -> String {
+    format!("{} image{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
 /// Pictures whose names end in another kind's ending, by what they are and the ending.

@@ -83,7 +83,7 @@ pub enum DataError {
     },
     /// A run met a picture that it cannot read and is not told to go on without it.
     #[error(
-        "sample {sample:?}: {problem} (mend the file, or go on without it by --resume with --broken drop or blank): {}",
+        "sample {sample:?}: {problem} (mend the file, or go on without it: --resume RUN --broken drop, or blank): {}",
         path.display()
     )]
     BrokenPicture {

@@ -21,8 +21,12 @@ mod tokens;
 mod tools;
 
 pub use measure::{Measured, measure};
+pub use thumbs::read_plainly;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Reads a picture of a run, as its training read it: the run's folder, the file; or why it cannot be read.
+pub type ReadPicture = fn(&Path, &Path) -> Result<image::RgbImage, String>;
 
 /// Why the window could not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +45,12 @@ pub enum ViewerError {
     },
 }
 
-/// Opens the explorer over `runs`: run directories, or folders of them. Returns when the window is closed.
+/// Opens the explorer over `runs`: run directories, or folders of them; `picture` reads the pictures of samples. Returns when the
+/// window is closed.
 ///
 /// # Errors
 /// No window can be opened.
-pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
+pub fn open(runs: Vec<PathBuf>, picture: ReadPicture) -> Result<(), ViewerError> {
     let viewport = egui::ViewportBuilder::default()
         .with_title("covft-probe")
         .with_inner_size(tokens::WINDOW)
@@ -54,7 +59,7 @@ pub fn open(runs: Vec<PathBuf>) -> Result<(), ViewerError> {
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();
         let source = source::Source::follow(runs, move || ctx.request_repaint())?;
-        let tools = tools::Tools::new(jobs::Spawner::Threads(context.egui_ctx.clone()));
+        let tools = tools::Tools::new(jobs::Spawner::Threads(context.egui_ctx.clone()), picture);
         let layout = layout::Layout::open(layout::Layout::place());
         Ok(Box::new(app::App::new(app::Explorer::new(source, layout, tools))) as Box<dyn eframe::App>)
     };

@@ -195,7 +195,7 @@ pub fn measure(run: PathBuf, frames: usize) -> Result<Measured, ViewerError> {
     let create = move |context: &eframe::CreationContext<'_>| {
         let ctx = context.egui_ctx.clone();
         let source = source::Source::follow(vec![run], move || ctx.request_repaint())?;
-        let tools = tools::Tools::new(jobs::Spawner::Threads(context.egui_ctx.clone()));
+        let tools = tools::Tools::new(jobs::Spawner::Threads(context.egui_ctx.clone()), crate::read_plainly);
         let mut explorer = Explorer::new(source, layout::Layout::open(None), tools);
         explorer.every_row = true;
         let meter = Meter {

@@ -1,5 +1,6 @@
 //! Pictures of samples: decoded behind the window, a bounded number held.
 
+use crate::ReadPicture;
 use crate::jobs::Spawner;
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,17 +23,20 @@ pub(crate) enum Thumb {
     Failed(String),
 }
 
-type Decoded = (PathBuf, Result<ColorImage, String>);
-type Queue = Arc<(Mutex<(VecDeque<PathBuf>, bool)>, Condvar)>;
+/// The folder of a run, and a picture of it.
+type Wish = (PathBuf, PathBuf);
+type Decoded = (Wish, Result<ColorImage, String>);
+type Queue = Arc<(Mutex<(VecDeque<Wish>, bool)>, Condvar)>;
 
 /// All pictures.
 pub(crate) struct Thumbs {
-    held: BTreeMap<PathBuf, (u64, Thumb)>,
+    held: BTreeMap<Wish, (u64, Thumb)>,
     used: u64,
     queue: Queue,
     decoded: Receiver<Decoded>,
     send: Sender<Decoded>,
     spawner: Spawner,
+    read: ReadPicture,
     started: bool,
 }
 
@@ -42,38 +46,34 @@ impl std::fmt::Debug for Thumbs {
     }
 }
 
-fn decode(path: &Path) -> Result<ColorImage, String> {
-    let mut reader = image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .map_err(|e| format!("cannot open the picture ({e}): {}", path.display()))?;
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(256 << 20);
-    reader.limits(limits);
-    let decoded = reader.decode().map_err(|e| format!("cannot read the picture ({e}): {}", path.display()))?;
-    let small = if decoded.width().max(decoded.height()) > SIDE { decoded.thumbnail(SIDE, SIDE) } else { decoded };
-    let rgba = small.to_rgba8();
-    Ok(ColorImage::from_rgba_unmultiplied([rgba.width() as usize, rgba.height() as usize], rgba.as_raw()))
+fn small(read: ReadPicture, (run, path): &Wish) -> Result<ColorImage, String> {
+    let pixels = read(run, path).map_err(|why| format!("{why}: {}", path.display()))?;
+    let longer = pixels.width().max(pixels.height());
+    let side = |s: u32| (f64::from(s) * f64::from(SIDE) / f64::from(longer)).round().max(1.0) as u32;
+    let (width, height) = (side(pixels.width()), side(pixels.height()));
+    let pixels = if longer > SIDE { image::imageops::thumbnail(&pixels, width, height) } else { pixels };
+    Ok(ColorImage::from_rgb([pixels.width() as usize, pixels.height() as usize], pixels.as_raw()))
 }
 
 impl Thumbs {
-    pub(crate) fn new(spawner: Spawner) -> Self {
+    pub(crate) fn new(spawner: Spawner, read: ReadPicture) -> Self {
         #[expect(clippy::disallowed_methods, reason = "bounded by the queue of what is to be decoded")]
         let (send, decoded) = channel();
-        Self { held: BTreeMap::new(), used: 0, queue: Queue::default(), decoded, send, spawner, started: false }
+        Self { held: BTreeMap::new(), used: 0, queue: Queue::default(), decoded, send, spawner, read, started: false }
     }
 
     /// Takes in what was decoded since the last frame.
     pub(crate) fn receive(&mut self, ctx: &egui::Context) {
-        while let Ok((path, result)) = self.decoded.try_recv() {
+        while let Ok((wish, result)) = self.decoded.try_recv() {
             let thumb = match result {
                 Ok(image) => {
                     // Small pictures stay sharp when they are shown larger.
                     let options = if image.width() < 128 { TextureOptions::NEAREST } else { TextureOptions::LINEAR };
-                    Thumb::Ready(ctx.load_texture(path.display().to_string(), image, options))
+                    Thumb::Ready(ctx.load_texture(wish.1.display().to_string(), image, options))
                 }
                 Err(why) => Thumb::Failed(why),
             };
-            self.held.insert(path, (self.used, thumb));
+            self.held.insert(wish, (self.used, thumb));
         }
         while self.held.len() > HELD {
             let Some(oldest) = self.held.iter().min_by_key(|(_, (used, _))| *used).map(|(p, _)| p.clone()) else {
@@ -83,24 +83,26 @@ impl Thumbs {
         }
     }
 
-    /// The picture at `path`; asked for if it is not there.
-    pub(crate) fn get(&mut self, path: &Path) -> Thumb {
+    /// The picture at `path` of the run in the folder `run`; asked for if it is not there.
+    pub(crate) fn get(&mut self, run: &Path, path: &Path) -> Thumb {
+        let wish = (run.to_owned(), path.to_owned());
         self.used += 1;
-        if let Some((used, thumb)) = self.held.get_mut(path) {
+        if let Some((used, thumb)) = self.held.get_mut(&wish) {
             *used = self.used;
             return thumb.clone();
         }
         match &self.spawner {
             #[cfg(test)]
-            Spawner::AtOnce => drop(self.send.send((path.to_owned(), decode(path)))),
+            Spawner::AtOnce => drop(self.send.send((wish.clone(), small(self.read, &wish)))),
             Spawner::Threads(ctx) => {
                 if !self.started {
                     self.started = true;
-                    let (queue, send, ctx) = (Arc::clone(&self.queue), self.send.clone(), ctx.clone());
-                    drop(std::thread::Builder::new().name("pictures".into()).spawn(move || serve(&queue, &send, &ctx)));
+                    let (queue, send, ctx, read) = (Arc::clone(&self.queue), self.send.clone(), ctx.clone(), self.read);
+                    let work = move || serve(&queue, &send, &ctx, read);
+                    drop(std::thread::Builder::new().name("pictures".into()).spawn(work));
                 }
                 let mut waiting = self.queue.0.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.0.push_back(path.to_owned());
+                waiting.0.push_back(wish.clone());
                 let dropped = if waiting.0.len() > WAITING { waiting.0.pop_front() } else { None };
                 drop(waiting);
                 self.queue.1.notify_one();
@@ -109,7 +111,7 @@ impl Thumbs {
                 }
             }
         }
-        self.held.insert(path.to_owned(), (self.used, Thumb::Waiting));
+        self.held.insert(wish, (self.used, Thumb::Waiting));
         Thumb::Waiting
     }
 }
@@ -122,25 +124,35 @@ impl Drop for Thumbs {
 }
 
 /// Decodes the newest wish first until the window is closed.
-fn serve(queue: &Queue, send: &Sender<Decoded>, ctx: &egui::Context) {
+fn serve(queue: &Queue, send: &Sender<Decoded>, ctx: &egui::Context, read: ReadPicture) {
     loop {
         let mut waiting = queue.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = loop {
+        let wish = loop {
             if waiting.1 {
                 return;
             }
-            if let Some(path) = waiting.0.pop_back() {
-                break path;
+            if let Some(wish) = waiting.0.pop_back() {
+                break wish;
             }
             waiting = queue.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         };
         drop(waiting);
-        let image = decode(&path);
-        if send.send((path, image)).is_err() {
+        let image = small(read, &wish);
+        if send.send((wish, image)).is_err() {
             return;
         }
         ctx.request_repaint();
     }
+}
+
+/// Reads what the `image` crate reads, for windows without the trainer: never turned, and JPEG, PNG and WebP alone.
+///
+/// # Errors
+/// The file is missing or no such picture.
+pub fn read_plainly(_: &Path, path: &Path) -> Result<image::RgbImage, String> {
+    let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
+    let decoded = reader.map_err(|e| e.to_string())?.decode().map_err(|e| e.to_string())?;
+    Ok(decoded.into_rgb8())
 }
 
 #[cfg(test)]
@@ -150,28 +162,29 @@ mod tests {
     #[test]
     fn pictures_are_small_bounded_and_failures_are_told() {
         let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
         let path = |i: usize| folder.path().join(format!("{i}.png"));
         image::RgbImage::from_pixel(900, 300, image::Rgb([9, 8, 7])).save(path(0)).unwrap();
         image::RgbImage::from_pixel(8, 8, image::Rgb([9, 8, 7])).save(path(1)).unwrap();
         std::fs::write(path(2), "no picture").unwrap();
         let ctx = egui::Context::default();
-        let mut thumbs = Thumbs::new(Spawner::AtOnce);
+        let mut thumbs = Thumbs::new(Spawner::AtOnce, read_plainly);
         for i in 0..4 {
-            assert!(matches!(thumbs.get(&path(i)), Thumb::Waiting));
+            assert!(matches!(thumbs.get(run, &path(i)), Thumb::Waiting));
         }
         thumbs.receive(&ctx);
-        let Thumb::Ready(large) = thumbs.get(&path(0)) else { panic!() };
+        let Thumb::Ready(large) = thumbs.get(run, &path(0)) else { panic!() };
         assert_eq!(large.size(), [320, 107]);
-        let Thumb::Ready(small) = thumbs.get(&path(1)) else { panic!() };
+        let Thumb::Ready(small) = thumbs.get(run, &path(1)) else { panic!() };
         assert_eq!(small.size(), [8, 8]);
         for i in [2, 3] {
-            let Thumb::Failed(why) = thumbs.get(&path(i)) else { panic!() };
+            let Thumb::Failed(why) = thumbs.get(run, &path(i)) else { panic!() };
             assert!(why.ends_with(&format!("{i}.png")), "{why}");
         }
         for i in 0..HELD {
-            thumbs.get(&folder.path().join(format!("missing{i}")));
+            thumbs.get(run, &folder.path().join(format!("missing{i}")));
         }
         thumbs.receive(&ctx);
-        assert!(thumbs.held.len() <= HELD && !thumbs.held.contains_key(&path(0)));
+        assert!(thumbs.held.len() <= HELD && !thumbs.held.contains_key(&(run.to_owned(), path(0))));
     }
 }

@@ -1,5 +1,6 @@
 //! What every panel may use: work behind the window, pictures, commands, a word at the bottom.
 
+use crate::ReadPicture;
 use crate::actions::Action;
 use crate::fonts::Fonts;
 use crate::jobs::{Spawner, Work};
@@ -23,9 +24,9 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    pub(crate) fn new(spawner: Spawner) -> Self {
+    pub(crate) fn new(spawner: Spawner, picture: ReadPicture) -> Self {
         Self {
-            thumbs: Thumbs::new(spawner.clone()),
+            thumbs: Thumbs::new(spawner.clone(), picture),
             fonts: Fonts::default(),
             spawner,
             commands: Vec::new(),

@@ -82,6 +82,7 @@ pub(super) fn load(id: FigureId, inputs: &Inputs, options: &Options) -> Result<(
             }
         }
         if !curves.is_empty() {
+            inputs.note_absent(id, curves.iter().map(|curve| &curve.label));
             return Ok((*definition, curves));
         }
     }

@@ -107,6 +107,7 @@ impl Drift {
             let what = format!("`layers` of a stage that trains the vision encoder{of}");
             return Err(source.lacks(FigureId::Drift, &what, "`[probe] drift = true`"));
         }
+        inputs.note_absent(FigureId::Drift, panels.iter().map(|panel| &panel.label));
         let figure = Self { panels, measure: options.measure, module: options.module.clone() };
         if figure.values().next().is_none() {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Drift))?;

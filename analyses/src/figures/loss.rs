@@ -53,6 +53,7 @@ impl Loss {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Loss))?;
             return Err(source.lacks(FigureId::Loss, "`steps`", option_that_logs("steps")));
         }
+        inputs.note_absent(FigureId::Loss, runs.iter().map(|(_, run)| &run.label));
         let together = runs.len() <= TOGETHER;
         Ok(Self { runs: if together { runs.into_iter().map(|(_, run)| run).collect() } else { by_group(runs) } })
     }

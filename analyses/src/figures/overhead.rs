@@ -118,6 +118,9 @@ impl Overhead {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Overhead))?;
             return Err(source.lacks(FigureId::Overhead, "`steps` (two at least)", option_that_logs("steps")));
         }
+        if !stages {
+            inputs.note_absent(FigureId::Overhead, bars.iter().map(|bar| &bar.label));
+        }
         Ok(Self { bars, stages })
     }
 

@@ -52,6 +52,7 @@ impl Plot {
         if plots.is_empty() {
             return Err(lacking.unwrap_or_else(|| inputs.nothing(id)));
         }
+        inputs.note_absent(id, plots.iter().map(|(source, _)| &source.label));
         let alone = plots.len() == 1;
         let named = |label: &str| if alone { id.to_string() } else { format!("{id}--{}", file_name(label)) };
         let plot = |(source, figure): (&Source, Box<dyn Drawn>)| {

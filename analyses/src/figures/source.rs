@@ -12,6 +12,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+/// Names that a line has at most.
+const NAMED: usize = 6;
+
 /// One run among those that a figure is drawn from.
 #[derive(Debug)]
 pub struct Source {
@@ -226,6 +229,18 @@ impl Inputs {
         let runs = self.runs.iter().map(|r| &r.problems);
         let all = runs.chain(self.studies.iter().map(|s| &s.problems));
         all.flat_map(|p| p.borrow().iter().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Says which of several runs are not among those of the figure.
+    pub(super) fn note_absent<'a>(&self, id: FigureId, present: impl IntoIterator<Item = &'a String>) {
+        let present: BTreeSet<&String> = present.into_iter().collect();
+        let absent: Vec<&str> =
+            self.runs.iter().filter(|r| !present.contains(&r.label)).map(|r| r.label.as_str()).collect();
+        let (Some(first), false) = (self.runs.first(), absent.is_empty()) else { return };
+        let names = absent.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = if absent.len() > NAMED { ", ..." } else { "" };
+        let (n, all) = (absent.len(), self.runs.len());
+        first.note([format!("{id}: {n} of {all} runs have nothing for it and are not in it: {names}{more}")]);
     }
 
     /// That there is no run at all.

@@ -170,6 +170,14 @@ fn under_black(ink: u8, black: u8) -> u8 {
     (white - (((product >> 8) + product) >> 8)) as u8
 }
 
+/// An EXIF block from its byte order on.
+fn bare(mut block: &[u8]) -> &[u8] {
+    while let Some(rest) = block.strip_prefix(b"Exif\0\0") {
+        block = rest;
+    }
+    block
+}
+
 /// Index of the first of `needle` in `bytes`.
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)

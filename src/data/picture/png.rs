@@ -2,10 +2,10 @@
 //! outside the pixels.
 
 use super::size::checked;
-use super::{Seen, limits, to_rgb};
+use super::{Seen, bare, limits, to_rgb};
 use image::codecs::png::PngDecoder;
 use image::{DynamicImage, RgbImage};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 /// Shortest contents of the chunks that Pillow looks into.
 const SHORTEST: [(&[u8; 4], usize); 8] =
@@ -74,16 +74,54 @@ pub(super) fn header(bytes: &[u8]) -> Result<Seen, String> {
     }
 }
 
+/// Title of an XMP packet.
+const XMP: &[u8] = b"XML:com.adobe.xmp\0";
+/// Title of an EXIF block that is written as text, as ImageMagick did before there was a chunk for it.
+const PROFILE: &[u8] = b"Raw profile type exif\0";
+/// Largest note that is unpacked, as in Pillow.
+const LARGEST: u64 = 1 << 20;
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    flate2::read::ZlibDecoder::new(packed).take(LARGEST).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// The packet behind its title: whether it is packed, language and translated title stand before it.
+fn packet(content: &[u8]) -> Option<Vec<u8>> {
+    let (&[packed, _], rest) = content.split_first_chunk()?;
+    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
+    if packed == 0 { Some(text.to_vec()) } else { unpack(text) }
+}
+
+/// The block that a profile spells in hexadecimal digits behind three lines of title.
+fn from_profile(text: &[u8]) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').skip(3).collect();
+    let digits: Option<Vec<u8>> = lines
+        .concat()
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| char::from(*byte).to_digit(16).map(|digit| digit as u8))
+        .collect();
+    Some(digits?.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
 fn note(chunk: &Chunk<'_>, seen: &mut Seen) -> Result<(), String> {
     let content = chunk.content;
+    let mut profile = None;
     match &chunk.name {
         b"IHDR" => {
             let side =
                 |i: usize| u64::from(u32::from_be_bytes([content[i], content[i + 1], content[i + 2], content[i + 3]]));
             seen.size = checked(side(0), side(4))?;
         }
-        b"eXIf" => seen.exif = Some(content.strip_prefix(b"Exif\0\0").unwrap_or(content).to_vec()),
-        b"iTXt" if content.starts_with(b"XML:com.adobe.xmp\0") => seen.xmp = Some(content.to_vec()),
+        b"eXIf" => seen.exif = Some(bare(content).to_vec()),
+        b"iTXt" if content.starts_with(XMP) => seen.xmp = packet(&content[XMP.len()..]).or(seen.xmp.take()),
+        b"tEXt" if content.starts_with(PROFILE) => profile = from_profile(&content[PROFILE.len()..]),
+        b"zTXt" if content.starts_with(PROFILE) => {
+            // A byte says how it is packed, and there is one way.
+            profile = content.get(PROFILE.len() + 1..).and_then(unpack).and_then(|text| from_profile(&text));
+        }
         b"iCCP" => {
             let method = content.iter().position(|&b| b == 0).and_then(|i| content.get(i + 1));
             if method != Some(&0) {
@@ -91,6 +129,10 @@ fn note(chunk: &Chunk<'_>, seen: &mut Seen) -> Result<(), String> {
             }
         }
         _ => {}
+    }
+    // The chunk for it counts more.
+    if let (Some(block), None) = (profile, &seen.exif) {
+        seen.exif = Some(bare(&block).to_vec());
     }
     Ok(())
 }

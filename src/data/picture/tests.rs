@@ -106,6 +106,74 @@ fn rotation_is_ignored_or_applied_in_pixels_and_dimensions() {
     assert_eq!(by_xmp("<x tiff:Orientation=\"8\"/>"), Orientation::Rotate270);
     assert_eq!(by_xmp("<tiff:Orientation>3</tiff:Orientation>"), Orientation::Rotate180);
     assert_eq!(by_xmp("<x/>"), Orientation::NoTransforms);
+    assert_eq!(by_xmp("<a tiff:Orientation=''/><b tiff:Orientation=\"6\"/>"), Orientation::Rotate90);
+}
+
+/// An EXIF block with one entry: its type, count and the four bytes of its value.
+fn block(order: [u8; 2], kind: u16, count: u32, value: [u8; 4]) -> Vec<u8> {
+    let is_little = order == *b"II";
+    let short = |v: u16| if is_little { v.to_le_bytes() } else { v.to_be_bytes() };
+    let long = |v: u32| if is_little { v.to_le_bytes() } else { v.to_be_bytes() };
+    [&order[..], &short(42), &long(8), &short(1), &short(0x112), &short(kind), &long(count), &value, &[0; 4]].concat()
+}
+
+#[test]
+fn every_spelling_of_the_tag_is_read_and_what_means_nothing_turns_nothing() {
+    let of = |exif: Vec<u8>| {
+        // Asked only where the block says nothing.
+        let xmp = Some(b"tiff:Orientation=\"3\"".to_vec());
+        turn::of(&Seen { exif: Some(exif), xmp, ..Seen::default() })
+    };
+    assert_eq!(of(block(*b"II", 3, 1, [6, 0, 0, 0])), Orientation::Rotate90);
+    assert_eq!(of(block(*b"MM", 3, 1, [0, 6, 0, 0])), Orientation::Rotate90);
+    assert_eq!(of(block(*b"II", 4, 1, [8, 0, 0, 0])), Orientation::Rotate270);
+    assert_eq!(of(block(*b"MM", 1, 1, [2, 9, 9, 9])), Orientation::FlipHorizontal);
+    for hides in [
+        block(*b"II", 3, 1, [0; 4]),
+        block(*b"II", 3, 1, [9, 0, 0, 0]),
+        block(*b"II", 3, 2, [6, 0, 6, 0]),
+        block(*b"II", 4, 1, [6, 1, 0, 0]),
+    ] {
+        assert_eq!(of(hides), Orientation::NoTransforms);
+    }
+    let mut cut = block(*b"II", 3, 1, [6, 0, 0, 0]);
+    cut.truncate(16);
+    for silent in [cut, b"II*\0".to_vec(), b"nothing".to_vec(), Vec::new()] {
+        assert_eq!(of(silent), Orientation::Rotate180);
+    }
+}
+
+#[test]
+fn png_has_its_rotation_in_a_chunk_a_profile_or_a_packet() {
+    let good = std::fs::read(images("rgb.png")).unwrap();
+    let chunk = |name: &[u8; 4], content: &[u8]| {
+        let body = [&name[..], content].concat();
+        [&(content.len() as u32).to_be_bytes()[..], &body, &crc32fast::hash(&body).to_be_bytes()].concat()
+    };
+    let with = |notes: &[Vec<u8>]| {
+        let file = [&good[..33], &notes.concat(), &good[33..]].concat();
+        let turned = decode(&file, Exif::Apply).unwrap();
+        let stored = decode(&file, Exif::Ignore).unwrap();
+        assert_eq!(turned.has_rotation, turned.pixels != stored.pixels);
+        turned.pixels == image::imageops::rotate90(&stored.pixels)
+    };
+    let exif = block(*b"II", 3, 1, [6, 0, 0, 0]);
+    let pack = |text: &[u8]| {
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, text).unwrap();
+        packed.finish().unwrap()
+    };
+    let digits: String = [b"Exif\0\0", &exif[..]].concat().iter().map(|b| format!("{b:02x}")).collect();
+    let profile = format!("\nexif\n{:8}\n{}\n{}\n", digits.len() / 2, &digits[..20], &digits[20..]);
+    let title = b"Raw profile type exif\0";
+    let packet = b"<x tiff:Orientation=\"6\"/>";
+    let xmp = b"XML:com.adobe.xmp\0";
+    assert!(with(&[chunk(b"eXIf", &exif)]) && with(&[chunk(b"eXIf", &[b"Exif\0\0", &exif[..]].concat())]));
+    assert!(with(&[chunk(b"tEXt", &[&title[..], profile.as_bytes()].concat())]));
+    assert!(with(&[chunk(b"zTXt", &[&title[..], b"\0", &pack(profile.as_bytes())].concat())]));
+    assert!(with(&[chunk(b"iTXt", &[&xmp[..], b"\0\0en\0t\0", packet].concat())]));
+    assert!(with(&[chunk(b"iTXt", &[&xmp[..], b"\x01\0\0\0", &pack(packet)].concat())]));
+    assert!(!with(&[]) && !with(&[chunk(b"tEXt", b"Raw profile type exif\0\nexif\n4\nxyz")]));
 }
 
 #[test]

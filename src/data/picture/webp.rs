@@ -2,7 +2,7 @@
 //! of a file that is cut off.
 
 use super::size::checked;
-use super::{Seen, limits, to_rgb};
+use super::{Seen, bare, limits, to_rgb};
 use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 use std::io::Cursor;
@@ -18,7 +18,7 @@ fn notes(bytes: &[u8]) -> Result<Seen, String> {
         let length = number(at + 4).ok_or_else(cut)?;
         let content = bytes[..end].get(at + 8..at + 8 + length).ok_or_else(cut)?;
         match &bytes[at..at + 4] {
-            b"EXIF" => seen.exif = Some(content.strip_prefix(b"Exif\0\0").unwrap_or(content).to_vec()),
+            b"EXIF" => seen.exif = Some(bare(content).to_vec()),
             b"XMP " => seen.xmp = Some(content.to_vec()),
             b"ANMF" => check_frame(content, canvas)?,
             b"VP8X" if length >= 10 => canvas = (triple(content, 4) + 1, triple(content, 7) + 1),

@@ -8,20 +8,22 @@ use crate::data::RunData;
 use crate::thumbs::Thumb;
 use crate::tokens;
 use egui::{Color32, Rect, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Where the picture of a sample lies.
-fn picture_path(cx: &Cx<'_>, sample: u32) -> Option<PathBuf> {
+/// The folder of the run, and where the picture of a sample lies.
+fn picture_path(cx: &Cx<'_>, sample: u32) -> Option<(PathBuf, PathBuf)> {
     let image = cx.data.samples.row(sample)?.image.as_deref()?;
-    let image = Path::new(image);
-    Some(if image.is_absolute() { image.to_owned() } else { cx.state.run.as_ref()?.join(image) })
+    let run = cx.state.run.clone()?;
+    // An absolute path stands for itself.
+    let path = run.join(image);
+    Some((run, path))
 }
 
 /// The picture, at most `side` points high and wide, with the boxes that question, answer and prediction name.
 fn picture(ui: &mut Ui, cx: &mut Cx<'_>, sample: u32, side: f32) {
-    let Some(path) = picture_path(cx, sample) else { return };
+    let Some((run, path)) = picture_path(cx, sample) else { return };
     let id = cx.data.samples.title(sample);
-    match cx.tools.thumbs.get(&path) {
+    match cx.tools.thumbs.get(&run, &path) {
         Thumb::Waiting => {
             ui.allocate_space(Vec2::splat(side * 0.75));
         }

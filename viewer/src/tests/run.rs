@@ -307,7 +307,7 @@ pub(super) type Window = Harness<'static, Explorer>;
 
 pub(super) fn explorer(paths: Vec<PathBuf>) -> (Explorer, Reader) {
     let (source, reader) = Source::new(paths);
-    (Explorer::new(source, Layout::open(None), Tools::new(Spawner::AtOnce)), reader)
+    (Explorer::new(source, Layout::open(None), Tools::new(Spawner::AtOnce, crate::read_plainly)), reader)
 }
 
 /// A window that was drawn once, over what the reader found at its first look.

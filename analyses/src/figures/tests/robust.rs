@@ -187,6 +187,12 @@ fn several_runs_overlay_and_studies_name_what_has_not_begun() {
     // Only one of them has routing: its figure needs no label.
     let plots = Plot::load(FigureId::ExpertLoad, &inputs, &Options::default()).unwrap();
     assert_eq!(plots.iter().map(Plot::name).collect::<Vec<_>>(), ["expert-load"]);
+    let absent = "expert-load: 2 of 3 runs have nothing for it and are not in it: full, lora".to_owned();
+    assert_eq!(inputs.problems(), [absent]);
+    fs::remove_dir_all(paths[2].join("records").join("steps")).unwrap();
+    let inputs = Inputs::open(&paths).unwrap();
+    Plot::load(FigureId::Loss, &inputs, &Options::default()).unwrap();
+    assert_eq!(inputs.problems(), ["loss: 1 of 3 runs have nothing for it and are not in it: lora"]);
     let twice = Inputs::open(&[paths[1].clone(), paths[1].clone()]).unwrap();
     let plots = Plot::load(FigureId::ExpertLoad, &twice, &Options::default()).unwrap();
     let names: Vec<&str> = plots.iter().map(Plot::name).collect();

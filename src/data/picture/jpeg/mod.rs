@@ -44,7 +44,7 @@ fn frame<'r>(reader: &'r Reader<'_>) -> Result<&'r Frame, String> {
 fn seen(reader: &Reader<'_>, frame: &Frame) -> Seen {
     Seen {
         size: (frame.width as u32, frame.height as u32),
-        exif: (!reader.exif.is_empty()).then(|| reader.exif.clone()),
+        exif: (!reader.exif.is_empty()).then(|| super::bare(&reader.exif).to_vec()),
         xmp: reader.xmp.clone(),
     }
 }
