@@ -128,6 +128,11 @@ fn other_samples_are_refused_with_the_first_that_differs_and_go_on_when_accepted
     assert!(error.contains("entry 7 (id "), "{error}");
 
     std::fs::write(&path, &original).unwrap();
+    run.entries(|entries| entries[9]["system"] = "Answer in rhymes.".into());
+    let error = run.refused();
+    assert!(error.contains("1 are gone or changed, 1 are new or changed") && error.contains("entry 9 (id "), "{error}");
+
+    std::fs::write(&path, &original).unwrap();
     run.entries(|entries| entries.reverse());
     let error = run.refused();
     assert!(error.contains("the same samples in another order; the first that differs is"), "{error}");
@@ -159,6 +164,9 @@ fn held_out_samples_and_pictures_are_premises_too() {
     std::fs::copy(list(&run.path("data/images")).pop().unwrap(), &picture).unwrap();
     let error = run.refused();
     assert!(error.contains("data.train, pictures: ") && error.contains("whose picture had"), "{error}");
+    std::fs::remove_file(&picture).unwrap();
+    let error = fail(&["train", "--resume", run.path("run").to_str().unwrap(), "--check", "lazily"], 1);
+    assert!(error.contains("missing"), "{error}");
 }
 
 #[test]

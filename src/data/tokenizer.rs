@@ -1,9 +1,12 @@
 //! The two tokenizers of a run: the language model's and the text encoder's, from `tokenizer.json` files or built in.
 
-use super::error::{DataError, Result};
+mod files;
+
+pub use files::other_files;
+
+use super::error::Result;
 use super::scenes;
-use crate::config::data::is_builtin_scenes;
-use serde_json::Value;
+use files::{Beside, guarded, parse, read, wrong};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,7 @@ pub struct LanguageTokenizer {
     path: PathBuf,
     fingerprint: [u8; 32],
     begin: Vec<u32>,
+    adds_begin: Option<bool>,
     end: u32,
     end_text: String,
     pad: u32,
@@ -75,16 +79,16 @@ impl LanguageTokenizer {
         let mut inner = parse(&bytes, &path)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| wrong(&path, e.to_string()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let end = named_token(&inner, folder, "eos_token", "eos_token_id")
-            .or_else(|| USUAL_END_TOKENS.iter().find_map(|t| inner.token_to_id(t)))
-            .ok_or_else(|| {
+        let beside = Beside::of(&inner, &path)?;
+        let end =
+            beside.end()?.or_else(|| USUAL_END_TOKENS.iter().find_map(|t| inner.token_to_id(t))).ok_or_else(|| {
                 wrong(&path, "no end token; name one as \"eos_token\" in a tokenizer_config.json beside it".to_owned())
             })?;
-        let pad = named_token(&inner, folder, "pad_token", "pad_token_id").unwrap_or(end);
+        let pad = beside.token("pad_token", "pad_token_id").unwrap_or(end);
+        let adds_begin = beside.adds_begin();
         let end_text = inner.id_to_token(end).ok_or_else(|| wrong(&path, format!("end token {end} is not in it")))?;
         let begin = guarded(&path, || begin_tokens(&inner))?;
-        Ok(Self { inner, fingerprint: Sha256::digest(&bytes).into(), path, begin, end, end_text, pad })
+        Ok(Self { inner, fingerprint: Sha256::digest(&bytes).into(), path, begin, adds_begin, end, end_text, pad })
     }
 
     /// Token ids and their places in `text`, without a begin token.
@@ -138,6 +142,12 @@ impl LanguageTokenizer {
     #[must_use]
     pub fn begin(&self) -> &[u32] {
         &self.begin
+    }
+
+    /// Whether the settings beside it say that it puts its begin token before every text.
+    #[must_use]
+    pub fn adds_begin(&self) -> Option<bool> {
+        self.adds_begin
     }
 
     /// Token that ends a turn.
@@ -208,14 +218,18 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// First and last token of a text, as the vocabulary spells them.
+    /// What stands before and behind a text, as the vocabulary spells it.
     ///
     /// # Errors
     /// The tokenizer fails.
-    pub fn marks(&self) -> Result<[String; 2]> {
-        let ids = self.ids("a")?;
-        let spelling = |id: Option<&u32>| id.and_then(|&id| self.inner.id_to_token(id)).unwrap_or_default();
-        Ok([spelling(ids.first()), spelling(ids.last())])
+    pub fn marks(&self) -> Result<[Option<String>; 2]> {
+        let (with, without) =
+            guarded(&self.path, || Ok((self.inner.encode("a", true)?, self.inner.encode("a", false)?)))?;
+        let (with, bare) = (with.get_ids(), without.get_ids());
+        let spelling = |id: Option<&u32>| id.and_then(|&id| self.inner.id_to_token(id));
+        let first = with.first().filter(|id| Some(*id) != bare.first());
+        let last = with.last().filter(|id| Some(*id) != bare.last());
+        Ok([spelling(first), spelling(last)])
     }
 
     /// Text of one id as the vocabulary spells it.
@@ -249,78 +263,8 @@ impl TextTokenizer {
     }
 }
 
-fn wrong(path: &Path, problem: String) -> DataError {
-    DataError::Tokenizer { problem, path: path.to_path_buf() }
-}
-
 fn vocabulary(inner: &Tokenizer) -> usize {
     inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
-}
-
-/// The file's bytes and its own path; `builtin` stands for `builtin:scenes`.
-fn read(path: &Path, builtin: &str) -> Result<(Vec<u8>, PathBuf)> {
-    if is_builtin_scenes(path) {
-        return Ok((builtin.as_bytes().to_vec(), path.to_path_buf()));
-    }
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
-    if !file.is_file() {
-        return Err(match other_files(&file) {
-            Some(name) => wrong(
-                &file,
-                format!(
-                    "not there, only {name} is, which is not read: transformers' AutoTokenizer.from_pretrained and \
-                     save_pretrained write tokenizer.json"
-                ),
-            ),
-            None => DataError::NotFound { what: "tokenizer", path: file },
-        });
-    }
-    let bytes = std::fs::read(&file).map_err(DataError::io("read the tokenizer", &file))?;
-    Ok((bytes, file))
-}
-
-/// A file beside the missing `tokenizer.json` that holds a tokenizer in another format.
-pub fn other_files(file: &Path) -> Option<&'static str> {
-    let folder = file.parent()?;
-    ["tokenizer.model", "spiece.model", "vocab.txt", "vocab.json"].into_iter().find(|name| folder.join(name).is_file())
-}
-
-fn parse(bytes: &[u8], path: &Path) -> Result<Tokenizer> {
-    if bytes.starts_with(b"version https://git-lfs") {
-        let pointer = "this is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`";
-        return Err(wrong(path, pointer.to_owned()));
-    }
-    guarded(path, || Tokenizer::from_bytes(bytes).map_err(|e| format!("not a tokenizer.json: {e}").into()))
-}
-
-thread_local! {
-    /// Whether a panic on this thread is caught and told as an error.
-    static CAUGHT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// What the tokenizer library makes of a file. A damaged one makes some of its parts panic: that is an error here, told
-/// once.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    static QUIET: std::sync::Once = std::sync::Once::new();
-    QUIET.call_once(|| {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !CAUGHT.get() {
-                loud(panic);
-            }
-        }));
-    });
-    let before = CAUGHT.replace(true);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    CAUGHT.set(before);
-    match result {
-        Ok(done) => done.map_err(|e| wrong(path, e.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            Err(wrong(path, format!("the file is damaged: {}", text.unwrap_or_default().replace('\n', " "))))
-        }
-    }
 }
 
 /// Ids that encoding with special tokens puts before the text.
@@ -329,22 +273,6 @@ fn begin_tokens(inner: &Tokenizer) -> tokenizers::Result<Vec<u32>> {
     let full = inner.encode("a", true)?;
     let first = full.get_ids().windows(bare.get_ids().len().max(1)).position(|w| w == bare.get_ids());
     Ok(full.get_ids()[..first.unwrap_or(0)].to_vec())
-}
-
-/// A special token that the files beside the tokenizer name, by spelling or by id.
-fn named_token(inner: &Tokenizer, folder: &Path, spelling: &str, id: &str) -> Option<u32> {
-    let json = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok() };
-    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
-        let Some(value) = json(name) else { continue };
-        // A token is a string or an object with "content".
-        let token = value.get(spelling).map(|t| t.get("content").unwrap_or(t));
-        if let Some(found) = token.and_then(Value::as_str).and_then(|t| inner.token_to_id(t)) {
-            return Some(found);
-        }
-    }
-    let value = json("config.json")?;
-    let number = value.get(id).map(|v| v.get(0).unwrap_or(v))?;
-    u32::try_from(number.as_u64()?).ok().filter(|&n| inner.id_to_token(n).is_some())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::golden::{clip, path};
 use super::mllm::{Mllm, MllmInput, open_source};
 use super::save::{load_recipe, save_checkpoint};
 use crate::config::model::{
-    LanguageConfig, LanguageMethod, ModelConfig, ProjectorKind, TextConfig, Tuning, VisionMethod,
+    LanguageConfig, LanguageMethod, ModelConfig, Pool, ProjectorKind, TextConfig, Tuning, VisionMethod,
 };
 use crate::nn::{ParamStore, TensorSource};
 use crate::ops::Ctx;
@@ -255,16 +255,52 @@ fn a_covft_checkpoint_is_never_opened_as_a_plain_tower() {
     config.vision.weights = Some(dir.path().to_owned());
     assert!(says(&config, &tuning(VisionMethod::Freeze)).contains("covft (4 experts"));
     // A gate that is missing is not drawn anew.
-    let file = Safetensors::open(dir.path()).unwrap();
-    let rest: Vec<(String, Tensor)> = file
-        .names()
-        .filter(|name| !name.ends_with("layers.4.mlp.gate.weight"))
-        .map(|name| (name.to_owned(), file.get(name).unwrap().unwrap()))
-        .collect();
-    let rest: Vec<(&str, &Tensor)> = rest.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    write_safetensors(&dir.path().join("model.safetensors"), &rest).unwrap();
+    without(dir.path(), |name| name.ends_with("layers.4.mlp.gate.weight"));
     let error = says(&from(dir.path(), false), &tuning(covft(4)));
     assert!(error.contains("lack") && error.contains("layers.4.mlp.gate.weight"), "{error}");
+}
+
+/// The checkpoint in `dir` without the tensors that `gone` names.
+fn without(dir: &Path, gone: impl Fn(&str) -> bool) {
+    let file = Safetensors::open(dir).unwrap();
+    let rest: Vec<(String, Tensor)> =
+        file.names().filter(|n| !gone(n)).map(|n| (n.to_owned(), file.get(n).unwrap().unwrap())).collect();
+    let rest: Vec<(&str, &Tensor)> = rest.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    write_safetensors(&dir.join("model.safetensors"), &rest).unwrap();
+}
+
+#[test]
+fn a_checkpoint_without_anything_of_what_tuned_it_is_refused() {
+    let vpt = VisionMethod::Vpt { prompts: 2 };
+    let mut adapted = tuning(VisionMethod::Freeze);
+    adapted.language = LanguageMethod::Lora { rank: 2, alpha: 4.0, dropout: 0.0 };
+    let cases = [
+        (tuning(lora(4, 16.0)), "lora tuned the vision weights"),
+        (tuning(vpt), "vpt tuned the vision weights"),
+        (tuning(covft(4)), "covft tuned the vision weights"),
+        (adapted, "lora tuned the language weights"),
+    ];
+    for (tuning, words) in cases {
+        let (dir, _) = checkpoint(&tuning);
+        account(&from(dir.path(), false), &tuning, 0).unwrap();
+        without(dir.path(), |name| ["lora_", "prompt_embeddings", "experts"].iter().any(|added| name.contains(added)));
+        for merge in [false, true] {
+            let error = says(&from(dir.path(), merge), &tuning);
+            assert!(error.contains(&format!("config.json says that {words}, and none")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_pool_that_context_vectors_were_trained_upon_is_kept() {
+    let (dir, _) = checkpoint(&tuning(covft(4)));
+    let mut config = from(dir.path(), false);
+    config.text.pool = Pool::Mean;
+    let error = says(&config, &tuning(covft(4)));
+    assert!(error.contains("model.text.pool") && error.contains("\"mean\"") && error.contains("\"cls\""), "{error}");
+    let (dir, _) = checkpoint(&tuning(VisionMethod::Full));
+    config.checkpoint = Some(dir.path().to_owned());
+    account(&config, &tuning(VisionMethod::Full), 0).unwrap();
 }
 
 /// A published checkpoint carries no recipe of ours; its plain layers are missing, and the recipe names where they are.

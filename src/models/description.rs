@@ -161,7 +161,7 @@ impl Part {
                 if self.beside.iter().any(|other| other.knows(&field)) {
                     continue;
                 }
-                if tables::TELLING.iter().any(|word| field.contains(word)) {
+                if tables::is_telling(&field) {
                     return Err(DescriptionError::Unknown { field, found: brief(&found), part: self.name, path });
                 }
                 unknown.push(field);

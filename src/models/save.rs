@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Key of `config.json` that holds the model's part of the recipe.
-const RECIPE_KEY: &str = "covft_probe";
+pub(super) const RECIPE_KEY: &str = "covft_probe";
 
 /// Writes `model.safetensors` (LLaVA's names, the text encoder included), `config.json` (what LLaVA and Hugging Face
 /// read, and what [`load_recipe`] reads) and `files` (tokenizers: `tokenizer.json`, `context_tokenizer.json`).

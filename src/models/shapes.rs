@@ -5,6 +5,7 @@ mod text;
 pub use text::TextShape;
 
 use super::description::{BERT, DescriptionError, Fields, LLAMA, PROJECTOR, read_in};
+use super::save::RECIPE_KEY;
 use super::towers::{self, TowerSizes};
 use crate::config::model::{LanguageConfig, ModelConfig, ProjectorKind, VisionConfig};
 use candle_core::{Error, Result, bail};
@@ -95,14 +96,42 @@ fn agrees(config: &ModelConfig, folder: &Path) -> std::result::Result<(), Descri
     for field in ["mm_vision_select_layer", "vision_feature_layer"] {
         let wanted = config.vision.select_layer;
         match json.get(field).filter(|v| !v.is_null()) {
+            Some(found) if !found.is_i64() => {
+                let reason = format!("{field} = {found} is not a whole number");
+                return Err(DescriptionError::Unreadable { reason, path: path.clone() });
+            }
             Some(found) if found.as_i64() != Some(wanted) => {
                 return contradiction("model.vision.select_layer", wanted.to_string(), field, found.to_string());
             }
             _ => {}
         }
     }
+    // Context vectors were trained upon what the text encoder's states became; read as plain JSON, since the rest is checked
+    // where it is followed.
+    let stored = |pointer: &str| json.pointer(&format!("/{RECIPE_KEY}/{pointer}"));
+    if stored("tuning/vision/type").is_some_and(|method| method == "covft") {
+        let wanted = serde_json::to_value(config.text.pool).unwrap_or_default();
+        let found = stored("model/text/pool").cloned().unwrap_or_else(|| "cls".into());
+        if found != wanted {
+            return contradiction(
+                "model.text.pool",
+                wanted.to_string(),
+                "covft_probe.model.text.pool",
+                found.to_string(),
+            );
+        }
+    }
     let kind = serde_json::to_value(config.projector).unwrap_or_default();
     match json.get("mm_projector_type").filter(|v| !v.is_null()) {
+        Some(found) if serde_json::from_value::<ProjectorKind>(found.clone()).is_err() => {
+            Err(DescriptionError::Value {
+                field: "mm_projector_type".to_owned(),
+                found: found.to_string(),
+                part: "multimodal model",
+                allowed: r#""linear", "mlp2x_gelu""#.to_owned(),
+                path: path.clone(),
+            })
+        }
         Some(found) if *found != kind => {
             contradiction("model.projector", kind.to_string(), "mm_projector_type", found.to_string())
         }

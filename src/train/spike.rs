@@ -15,8 +15,16 @@ const LEAST_HISTORY: usize = 8;
 /// decimal form is read back exactly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpikeMonitor {
+    #[serde(deserialize_with = "bounded")]
     losses: VecDeque<f32>,
+    #[serde(deserialize_with = "bounded")]
     gradients: VecDeque<f32>,
+}
+
+/// JSON has no infinity: numbers beyond float32, which a version of before wrote as null, are its largest one.
+fn bounded<'de, D: serde::Deserializer<'de>>(from: D) -> Result<VecDeque<f32>, D::Error> {
+    let numbers = VecDeque::<Option<f32>>::deserialize(from)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f32::MAX)).collect())
 }
 
 impl SpikeMonitor {
@@ -25,7 +33,7 @@ impl SpikeMonitor {
     /// A loss is a spike above `median + loss_deviations * max(1.4826 MAD, 1 % of the median)`, a gradient norm above
     /// `gradient_factor * median`.
     pub fn observe(&mut self, config: &SpikeConfig, loss: f64, gradient_norm: f64) -> Vec<String> {
-        let (loss, gradient) = (loss as f32, gradient_norm as f32);
+        let [loss, gradient] = [loss, gradient_norm].map(|number| (number as f32).clamp(f32::MIN, f32::MAX));
         let mut warnings = Vec::new();
         let enough = LEAST_HISTORY.max(config.window / 4);
         if self.losses.len() >= enough {
@@ -97,5 +105,16 @@ mod tests {
         let monitor = after((1..200).map(|i| 3.0 + 0.1 / f64::from(i)));
         let json = serde_json::to_string(&monitor).unwrap();
         assert_eq!(serde_json::from_str::<SpikeMonitor>(&json).unwrap(), monitor);
+    }
+
+    #[test]
+    fn a_norm_beyond_float32_is_a_spike_and_the_history_is_read_back() {
+        let mut monitor = after((1..50).map(f64::from).map(|i| 3.0 - 0.001 * i));
+        let warnings = monitor.observe(&SpikeConfig::default(), 2.9, 1e39);
+        assert!(warnings[0].starts_with("gradient spike"), "{warnings:?}");
+        let json = serde_json::to_string(&monitor).unwrap();
+        assert_eq!(serde_json::from_str::<SpikeMonitor>(&json).unwrap(), monitor);
+        let before: SpikeMonitor = serde_json::from_str(r#"{"losses": [1.0], "gradients": [null]}"#).unwrap();
+        assert_eq!(before.gradients, [f32::MAX]);
     }
 }

@@ -90,16 +90,29 @@ pub enum TokenError {
         /// The tokenizer.
         path: PathBuf,
     },
+    /// Texts begin otherwise than the model's description says.
+    #[error(
+        "the language model's tokenizer puts token {id} ({token}) before a text, and its config.json says bos_token_id = \
+         {bos:?}: the tokenizer's post_processor is damaged, or it is of another model: {path}"
+    )]
+    Begin {
+        /// The token before a text.
+        id: u32,
+        /// Its spelling.
+        token: String,
+        /// What the description says.
+        bos: Vec<u32>,
+        /// The tokenizer.
+        path: PathBuf,
+    },
     /// A text encoder's tokenizer that is not BERT's.
     #[error(
-        "the text encoder's tokenizer begins and ends a text with {first} and {last}, a BERT with [CLS] and [SEP]: the \
-         tokenizer is of another model or lacks its post_processor: {path}"
+        "the text encoder's tokenizer puts {marks} around a text, a BERT [CLS] and [SEP]: the tokenizer is of another model \
+         or lacks its post_processor: {path}"
     )]
     Marks {
-        /// First token of a text.
-        first: String,
-        /// Last token.
-        last: String,
+        /// Tokens around a text.
+        marks: String,
         /// The tokenizer.
         path: PathBuf,
     },
@@ -214,6 +227,18 @@ fn template(template: Template, language: &LanguageTokenizer, lines: &mut Vec<St
 /// The ids that the model's own description names must be special to the tokenizer.
 fn described(shapes: &ModelShapes, language: &LanguageTokenizer, lines: &mut Vec<String>) -> Result<(), TokenError> {
     let (bos, eos) = (&shapes.language.bos, &shapes.language.eos);
+    if let Some(&id) = language.begin().last().filter(|id| !bos.is_empty() && !bos.contains(id)) {
+        let (token, path) = (language.token(id).unwrap_or_default(), language.path().to_path_buf());
+        return Err(TokenError::Begin { id, token, bos: bos.clone(), path });
+    }
+    if let Some(says) = language.adds_begin().filter(|says| *says == language.begin().is_empty()) {
+        let does = if says { "puts nothing" } else { "puts a begin token" };
+        let path = language.path().display();
+        lines.push(format!(
+            "warning: tokenizer_config.json says add_bos_token = {says}, and the tokenizer itself {does} before a text, \
+             which is followed: {path}"
+        ));
+    }
     for (field, id) in bos.iter().map(|id| ("bos_token_id", *id)).chain(eos.iter().map(|id| ("eos_token_id", *id))) {
         if !language.stands_apart(id) {
             let token = language.token(id).map_or_else(|| "no token".to_owned(), |t| format!("{t:?}"));
@@ -232,8 +257,10 @@ fn described(shapes: &ModelShapes, language: &LanguageTokenizer, lines: &mut Vec
 
 fn marks(text: &TextTokenizer) -> Result<(), TokenError> {
     let [first, last] = text.marks()?;
-    if first == "[CLS]" && last == "[SEP]" {
-        return Ok(());
-    }
-    Err(TokenError::Marks { first, last, path: text.path().to_path_buf() })
+    let marks = match (first.as_deref(), last.as_deref()) {
+        (Some("[CLS]"), Some("[SEP]")) => return Ok(()),
+        (None, None) => "nothing".to_owned(),
+        (first, last) => format!("{} and {}", first.unwrap_or("nothing"), last.unwrap_or("nothing")),
+    };
+    Err(TokenError::Marks { marks, path: text.path().to_path_buf() })
 }

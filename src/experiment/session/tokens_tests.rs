@@ -180,3 +180,43 @@ fn damage_inside_a_tokenizer_is_an_error_of_one_line() {
     }
     assert!(errors > 50, "{errors} errors: the damage was none");
 }
+
+#[test]
+fn what_stands_before_a_text_is_what_the_model_was_trained_with() {
+    let says_7 = changed("llava", |json| json["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([7]));
+    let error = refused(Template::V1, says_7.path(), &fixture("bert"));
+    assert!(error.starts_with("the language model's tokenizer puts token 7 (") && error.contains("= [1]"), "{error}");
+    let set = |folder: &TempDir, key: &str, value: Value| {
+        let path = folder.path().join("tokenizer_config.json");
+        let mut settings: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        settings[key] = value;
+        std::fs::write(&path, settings.to_string()).unwrap();
+    };
+    let bare = changed("llava", |json| json["post_processor"] = Value::Null);
+    set(&bare, "add_bos_token", true.into());
+    let plain = changed("llava", |_| ());
+    set(&plain, "add_bos_token", false.into());
+    for (folder, words) in
+        [(&bare, "= true, and the tokenizer itself puts nothing"), (&plain, "= false, and the tokenizer")]
+    {
+        let lines = says(Template::V1, folder.path(), &fixture("bert")).unwrap();
+        assert!(lines.len() == 1 && lines[0].contains(words), "{lines:?}");
+    }
+    set(&plain, "eos_token", "nope".into());
+    let error = refused(Template::V1, plain.path(), &fixture("bert"));
+    assert!(error.contains("eos_token is \"nope\", which the tokenizer does not have"), "{error}");
+    for (text, words) in [("{", "not valid JSON"), ("version https://git-lfs.github.com/spec/v1", "Git LFS pointer")] {
+        std::fs::write(plain.path().join("tokenizer_config.json"), text).unwrap();
+        let error = refused(Template::V1, plain.path(), &fixture("bert"));
+        assert!(error.contains(words) && error.ends_with("tokenizer_config.json"), "{error}");
+    }
+}
+
+#[test]
+fn a_tokenizer_that_cuts_at_random_is_refused() {
+    let random = changed("llava", |json| json["model"]["dropout"] = json!(0.5));
+    let error = refused(Template::V1, random.path(), &fixture("bert"));
+    assert!(error.contains("model.dropout = 0.5 cuts texts at random"), "{error}");
+    let never = changed("llava", |json| json["model"]["dropout"] = json!(0.0));
+    assert_eq!(says(Template::V1, never.path(), &fixture("bert")), Ok(Vec::new()));
+}

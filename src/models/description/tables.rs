@@ -55,6 +55,8 @@ pub(in crate::models) static LLAMA: Part = Part {
         ("layer_types", r#"["full_attention"]"#),
         ("num_local_experts", "[0]"),
         ("num_experts", "[0]"),
+        ("is_causal", "[true]"),
+        ("causal", "[true]"),
         ("is_encoder_decoder", "[false]"),
         ("add_cross_attention", "[false]"),
     ],
@@ -155,7 +157,13 @@ pub(in crate::models) static CLIP: Part = Part {
     name: "CLIP tower",
     families: &["clip", "clip_vision_model"],
     read: TOWER,
-    must: &[("num_channels", "[3]"), ("use_cls_token", "[true]"), ("qkv_bias", "[true]"), ("attention_bias", "[true]")],
+    must: &[
+        ("num_channels", "[3]"),
+        ("use_cls_token", "[true]"),
+        ("qkv_bias", "[true]"),
+        ("attention_bias", "[true]"),
+        ("is_causal", "[false]"),
+    ],
     free: &[
         "model_type",
         "attention_dropout",
@@ -181,6 +189,7 @@ pub(in crate::models) static DINOV2: Part = Part {
         ("use_swiglu_ffn", "[false]"),
         ("layer_scale", "[true]"),
         ("num_register_tokens", "[0]"),
+        ("is_causal", "[false]"),
     ],
     free: &[
         "model_type",
@@ -217,6 +226,7 @@ pub(in crate::models) static BERT: Part = Part {
         ("hidden_act", r#"["gelu"]"#),
         ("position_embedding_type", r#"["absolute"]"#),
         ("is_decoder", "[false]"),
+        ("is_causal", "[false]"),
         ("add_cross_attention", "[false]"),
         ("embedding_size", "[]"),
     ],
@@ -251,6 +261,8 @@ pub(in crate::models) static PREPROCESSOR: Part = Part {
         ("do_center_crop", "[true]"),
         ("do_convert_rgb", "[true]"),
         ("do_pad", "[false]"),
+        ("do_flip_channel_order", "[false]"),
+        ("offset", "[false]"),
     ],
     free: &["feature_extractor_type", "image_processor_type", "processor_class", "_valid_processor_keys", "use_fast"],
     beside: &[],
@@ -259,16 +271,27 @@ pub(in crate::models) static PREPROCESSOR: Part = Part {
 /// Fields that say that the weights are quantised.
 pub(super) const QUANTISED: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
 
-/// Words in the name of an unknown field that may mean other numbers.
-pub(super) const TELLING: [&str; 24] = [
+/// Whether the name of an unknown field holds a word that may mean other numbers, however it is written.
+pub(super) fn is_telling(field: &str) -> bool {
+    let plain: String = field.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    TELLING.iter().any(|word| plain.contains(word))
+}
+
+const TELLING: [&str; 30] = [
     "bias",
     "norm",
     "activation",
-    "_act",
+    "hiddenact",
+    "actfn",
+    "causal",
+    "cap",
+    "flip",
+    "offset",
+    "channelorder",
     "rope",
     "rotary",
     "scal",
-    "softcap",
+    "nonlinear",
     "window",
     "multiplier",
     "factor",

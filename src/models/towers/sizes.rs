@@ -258,7 +258,6 @@ fn described(folder: &Path, kind: Option<TowerKind>) -> Result<Described, SizesE
         tower.extend(older.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
     }
     let json = nested.unwrap_or(whole);
-    let unreadable = |e: serde_json::Error| DescriptionError::Unreadable { reason: e.to_string(), path: path.clone() };
     let part = match (json.get("model_type").and_then(Value::as_str), kind) {
         (Some("clip_vision_model" | "clip"), _) | (None, Some(TowerKind::Clip)) => &CLIP,
         (Some("dinov2"), _) | (None, Some(TowerKind::Dinov2)) => &DINOV2,
@@ -266,7 +265,16 @@ fn described(folder: &Path, kind: Option<TowerKind>) -> Result<Described, SizesE
         _ => return Ok(serde_json::from_value(json!({ "model_type": json.get("model_type") })).unwrap_or_default()),
     };
     let unknown = part.check(&json, &path)?;
-    Ok(Described { unknown, ..serde_json::from_value(json).map_err(unreadable)? })
+    let read = |json: Value| serde_json::from_value::<Described>(json).map_err(|e| e.to_string());
+    let read = read(json.clone()).map_err(|reason| {
+        // The field by itself tells which one it is.
+        let fields = json.as_object().into_iter().flatten();
+        let named =
+            fields.filter_map(|(key, value)| Some(format!("{key} = {value}: {}", read(json!({ key: value })).err()?)));
+        let reason = named.into_iter().next().unwrap_or(reason);
+        DescriptionError::Unreadable { reason, path: path.clone() }
+    })?;
+    Ok(Described { unknown, ..read })
 }
 
 /// What is to be told of a tower's description: fields that nobody here knows, and what is done in another way.

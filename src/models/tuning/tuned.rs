@@ -129,9 +129,30 @@ impl Tuned {
             }
         }
         if let Some(stored) = stored {
+            found.lacks(stored)?;
             found.name_settings(stored);
         }
         Ok(found)
+    }
+
+    /// That what the stored tuning added is there.
+    fn lacks(&self, stored: &Tuning) -> Result<(), String> {
+        let vision = match stored.vision {
+            VisionMethod::Lora { .. } => Some(("lora", matches!(self.vision, Some(Added::Lora { .. })))),
+            VisionMethod::Vpt { .. } => Some(("vpt", matches!(self.vision, Some(Added::Prompts { .. })))),
+            VisionMethod::Covft { .. } => Some(("covft", matches!(self.vision, Some(Added::Mixture { .. })))),
+            VisionMethod::Freeze | VisionMethod::Full | VisionMethod::BitFit => None,
+        };
+        let language = match stored.language {
+            LanguageMethod::Lora { .. } => Some(("lora", matches!(self.language, Some(Added::Lora { .. })))),
+            _ => None,
+        };
+        match [("vision", vision), ("language", language)].into_iter().find(|(_, of)| matches!(of, Some((_, false)))) {
+            Some((part, Some((method, _)))) => Err(format!(
+                "config.json says that {method} tuned the {part} weights, and none of its tensors is there"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Takes from the stored tuning what shapes do not tell.

@@ -26,6 +26,20 @@ pub enum CheckpointError {
         /// File.
         path: PathBuf,
     },
+    /// `model.safetensors` is not as it was written.
+    #[error(
+        "model.safetensors holds {found} tensors, and {tensors} were saved; go on from another checkpoint by moving this one \
+         away: {}",
+        path.display()
+    )]
+    OtherTensors {
+        /// Tensors that were saved.
+        tensors: usize,
+        /// Tensors that are there.
+        found: usize,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A tensor could not be lent to the writer.
     #[error("cannot save a tensor ({reason}): {}", path.display())]
     Tensor {

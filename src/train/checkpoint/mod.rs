@@ -61,6 +61,9 @@ pub struct RunState {
     pub best_eval_loss: Option<f32>,
     /// Losses and gradient norms of the last steps.
     pub spikes: SpikeMonitor,
+    /// Tensors in `model.safetensors`; not stored by versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensors: Option<usize>,
     /// What hooks want back when the run goes on, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<String, serde_json::Value>,

@@ -3,9 +3,10 @@
 use super::error::CheckpointError;
 use super::{RunState, SCHEMA};
 use crate::models::checkpoint::Safetensors;
-use crate::nn::TensorSource;
+use crate::nn::{ParamStore, TensorSource};
 use crate::train::OwnedMoments;
 use candle_core::Result;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,13 +32,47 @@ impl Loaded {
     /// A file that is missing, cut short or of another version.
     pub fn open(path: &Path) -> std::result::Result<Self, CheckpointError> {
         let file = |name: &str| Safetensors::open(&path.join(name));
+        let state = read_state(path)?;
+        let model = file("model.safetensors")?;
+        let found = model.names().count();
+        if let Some(tensors) = state.tensors.filter(|tensors| *tensors != found) {
+            return Err(CheckpointError::OtherTensors { tensors, found, path: path.to_owned() });
+        }
         Ok(Self {
             path: path.to_owned(),
-            state: read_state(path)?,
-            model: file("model.safetensors")?,
+            state,
+            model,
             optimizer: file("optimizer.safetensors")?,
             start: file("start.safetensors")?,
         })
+    }
+
+    /// That its weights are those of the model that goes on, by name and shape: what is missing must not be drawn anew.
+    pub(in crate::train) fn check(&self, params: &ParamStore) -> Result<()> {
+        let shapes: BTreeMap<&str, &[usize]> =
+            params.iter().map(|p| (p.weight.name(), p.weight.tensor().dims())).collect();
+        let of = |is: &dyn Fn(&str, &[usize]) -> bool| -> Vec<&str> {
+            shapes.iter().filter(|(name, shape)| is(name, shape)).map(|(name, _)| *name).collect()
+        };
+        let missing = of(&|name, _| self.model.shape(name).is_none());
+        let reshaped = of(&|name, shape| self.model.shape(name).is_some_and(|found| found != shape));
+        let unexpected = self.model.names().filter(|name| !shapes.contains_key(name)).collect();
+        let lists = [("missing", missing), ("of another shape", reshaped), ("of no use", unexpected)];
+        let words: Vec<String> = lists
+            .into_iter()
+            .filter_map(|(what, names)| {
+                let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+                Some(format!("{what}: {}{more}", names.first()?))
+            })
+            .collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        Err(candle_core::Error::Msg(format!(
+            "its tensors are not those that were saved ({}); go on from another checkpoint by moving this one away: {}",
+            words.join("; "),
+            self.path.display()
+        )))
     }
 
     /// Name, first and second moment of every parameter that has some.

@@ -2,9 +2,11 @@
 
 use super::toy::{Script, Toy, ToySource, plan, stage};
 use crate::config::train::Schedule;
+use crate::models::checkpoint::{Safetensors, write_safetensors};
 use crate::nn::TensorSource;
 use crate::train::checkpoint::{CheckpointDir, Loaded, latest, list};
 use crate::train::{TrainError, Trainer};
+use candle_core::{DType, Device, Tensor};
 use std::fs;
 use std::path::Path;
 
@@ -88,6 +90,40 @@ fn opening_finishes_what_a_killed_run_left() {
     Loaded::open(&saver.path_of(6)).unwrap();
     saver.drop_after(2).unwrap();
     assert_eq!(steps(dir.path()), [2]);
+}
+
+#[test]
+fn a_checkpoint_that_lacks_a_tensor_is_not_gone_on_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let toy = train(&mut CheckpointDir::open(dir.path()).unwrap(), &LOSSES).unwrap();
+    let path = dir.path().join("step-000006");
+    let file = path.join("model.safetensors");
+    let whole = Safetensors::open(&file).unwrap();
+    let all: Vec<(&str, Tensor)> = whole.names().map(|name| (name, whole.get(name).unwrap().unwrap())).collect();
+    let write = |tensors: &[(&str, Tensor)]| {
+        let borrowed: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        write_safetensors(&file, &borrowed).unwrap();
+    };
+    write(&all[1..]);
+    let (n, path_shown) = (all.len(), path.display());
+    let wanted = format!(
+        "model.safetensors holds {} tensors, and {n} were saved; go on from another checkpoint by moving this one away: \
+         {path_shown}",
+        n - 1
+    );
+    assert_eq!(Loaded::open(&path).unwrap_err().to_string(), wanted);
+    // As many, but another one; and one of another shape.
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let (first, second) = (all[0].0, all[1].0);
+    let mut other = all.clone();
+    other[0] = ("zz", all[0].1.clone());
+    other[1].1 = zeros(&[1, 2, 3]);
+    write(&other);
+    let error = Loaded::open(&path).unwrap().check(&toy.params).unwrap_err().to_string();
+    let wanted = format!("(missing: {first}; of another shape: {second}; of no use: zz)");
+    assert!(error.contains(&wanted) && error.ends_with(&path_shown.to_string()), "{error}");
+    write(&all);
+    Loaded::open(&path).unwrap().check(&toy.params).unwrap();
 }
 
 #[test]

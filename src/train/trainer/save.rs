@@ -62,6 +62,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
             eval_loss: self.progress.eval_loss,
             best_eval_loss: self.progress.best_eval_loss,
             spikes: self.progress.spikes.clone(),
+            tensors: Some(self.model.params().len()),
             hooks: self.hooks.save_state(),
         }
     }
@@ -71,6 +72,7 @@ impl<M: StepModel, S: BatchSource<Batch = M::Batch>> Trainer<'_, M, S> {
         self.check_same_stage(state)?;
         let refused =
             |e: candle_core::Error| TrainError::Resume { stage: self.plan.stage.name.clone(), reason: e.to_string() };
+        loaded.check(self.model.params()).map_err(refused)?;
         self.start = StartValues::from_file(self.model.params(), &loaded.start).map_err(refused)?;
         let moments = loaded.moments().map_err(refused)?;
         if let Some(team) = &self.team {

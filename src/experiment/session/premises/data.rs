@@ -2,7 +2,7 @@
 
 use super::super::error::SessionError;
 use super::{Difference, Premise, hex, short};
-use crate::data::{DataError, Dataset};
+use crate::data::{DataError, Dataset, Entry};
 use covft_analyses::store::PictureDecision;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -101,20 +101,26 @@ fn digest(rows: &[Row], of: impl Fn(&Row) -> u64) -> String {
 
 fn row(set: &Dataset, i: usize) -> Result<Row, DataError> {
     let entry = set.entry(i)?;
+    // All that an entry has, so that what is added to it is thought of here. Words follow from turns, remarks teach nothing.
+    let Entry { id, image, task, system, turns, answers, words: _, remarks: _ } = &entry;
     let mut hash = Sha256::new();
-    hash.update(format!("{:?}", (&entry.id, &entry.image, &entry.task, &entry.turns, &entry.answers)));
-    let picture = match &entry.image {
+    hash.update(format!("{:?}", (id, image, task, turns, answers)));
+    // Alone, so that the hashes of runs of before stay for entries without one.
+    if let Some(system) = system {
+        hash.update(format!("{system:?}"));
+    }
+    let picture = match image {
         None => 0,
         Some(name) if set.file().is_some() => std::fs::metadata(set.image_path(name)).map_or(0, |meta| meta.len()),
         Some(name) => {
-            let picture = set.picture(&entry.id, name)?;
+            let picture = set.picture(id, name)?;
             hash.update(picture.as_raw());
             picture.as_raw().len() as u64
         }
     };
     let hash = u64::from_le_bytes(*hash.finalize().first_chunk().expect("a SHA-256 hash has 32 bytes"));
     let line = set.file().map(|file| format!("line {}, ", file.line(set.index(i)))).unwrap_or_default();
-    Ok(Row { hash, picture, name: Some(format!("{line}entry {} (id {:?})", set.index(i), entry.id)) })
+    Ok(Row { hash, picture, name: Some(format!("{line}entry {} (id {:?})", set.index(i), id)) })
 }
 
 /// Sets that came, went, or hold other samples or pictures.
@@ -133,7 +139,7 @@ fn between(name: &str, was: Option<&SetPremise>, is: Option<&SetPremise>) -> Vec
             if a.shows_the_same(b) {
                 return Vec::new();
             }
-            let hash = |set: &SetPremise| format!("pictures of other sizes (sha256 {})", short(&set.pictures));
+            let hash = |set: &SetPremise| format!("pictures whose sizes have the sha256 {}", short(&set.pictures));
             difference(format!("data.{name}, pictures"), hash(a), hash(b), other_pictures(a, b))
         }
         (Some(a), Some(b)) => difference(format!("data.{name}"), a.shown(), b.shown(), other_samples(a, b)),
@@ -146,12 +152,8 @@ fn other_pictures(was: &SetPremise, is: &SetPremise) -> String {
     let pairs = || was.rows.iter().zip(&is.rows).filter(differ);
     let Some((a, b)) = pairs().next() else { return String::new() };
     let name = b.name.as_deref().unwrap_or_default();
-    format!(
-        ": {} samples; the first is {name}, whose picture had {} bytes and has {}",
-        pairs().count(),
-        a.picture,
-        b.picture
-    )
+    let now = if b.picture == 0 { "is missing".to_owned() } else { format!("has {}", b.picture) };
+    format!(": {} samples; the first is {name}, whose picture had {} bytes and {now}", pairs().count(), a.picture)
 }
 
 /// How many are gone, how many are new, and the first that differs.
