@@ -183,3 +183,17 @@ fn a_file_of_another_tool_is_told_with_the_command_that_converts_it() {
     assert!(succeed(&strs(&check(&converted))).contains("1 samples, 1 images"));
     assert!(fail(&command, 1).contains("the file is there already"));
 }
+
+#[test]
+fn a_stage_without_samples_is_found_by_the_check_and_a_misspelt_task_is_told() {
+    let tiny = "tests/fixtures/tiny.toml";
+    let none = run(&["data", "check", tiny, "--set", "stage.instruct.tasks=[\"nope\"]"]);
+    let said = text(&none.stdout);
+    assert!(
+        !none.status.success()
+            && said.contains("refused: stage instruct: no training sample has one of its tasks: nope"),
+        "{said}"
+    );
+    let some = succeed(&["data", "check", tiny, "--set", "stage.instruct.tasks=[\"counting\", \"nope\"]"]);
+    assert!(some.contains("warning: stage instruct: no training sample has the task nope"), "{some}");
+}

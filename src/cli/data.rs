@@ -149,6 +149,12 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             say!("  refused: {error}");
         }
     }
+    // A verdict on the samples says more than that none is left.
+    let refused = if good { setup.refused_stages(&recipe) } else { Vec::new() };
+    for error in &refused {
+        say!("refused: {error}");
+    }
+    good &= refused.is_empty();
     if let Some(path) = &args.pictures {
         write_list(&setup.reports, path)?;
     }

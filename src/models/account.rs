@@ -201,6 +201,26 @@ fn whole(params: &ParamStore, source: &dyn TensorSource, fates: &[Fate]) -> Resu
     Ok(())
 }
 
+/// A file may hold a parameter under several of its names; then they must be the same numbers.
+fn one_value(link: &Link, param: &str) -> Result<()> {
+    let names: BTreeSet<String> = link.names_of(param).filter(|name| link.file.shape(name).is_some()).collect();
+    let mut names = names.iter();
+    let Some(first) = names.next() else { return Ok(()) };
+    for other in names {
+        let bits = |name| -> Result<Option<Vec<u32>>> {
+            let values = link.file.read(name).map_err(super::checkpoint::CheckpointError::plain)?;
+            Ok(values.map(|values| values.into_iter().map(f32::to_bits).collect()))
+        };
+        if bits(first)? != bits(other)? {
+            bail!(
+                "{first} and {other} both stand for {param} and hold other numbers; take one of them out: {}",
+                link.folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 fn of_link(link: &Link, params: &ParamStore, tied: bool, fate: Fate) -> Result<Account> {
     let taken = link.file.taken();
     for name in &taken {
@@ -209,6 +229,7 @@ fn of_link(link: &Link, params: &ParamStore, tied: bool, fate: Fate) -> Result<A
     // Names that answer for a parameter which another folder gave.
     let mut covered = BTreeSet::new();
     for param in params.iter() {
+        one_value(link, param.weight.name())?;
         covered.extend(link.names_of(param.weight.name()));
         covered.extend(plain_ffn(param.weight.name()).iter().flat_map(|plain| link.names_of(plain)));
     }

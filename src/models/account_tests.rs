@@ -108,6 +108,33 @@ fn a_tensor_that_nobody_takes_is_refused_by_name() {
 }
 
 #[test]
+fn two_names_of_one_parameter_hold_the_same_numbers() {
+    let (ours, theirs) = ("model.norm.weight", "language_model.model.norm.weight");
+    let twice = |change: f64| {
+        changed("llama-gqa", |tensors| {
+            let (_, norm) = tensors.iter().find(|(name, _)| name == ours).unwrap().clone();
+            tensors.push((theirs.to_owned(), (norm + change).unwrap()));
+        })
+    };
+    let other = twice(0.5);
+    let error = says(&language(other.path()), &tuning(VisionMethod::Freeze));
+    assert!(error.starts_with(&format!("{theirs} and {ours} both stand for {ours} and hold other numbers")), "{error}");
+    let same = twice(0.0);
+    account(&language(same.path()), &tuning(VisionMethod::Freeze), 0).unwrap();
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_told_by_its_own_name_and_folder() {
+    let name = "vision_model.encoder.layers.0.mlp.fc1.bias";
+    let dir = changed("clip", |tensors| tensors.iter_mut().find(|(n, _)| n == name).unwrap().1 = zeros(&[7]));
+    let mut config = parts();
+    config.vision.weights = Some(dir.path().to_owned());
+    let error = says(&config, &tuning(VisionMethod::Freeze));
+    assert!(error.starts_with(&format!("{name} has shape [7], the configuration needs [")), "{error}");
+    assert!(error.ends_with(&format!("]: {}", dir.path().display())), "{error}");
+}
+
+#[test]
 fn what_is_harmless_is_told_with_its_reason() {
     let folder = changed("llama-gqa", |t| {
         t.push(("lm_head.weight".into(), zeros(&[96, 48])));

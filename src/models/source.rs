@@ -196,4 +196,10 @@ impl<S: TensorSource> TensorSource for OldNorms<S> {
     fn describe(&self) -> String {
         self.0.describe()
     }
+
+    fn origin(&self, name: &str) -> (String, String) {
+        let is_there = self.0.contains(name).unwrap_or(false);
+        let old = old_name(name).filter(|_| !is_there);
+        self.0.origin(old.as_deref().unwrap_or(name))
+    }
 }

@@ -124,6 +124,11 @@ pub trait TensorSource: fmt::Debug {
 
     /// What the source is, for error messages (a path).
     fn describe(&self) -> String;
+
+    /// Where `name` is from, for error messages: what it is called there, and what that source is.
+    fn origin(&self, name: &str) -> (String, String) {
+        (name.to_owned(), self.describe())
+    }
 }
 
 /// What lends a source is one.
@@ -144,6 +149,10 @@ macro_rules! lends {
 
             fn describe(&self) -> String {
                 (**self).describe()
+            }
+
+            fn origin(&self, name: &str) -> (String, String) {
+                (**self).origin(name)
             }
         }
     )*};
@@ -328,8 +337,7 @@ impl<'a> ParamBuilder<'a> {
         if let Some(found) = found
             && found != dims
         {
-            let source = self.shared.source.describe();
-            bail!("{full} has shape {found:?}, the configuration needs {dims:?}: {source}");
+            return Err(self.misshapen(full, &found, dims));
         }
         // One zero, seen through strides of zero: a 7B model is planned in kilobytes.
         let value = Tensor::zeros(1, self.shared.dtype, &self.shared.device)?.broadcast_as(dims)?;
@@ -337,14 +345,15 @@ impl<'a> ParamBuilder<'a> {
         self.enter(full, Weight::planned(full, value, trains))
     }
 
+    fn misshapen(&self, full: &str, found: &[usize], wanted: &[usize]) -> candle_core::Error {
+        let (name, source) = self.shared.source.origin(full);
+        candle_core::Error::Msg(format!("{name} has shape {found:?}, the configuration needs {wanted:?}: {source}"))
+    }
+
     fn value(&self, full: &str, dims: &[usize], init: &Init) -> Result<Tensor> {
         if let Some(found) = self.shared.source.get(full)? {
             if found.dims() != dims {
-                bail!(
-                    "{full} has shape {:?}, the configuration needs {dims:?}: {}",
-                    found.dims(),
-                    self.shared.source.describe()
-                );
+                return Err(self.misshapen(full, found.dims(), dims));
             }
             return Ok(found);
         }

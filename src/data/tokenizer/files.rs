@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path, builtin: &str) -> Result<(Vec<u8>, PathBuf)> {
 
 /// A file beside the missing `tokenizer.json` that holds a tokenizer in another format.
 pub fn other_files(file: &Path) -> Option<&'static str> {
-    let folder = file.parent()?;
+    // It stands for the language model's, never for the text encoder's inside a whole checkpoint.
+    let folder = file.parent().filter(|_| file.file_name().is_some_and(|name| name == "tokenizer.json"))?;
     ["tokenizer.model", "spiece.model", "vocab.txt", "vocab.json"].into_iter().find(|name| folder.join(name).is_file())
 }
 

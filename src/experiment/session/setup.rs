@@ -88,6 +88,7 @@ impl Setup {
         let preparation = Preparation::new(&recipe.data, tokenizers, image, shapes.vision.patches());
         let train = Dataset::train(&recipe.data, preparation.clone())?;
         let tasks = train.tasks().clone();
+        remarks.extend(strange_tasks(recipe, tasks.names()));
         let first = &recipe.stages[0].tuning;
         let classes = if first.text == TextMethod::Tasks { tasks.names().len() } else { 0 };
         let accounts = account(&model, first, classes)?;
@@ -136,6 +137,24 @@ pub fn image_spec(tower: &TowerSizes, aspect: ImageAspect) -> ImageSpec {
         mean: tower.image_mean.map(|x| x as f32),
         std: tower.image_std.map(|x| x as f32),
     }
+}
+
+/// Tasks of stages that no sample has: a name that is misspelt leaves samples out.
+fn strange_tasks(recipe: &Recipe, known: &[Arc<str>]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for stage in super::checked(recipe) {
+        let named = stage.tasks.iter().chain(&stage.paired_with).flatten();
+        let strange: Vec<&str> =
+            named.map(String::as_str).filter(|task| known.iter().all(|known| **known != **task)).collect();
+        if !strange.is_empty() {
+            lines.push(format!(
+                "warning: stage {}: no training sample has the task {}",
+                stage.name,
+                strange.join(", ")
+            ));
+        }
+    }
+    lines
 }
 
 /// Pictures that become square in another way than those that the checkpoint was trained with. LLaVA itself does so between

@@ -226,7 +226,15 @@ impl Work {
 pub(in crate::experiment) fn check_samples(recipe: &Recipe) -> Result<(), SessionError> {
     let cache = recipe.out.join(".cache");
     let setup = Setup::new(recipe, &Checking { cache: Some(&cache), ..Checking::default() })?;
-    super::checked(recipe).iter().try_for_each(|stage| StageData::new(stage, &setup.train).map(drop))
+    setup.refused_stages(recipe).into_iter().next().map_or(Ok(()), Err)
+}
+
+impl Setup {
+    /// Stages of `recipe` that have no samples, or none with a partner where they want one.
+    #[must_use]
+    pub fn refused_stages(&self, recipe: &Recipe) -> Vec<SessionError> {
+        super::checked(recipe).iter().filter_map(|stage| StageData::new(stage, &self.train).err()).collect()
+    }
 }
 
 /// A source whose tensors come by way of the host: a copy from card to card would have to wait for both.

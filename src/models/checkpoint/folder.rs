@@ -29,6 +29,12 @@ pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
         return Ok(Files { files: vec![single], ..Files::default() });
     }
     let index = path.join("model.safetensors.index.json");
+    for link in [&single, &index] {
+        if let (Ok(target), false) = (std::fs::read_link(link), link.exists()) {
+            let reason = format!("this is a link to {}, which is not there; fetch the file anew", target.display());
+            return Err(CheckpointError::Corrupt { reason, path: link.clone() });
+        }
+    }
     if index.exists() { shards(path, &index) } else { Err(no_weights(path)) }
 }
 

@@ -88,6 +88,11 @@ impl<S: TensorSource> TensorSource for Renamed<S> {
     fn describe(&self) -> String {
         self.inner.describe()
     }
+
+    fn origin(&self, name: &str) -> (String, String) {
+        let theirs = self.translate(name).ok().flatten();
+        self.inner.origin(theirs.as_deref().unwrap_or(name))
+    }
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for Renamed<S> {
@@ -138,6 +143,11 @@ impl TensorSource for Chain {
     fn describe(&self) -> String {
         let links: Vec<String> = self.0.iter().map(|link| link.describe()).collect();
         if links.is_empty() { Empty.describe() } else { links.join(", ") }
+    }
+
+    fn origin(&self, name: &str) -> (String, String) {
+        let holding = self.0.iter().find(|link| link.contains(name).unwrap_or(false));
+        holding.map_or_else(|| (name.to_owned(), self.describe()), |link| link.origin(name))
     }
 }
 

@@ -213,6 +213,18 @@ fn names_are_translated_and_chained() {
     assert!(Empty.get("anything").unwrap().is_none());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_nothing_is_told_as_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("../blobs/gone", dir.path().join("model.safetensors")).unwrap();
+    let error = Safetensors::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("a link to ../blobs/gone, which is not there") && error.ends_with("model.safetensors"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_written_folder_reads_back_and_replaces_the_old_one() {
     let trains = |name: &str, _: &crate::nn::Role| name == "a.weight";

@@ -72,4 +72,8 @@ impl<S: TensorSource> TensorSource for Merged<S> {
     fn describe(&self) -> String {
         self.inner.describe()
     }
+
+    fn origin(&self, name: &str) -> (String, String) {
+        self.inner.origin(name)
+    }
 }
