@@ -96,7 +96,7 @@ impl Entry {
             remarks.push(Remark::MadeId);
         }
         let turns = conversation(fields)?;
-        entry_keys::of_entry(fields, &mut remarks)?;
+        entry_keys::of_entry(fields, &["conversations"], &mut remarks)?;
         let image = image(fields)?;
         let answers = answers(fields)?;
         let task = text(fields, "task")?.map(Into::into);
@@ -250,7 +250,7 @@ impl<'j> Talk<'j> {
             }
         };
         let (from, value) = (part("from")?, part("value")?);
-        entry_keys::of_turn(turn, i, remarks)?;
+        entry_keys::of_turn(turn, i, &entry_keys::TURN, remarks)?;
         self.words += value.split_whitespace().count();
         let role = match from {
             "human" | "user" => Role::Human,

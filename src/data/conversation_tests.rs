@@ -174,5 +174,5 @@ fn other_tools_forms_are_told_as_such() {
     );
     insta::assert_snapshot!(problem(r#""Conversations": []"#), @r#""Conversations" is not read; did you mean "conversations"?"#);
     insta::assert_snapshot!(problem(r#""text": "a""#), @r#"there is no "conversations", the list of turns; the entry has "id", "text""#);
-    insta::assert_snapshot!(problem(r#""messages": [{"role": "user", "content": "q"}], "conversations": [{"from": "human", "value": "q"}]"#), @r#""messages" is a list of 1; it says something beside "conversations", and only that is read; keep one of them"#);
+    insta::assert_snapshot!(problem(r#""messages": [{"role": "user", "content": "q"}], "conversations": [{"from": "human", "value": "q"}]"#), @r#""messages" is a list of 1; it says something beside the turns that are read; keep one of them"#);
 }

@@ -1,12 +1,15 @@
 //! Other tools' instruction files to the form that is read: an entry at a time, and only what keeps its meaning.
 
 use super::conversation::{Entry, Fault, IMAGE_PLACEHOLDER, OTHER_ANSWERERS, TOOL_SPEAKERS};
+use super::entry_keys;
 use super::error::{DataError, Result};
 use super::file_kind;
 use super::form::Form;
 use super::index::{refused, syntax};
 use super::json::{Json, Object, field};
 use super::json_scan::Scanner;
+use super::media::elements;
+use super::remark::Remark;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -126,83 +129,65 @@ fn one(bytes: &[u8], form: Form, number: usize, done: &mut Converted) -> std::re
     let id = field(entry, "id");
     let mut talk = Talk::default();
     talk.read(entry, form).map_err(|problem| fault(id, problem))?;
+    let dropped = talk.dropped(entry);
     let (written, placed) = talk.written(entry, form).map_err(|problem| fault(id, problem))?;
     let text = written.to_string();
     Entry::parse(text.as_bytes(), number).map_err(|f| Fault { lines: 0, form: None, ..f })?;
     done.placed += usize::from(placed);
-    for (key, value) in entry {
-        if !value.is_nothing() && !READ.contains(&&**key) {
-            *done.keys.entry(key.to_string()).or_default() += 1;
-        }
+    for key in dropped {
+        *done.keys.entry(key).or_default() += 1;
     }
     Ok(written)
 }
-
-/// Keys that some form reads.
-const READ: [&str; 15] = [
-    "id",
-    "image",
-    "images",
-    "task",
-    "answers",
-    "system",
-    "conversations",
-    "conversation",
-    "messages",
-    "instruction",
-    "input",
-    "output",
-    "query",
-    "response",
-    "history",
-];
-
-/// Keys whose content has no place in the form that is read.
-const NO_PLACE: [&str; 12] = [
-    "video",
-    "videos",
-    "audio",
-    "audios",
-    "tools",
-    "functions",
-    "objects",
-    "chosen",
-    "rejected",
-    "rejected_response",
-    "loss_scale",
-    "kto_tag",
-];
 
 /// Turns as they are read from another form.
 #[derive(Default)]
 struct Talk {
     system: Option<String>,
     turns: Vec<(&'static str, String)>,
+    remarks: Vec<Remark>,
 }
 
 impl Talk {
     fn read(&mut self, entry: &Object<'_>, form: Form) -> std::result::Result<(), String> {
-        if let Some((key, value)) = entry.iter().find(|(key, value)| NO_PLACE.contains(&&**key) && !value.is_nothing())
-        {
-            return Err(format!("{key:?} is {value}, which has no place in the form that is read"));
+        // What ms-swift puts into the texts from there has no place in the form that is read.
+        if let Some(value) = field(entry, "objects").filter(|value| form == Form::Swift && !value.is_nothing()) {
+            return Err(format!("\"objects\" is {value}, which is not read; leave the entry out"));
         }
-        if let Some(system) = said(entry, "system")? {
-            self.system = Some(system.to_owned());
-        }
-        let keys = |keys: &[&'static str]| keys.iter().find_map(|key| Some((*key, field(entry, key)?)));
-        let alpaca: Option<[&str; 2]> = match form {
-            Form::LlamaFactory if field(entry, "instruction").is_some() => Some(["instruction", "output"]),
-            Form::Swift if field(entry, "query").is_some() => Some(["query", "response"]),
+        let first = |keys: &[&'static str]| keys.iter().copied().find(|key| field(entry, key).is_some());
+        let turns: Option<&[&'static str]> = match form {
+            Form::LlamaFactory if first(&["instruction"]).is_some() => {
+                Some(&["instruction", "output", "input", "history"])
+            }
+            Form::Swift if first(&["query"]).is_some() => Some(&["query", "response", "history"]),
             _ => None,
         };
-        if let Some([question, answer]) = alpaca {
+        let list = first(&["messages", "conversations", "conversation"]);
+        if turns.is_none() && list.is_none() {
+            return Err(format!("there are no turns as {} has them; is --from another?", form.name()));
+        }
+        // What training would refuse beside the turns is refused here too: it would be lost.
+        entry_keys::of_entry(entry, turns.unwrap_or(list.as_slice()), &mut self.remarks)?;
+        self.system = said(entry, "system")?.map(str::to_owned);
+        if let Some([question, answer, ..]) = turns {
             return self.read_pairs(entry, question, answer);
         }
-        match keys(&["messages", "conversations", "conversation"]) {
+        match list.and_then(|key| Some((key, field(entry, key)?))) {
             Some((_, Json::List(turns))) => turns.iter().enumerate().try_for_each(|(i, turn)| self.read_turn(i, turn)),
             Some((key, other)) => Err(format!("{key:?} is {other}; a list of turns is wanted")),
-            None => Err(format!("there are no turns as {} has them; is --from another?", form.name())),
+            None => Ok(()),
         }
+    }
+
+    /// The keys that say something and are not carried over.
+    fn dropped(&self, entry: &Object<'_>) -> Vec<String> {
+        let says = |key: &String| field(entry, key).is_some_and(|value| !value.is_nothing());
+        let key = |remark: &Remark| match remark {
+            Remark::Key(key) if says(key) => Some(key.clone()),
+            Remark::TurnKey(key) => Some(format!("{key} (of turns)")),
+            _ => None,
+        };
+        self.remarks.iter().filter_map(key).collect()
     }
 
     /// `history`, then one question and its answer.
@@ -231,23 +216,19 @@ impl Talk {
 
     fn read_turn(&mut self, i: usize, turn: &Json<'_>) -> std::result::Result<(), String> {
         let Json::Object(turn) = turn else { return Err(format!("turn {i} is {turn}; an object is wanted")) };
-        let either = |a: &str, b: &str| field(turn, a).or_else(|| field(turn, b));
         if let (Some(Json::Text(question)), Some(Json::Text(answer))) = (field(turn, "human"), field(turn, "assistant"))
         {
+            entry_keys::of_turn(turn, i, &["human", "assistant"], &mut self.remarks)?;
             self.turns.extend([("human", question.to_string()), ("gpt", answer.to_string())]);
             return Ok(());
         }
-        for key in ["loss", "loss_scale", "weight", "train", "mask", "tool_calls", "tool_call_id", "function_call"] {
-            if let Some(value) = field(turn, key).filter(|value| !value.is_nothing()) {
-                return Err(format!(
-                    "turns have {key:?}, which has no place in the form that is read ({value} in turn {i})"
-                ));
-            }
-        }
-        let Some(Json::Text(from)) = either("from", "role") else {
+        let either = |a: &'static str, b: &'static str| if field(turn, a).is_some() { a } else { b };
+        let (speaker, words) = (either("from", "role"), either("value", "content"));
+        entry_keys::of_turn(turn, i, &[speaker, words], &mut self.remarks)?;
+        let Some(Json::Text(from)) = field(turn, speaker) else {
             return Err(format!("turn {i} does not say who speaks"));
         };
-        let text = match either("value", "content") {
+        let text = match field(turn, words) {
             Some(Json::Text(text)) => text.to_string(),
             Some(other) => return Err(format!("what turn {i} says is {other}; a text is wanted")),
             None => return Err(format!("turn {i} says nothing")),
@@ -269,6 +250,25 @@ impl Talk {
         Ok(())
     }
 
+    /// The entry's picture, also one that a question names in an element (`<img>a.png</img>`), which becomes `<image>`.
+    fn pictured(&mut self, image: Option<String>) -> std::result::Result<Option<String>, String> {
+        let mut found = self.turns.iter().enumerate().flat_map(|(i, (_, text))| {
+            let pictures = elements(text).into_iter().filter(|element| element.is_picture);
+            pictures.map(move |element| (i, element.place, element.name.to_owned()))
+        });
+        let Some((i, place, name)) = found.next() else { return Ok(image) };
+        if found.next().is_some() || image.is_some_and(|image| image != name) {
+            return Err(SEVERAL.to_owned());
+        }
+        drop(found);
+        let (from, text) = &mut self.turns[i];
+        if *from == "gpt" {
+            return Err(format!("turn {i}, an answer, has a picture ({name:?}); it belongs into a question"));
+        }
+        text.replace_range(place, IMAGE_PLACEHOLDER);
+        Ok(Some(name))
+    }
+
     /// The entry in the form that is read, and whether `<image>` was put in front.
     fn written(mut self, entry: &Object<'_>, form: Form) -> std::result::Result<(Value, bool), String> {
         let mut out = Map::new();
@@ -277,7 +277,7 @@ impl Talk {
                 out.insert(key.to_owned(), plain(value));
             }
         }
-        let image = picture(entry)?;
+        let image = self.pictured(picture(entry)?)?;
         let mut placed = false;
         if let Some(image) = image {
             out.insert("image".to_owned(), image.into());
@@ -315,9 +315,11 @@ fn picture(entry: &Object<'_>) -> std::result::Result<Option<String>, String> {
     match found.as_slice() {
         [] => Ok(None),
         [one] => name(one).map(Some).ok_or_else(|| format!("the picture is {one}; a file's name is wanted")),
-        _ => Err("there are several pictures, but an entry has one".to_owned()),
+        _ => Err(SEVERAL.to_owned()),
     }
 }
+
+const SEVERAL: &str = "there are several pictures, but an entry has one";
 
 /// A key's text; null says nothing.
 fn said<'j>(entry: &'j Object<'_>, key: &str) -> std::result::Result<Option<&'j str>, String> {

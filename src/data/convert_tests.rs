@@ -51,7 +51,7 @@ fn llama_factory() {
         "#);
     insta::assert_snapshot!(refusal(Form::LlamaFactory, r#"{"id": "x", "instruction": "<image><image>q", "output": "a", "images": ["a", "b"]}"#), @r#"line 2, entry 0 (id "x"): there are several pictures, but an entry has one; --skip leaves such entries out: DIR/a.json"#);
     insta::assert_snapshot!(refusal(Form::LlamaFactory, r#"{"instruction": "q", "output": "a", "images": ["a"]}"#), @r#"line 2, entry 0: no question has <image>, which says where the image "a" stands; put it at the front of the first; --skip leaves such entries out: DIR/a.json"#);
-    insta::assert_snapshot!(refusal(Form::LlamaFactory, r#"{"instruction": "q", "output": "a", "videos": ["a"]}"#), @r#"line 2, entry 0: "videos" is a list of 1, which has no place in the form that is read; --skip leaves such entries out: DIR/a.json"#);
+    insta::assert_snapshot!(refusal(Form::LlamaFactory, r#"{"instruction": "q", "output": "a", "videos": ["a"]}"#), @r#"line 2, entry 0: "videos" is a list of 1; videos are not read; leave such entries out; --skip leaves such entries out: DIR/a.json"#);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn swift() {
         "#);
     let (_dir, done) = converted(Form::Swift, text, false);
     assert_eq!(done.unwrap().placed, 1);
-    insta::assert_snapshot!(refusal(Form::Swift, r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "loss": false}]}"#), @r#"line 2, entry 0: turns have "loss", which has no place in the form that is read (false in turn 1); --skip leaves such entries out: DIR/a.json"#);
+    insta::assert_snapshot!(refusal(Form::Swift, r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "loss": false}]}"#), @r#"line 2, entry 0: turn 1: "loss" is false; all answers are learnt alike; take it out, or leave out entries with answers that are not to be learnt; --skip leaves such entries out: DIR/a.json"#);
     insta::assert_snapshot!(refusal(Form::Swift, r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]}"#), @"line 2, entry 0: what turn 0 says is a list of 1; a text is wanted; --skip leaves such entries out: DIR/a.json");
     insta::assert_snapshot!(refusal(Form::Swift, r#"{"instruction": "q", "output": "a"}"#), @"line 2, entry 0: there are no turns as swift has them; is --from another?; --skip leaves such entries out: DIR/a.json");
 }
@@ -82,6 +82,76 @@ fn sharegpt() {
         i | - | S. | ?q | !a
         "#);
     insta::assert_snapshot!(refusal(Form::ShareGpt, r#"{"id": 3, "conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{}"}]}"#), @r#"line 2, entry 0 (id "3"): a turn is from "function_call"; calls of tools are not trained; --skip leaves such entries out: DIR/a.json"#);
+}
+
+#[test]
+fn what_training_would_refuse_beside_the_turns_is_not_lost_in_silence() {
+    let talk = r#""conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]"#;
+    let beside = |key: &str, value: &str| refusal(Form::ShareGpt, &format!("{{{talk}, {key:?}: {value}}}"));
+    insta::assert_snapshot!(beside("history", r#"[["a", "b"]]"#), @r#"line 2, entry 0: "history" is a list of 1; it says something beside the turns that are read; keep one of them; --skip leaves such entries out: DIR/a.json"#);
+    insta::assert_snapshot!(beside("label", "false"), @r#"line 2, entry 0: "label" is false; answers that are not to be given are not trained upon; leave such entries out; --skip leaves such entries out: DIR/a.json"#);
+    insta::assert_snapshot!(beside("img", r#""b.png""#), @r#"line 2, entry 0: "img" names a picture (the text "b.png"), but only "image" is read; call it so; --skip leaves such entries out: DIR/a.json"#);
+    for (key, value) in [
+        ("response", "\"z\""),
+        ("instruction", "\"z\""),
+        ("conversation", "[1]"),
+        ("weight", "0"),
+        ("loss", "false"),
+        ("sample_weight", "0.5"),
+        ("mask", "[1]"),
+        ("image_2", "\"b.png\""),
+        ("frames", "[\"b\"]"),
+        ("kto_tag", "false"),
+        ("system_prompt", "\"S.\""),
+    ] {
+        assert!(beside(key, value).contains(&format!("{key:?} is ")), "{key}: {}", beside(key, value));
+    }
+    for (key, value) in
+        [("image", "\"b.png\""), ("content", "\"z\""), ("role", "\"user\""), ("loss_mask", "0"), ("file", "\"b.png\"")]
+    {
+        let entry = format!(
+            r#"{{"conversations": [{{"from": "human", "value": "q"}}, {{"from": "gpt", "value": "a", {key:?}: {value}}}]}}"#
+        );
+        assert!(refusal(Form::ShareGpt, &entry).contains(&format!("turn 1: {key:?} ")), "{key}");
+    }
+    let fine = r#"{"query": "q", "response": "a", "label": true, "weight": 1, "source": "coco", "note": null}"#;
+    let (_dir, done) = converted(Form::Swift, fine, false);
+    assert_eq!(done.unwrap().keys.keys().collect::<Vec<_>>(), ["label", "source", "weight"]);
+    assert!(
+        refusal(Form::Swift, r#"{"query": "q", "response": "a", "messages": [1]}"#)
+            .contains("\"messages\" is a list of 1; ")
+    );
+    let turn = r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "channel": "x"}]}"#;
+    assert_eq!(
+        converted(Form::ShareGpt, turn, false).1.unwrap().keys.keys().collect::<Vec<_>>(),
+        ["channel (of turns)"]
+    );
+}
+
+#[test]
+fn a_picture_that_a_question_names_is_the_picture() {
+    let text = r#"{"query": "<img>a/b.png</img>What?", "response": "a"}
+        {"image": "c.png", "conversations": [{"from": "user", "value": "Picture 1: <img>c.png</img>\nq"}, {"from": "assistant", "value": "a"}]}
+        {"query": "<img src='x.png'> is HTML", "response": "a"}"#;
+    insta::assert_snapshot!(read(Form::Swift, text).join("\n"), @r"
+        #0 | a/b.png | - | ?<image>/What? | !a
+        #1 | c.png | - | ?<image>/Picture 1: /q | !a
+        #2 | - | - | ?<img src='x.png'> is HTML | !a
+        ");
+    for entry in [
+        r#"{"query": "<img>a.png</img><img>b.png</img>q", "response": "a"}"#,
+        r#"{"query": "<img>a.png</img>q", "response": "a", "image": "b.png"}"#,
+    ] {
+        assert!(refusal(Form::Swift, entry).contains("there are several pictures"), "{entry}");
+    }
+    assert!(
+        refusal(Form::Swift, r#"{"query": "q", "response": "<img>a.png</img>"}"#)
+            .contains("turn 1, an answer, has a picture")
+    );
+    assert!(
+        refusal(Form::Swift, r#"{"query": "<video>a.mp4</video>q", "response": "a"}"#)
+            .contains("leave entries with video or sound out")
+    );
 }
 
 #[test]

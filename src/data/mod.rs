@@ -29,6 +29,7 @@ mod json_scan;
 mod keep;
 mod loader;
 mod look;
+mod media;
 mod pairs;
 mod permutation;
 pub mod picture;

@@ -1,6 +1,7 @@
 //! `<image>` and the marks of other tools: where a picture is meant, and where a text only speaks of one.
 
 use super::conversation::{IMAGE_PLACEHOLDER, Role};
+use super::media::elements;
 use super::remark::Remark;
 
 /// Marks that stand for something else than text in some tool's files, in lower case.
@@ -31,10 +32,25 @@ const MARKS: &[&str] = &[
     "<bbox>",
 ];
 
+/// Marks that other code puts around `<image>`. Those of HTML are words where there is no picture.
+const AROUND: [&str; 11] = [
+    "<im_start>",
+    "<im_end>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_start|>",
+    "<|image_end|>",
+    "<img>",
+    "</img>",
+    "</image>",
+    "<picture>",
+    "</picture>",
+];
+
 /// What a text has of marks that no picture of the entry fills: those that stand as words are remarks.
 ///
 /// # Errors
-/// A mark stands where something is meant: at a question's front or end.
+/// A mark stands where something is meant: at a question's front or end, around `<image>`, or around a file's name.
 pub(super) fn unfilled(
     text: &str,
     turn: usize,
@@ -46,7 +62,23 @@ pub(super) fn unfilled(
     if !text.contains('<') {
         return Ok(());
     }
+    if let Some(element) = elements(text).first() {
+        let written = shown(&text[element.place.clone()]);
+        let what = if element.is_picture {
+            format!(
+                "name the file as the entry's \"image\" and write {IMAGE_PLACEHOLDER} in its place (data convert does so)"
+            )
+        } else {
+            "leave entries with video or sound out".to_owned()
+        };
+        return Err(format!("turn {turn} has {written}, which is not read; {what}"));
+    }
     let lower = text.to_ascii_lowercase();
+    if let Some(mark) = around(&lower, has_image).filter(|_| role == Role::Human) {
+        return Err(format!(
+            "turn {turn} has {mark} beside {IMAGE_PLACEHOLDER}, which would be learnt as a text; take it out, {IMAGE_PLACEHOLDER} stands alone"
+        ));
+    }
     for mark in MARKS {
         let image = *mark == IMAGE_PLACEHOLDER;
         if !lower.contains(mark) || (image && has_image && text.matches(mark).count() == lower.matches(mark).count()) {
@@ -71,6 +103,25 @@ pub(super) fn unfilled(
         }
     }
     Ok(())
+}
+
+/// The first and the last of a long text.
+fn shown(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= 60 {
+        return text.to_owned();
+    }
+    chars[..30].iter().chain(" ... ".chars().collect::<Vec<_>>().iter()).chain(&chars[chars.len() - 20..]).collect()
+}
+
+/// A mark right before or behind `<image>`.
+fn around(lower: &str, has_image: bool) -> Option<&'static str> {
+    let counts = |mark: &&&str| has_image || mark.starts_with("<im_") || mark.starts_with("<|");
+    lower.match_indices(IMAGE_PLACEHOLDER).find_map(|(at, _)| {
+        let (before, behind) = (lower[..at].trim_end(), lower[at + IMAGE_PLACEHOLDER.len()..].trim_start());
+        let mut marks = AROUND.iter().filter(counts);
+        marks.find(|mark| before.ends_with(**mark) || behind.starts_with(**mark)).copied()
+    })
 }
 
 /// Whether a mark stands for something: at the front or the end of a question, and not as an HTML element that is
@@ -116,6 +167,19 @@ mod tests {
         for mark in MARKS.iter().skip(1) {
             assert!(of(&format!("{mark} What?"), Role::Human, true).is_err(), "{mark}");
         }
+    }
+
+    #[test]
+    fn marks_around_the_placeholder_and_names_within_elements_are_refused_wherever_they_stand() {
+        insta::assert_snapshot!(of("<im_start><image><im_end>\nWhat?", Role::Human, true).unwrap_err(), @"turn 0 has <im_start> beside <image>, which would be learnt as a text; take it out, <image> stands alone");
+        for text in ["a <|vision_start|> <image>\nb", "What?\n<Img><image></Img>", "<image></image>"] {
+            assert!(of(text, Role::Human, true).unwrap_err().contains(" beside <image>, "), "{text}");
+        }
+        assert!(of("Is <image></image> XML?", Role::Human, false).is_ok());
+        insta::assert_snapshot!(of("See <img>a/rgb.png</img>.", Role::Human, false).unwrap_err(), @r#"turn 0 has <img>a/rgb.png</img>, which is not read; name the file as the entry's "image" and write <image> in its place (data convert does so)"#);
+        insta::assert_snapshot!(of("<image>\n<video>v.mp4</video>", Role::Human, true).unwrap_err(), @"turn 0 has <video>v.mp4</video>, which is not read; leave entries with video or sound out");
+        assert!(of("<img>a.png</img>", Role::Assistant, false).is_err());
+        assert_eq!(of("What is <img src=\"a.png\"> for?", Role::Human, false).unwrap(), []);
     }
 
     #[test]
