@@ -7,9 +7,20 @@ use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotUi, Points
 /// Points a line has at most.
 pub(crate) const MOST: usize = 1500;
 
+/// A plot of this name. What it keeps (its range) is kept under the name alone, wherever in the window it stands: by egui's
+/// own rule a plot is another one once the layout around it changes.
+pub(crate) fn named<'a>(name: &'static str) -> Plot<'a> {
+    Plot::new(name).id(plot_id(name))
+}
+
+/// What the range of a plot is kept under.
+pub(crate) fn plot_id(name: &'static str) -> egui::Id {
+    egui::Id::unique(("plot", name))
+}
+
 /// A plot over steps with a legend.
 pub(crate) fn over_steps<'a>(name: &'static str, y: &'a str, height: f32) -> Plot<'a> {
-    Plot::new(name)
+    named(name)
         .legend(Legend::default().position(Corner::RightTop))
         .height(height)
         .allow_scroll(false)

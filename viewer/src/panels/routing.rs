@@ -3,7 +3,7 @@
 use super::figures::Request;
 use super::filter::Filter;
 use super::heat::{Heat, Scale};
-use super::plots::{Ink, across, choose, curve, line, over_steps, up};
+use super::plots::{Ink, across, choose, curve, line, named, over_steps, up};
 use super::{Cx, card, thousands};
 use crate::core::bits::Bits;
 use crate::core::classes::Look;
@@ -16,7 +16,7 @@ use covft_analyses::analysis::{NamedSelection, RoutingContext, RoutingSums};
 use covft_analyses::figures::FigureId;
 use covft_analyses::stats::{Interval, NotFinite, Undefined};
 use egui::{Color32, ScrollArea, Ui};
-use egui_plot::{LineStyle, Plot, Points};
+use egui_plot::{LineStyle, Points};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Width of an expert's column.
@@ -301,7 +301,7 @@ fn alike(ui: &mut Ui, cx: &mut Cx<'_>, layer: &LayerKey) {
         words("within a task", like.within_tasks),
         words("between tasks", like.between_tasks)
     ));
-    let plot = Plot::new("likeness").height(220.0).allow_scroll(false);
+    let plot = named("likeness").height(220.0).allow_scroll(false);
     plot.custom_x_axes(vec![across("cosine of contexts")]).custom_y_axes(vec![up("cosine of routing")]).show(
         ui,
         |plot| {

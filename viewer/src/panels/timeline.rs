@@ -3,13 +3,13 @@
 use super::Cx;
 use crate::actions::Action;
 use crate::data::{Measure, RunData};
-use crate::panels::plots::{Ink, curve, smoothed};
+use crate::panels::plots::{Ink, curve, named, smoothed};
 use crate::panels::runs::button;
 use crate::state::State;
 use crate::tokens;
 use covft_analyses::store::ALL;
 use egui::{Color32, Context, Panel, Slider, Ui, Vec2};
-use egui_plot::{Legend, Plot, VLine};
+use egui_plot::{Legend, VLine};
 
 /// Time that a whole run takes to play, in seconds.
 const WHOLE: f64 = 20.0;
@@ -102,7 +102,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     }
     let data = cx.data;
     let lines = cx.state.local.timeline.lines.get(data.version, || lines(data));
-    let plot = Plot::new("timeline")
+    let plot = named("timeline")
         .height(ui.available_height().max(40.0))
         .legend(Legend::default())
         .show_axes([true, false])

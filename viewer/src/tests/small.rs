@@ -140,6 +140,47 @@ fn sides_are_folded_by_button_and_key_and_dialogs_fit() {
     }
 }
 
+/// The range of the scatter.
+fn range(window: &Window) -> [[f64; 2]; 2] {
+    let kept = egui_plot::PlotMemory::load(&window.ctx, crate::panels::plots::plot_id("clusters"));
+    let bounds = *kept.expect("the scatter was shown").transform().bounds();
+    [bounds.min(), bounds.max()]
+}
+
+#[test]
+fn the_range_of_the_scatter_survives_every_change_of_the_layout() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = whole(root.path(), "run", "2026-01-01");
+    let large = Vec2::new(1400.0, 900.0);
+    for zoomed in [false, true] {
+        let mut window = sized(vec![dir.path().to_owned()], (large, 1.0));
+        if zoomed {
+            window.state_mut().act(Action::ZoomIn);
+            window.run_steps(4);
+        }
+        let before = range(&window);
+        assert!(before[1][0] - before[0][0] > 2.5, "all points, or most: {before:?}");
+        let size = |window: &mut Window, size: Vec2| {
+            window.set_size(size);
+        };
+        let key = |window: &mut Window, key: Key| window.key_press_modifiers(Modifiers::COMMAND, key);
+        let changes: [(&str, &dyn Fn(&mut Window)); 7] = [
+            ("narrow", &|w| size(w, Vec2::new(800.0, 600.0))),
+            ("runs", &|w| key(w, Key::B)),
+            ("selection", &|w| key(w, Key::J)),
+            ("hidden", &|w| w.state_mut().act(Action::Show(View::Loss))),
+            ("shown", &|w| w.state_mut().act(Action::Show(View::Clusters))),
+            ("wide", &|w| size(w, large)),
+            ("large", &|w| (0..4).for_each(|_| key(w, Key::Plus))),
+        ];
+        for (what, change) in changes {
+            change(&mut window);
+            window.run_steps(6);
+            assert_eq!(range(&window), before, "{what}, zoomed: {zoomed}");
+        }
+    }
+}
+
 #[test]
 fn the_interface_is_made_larger_and_remembered() {
     let root = tempfile::tempdir().unwrap();

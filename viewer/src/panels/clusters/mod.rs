@@ -19,13 +19,15 @@ use crate::jobs::Work;
 use crate::panels::thousands;
 use crate::tokens;
 use egui::{Align2, Color32, RichText, Role, ScrollArea, Ui, WidgetInfo};
-use egui_plot::{Plot, PlotBounds, PlotPoint, Points, Polygon, Text};
+use egui_plot::{PlotBounds, PlotPoint, Points, Polygon, Text};
 use std::collections::BTreeSet;
 
 /// Width of the legend.
 const LEGEND: f32 = 170.0;
 /// Height of the legend where it is below the scatter.
 const BELOW: f32 = 90.0;
+/// Height of the scatter at least.
+const LEAST: f32 = 110.0;
 /// Names of clusters drawn in the scatter at most.
 const NAMES: usize = 40;
 
@@ -38,8 +40,8 @@ pub(crate) struct Keep {
     pub fit: bool,
     /// Go nearer (above 1) or farther at the next frame.
     pub zoom: Option<f32>,
-    /// The serial and axes for which all points were shown once.
-    fitted: Option<(u64, [usize; 2])>,
+    /// The axes for which all points were shown once.
+    fitted: Option<[usize; 2]>,
     picture: picture::Picture,
     gesture: gesture::Gesture,
     centres: Memo<u64, Vec<(u16, [f64; 2])>>,
@@ -88,7 +90,7 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         return;
     }
     if ui.available_width() < 3.2 * LEGEND {
-        plot(ui, cx, ui.available_height() - BELOW);
+        plot(ui, cx, (ui.available_height() - BELOW).max(LEAST));
         legend(ui, cx);
         return;
     }
@@ -119,9 +121,12 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
         format!("component {} ({:.1} % of the variance)", axes[k] + 1, share * 100.0)
     };
     let keep = &mut cx.state.local.scatter;
-    let fitted = Some((cx.state.serial, axes));
-    let fit = std::mem::take(&mut keep.fit) || keep.fitted.map(|f| f.1) != Some(axes) || keep.fitted.is_none();
-    keep.fitted = fitted;
+    // Asked for, or other axes; it waits until there are points.
+    keep.fit |= keep.fitted != Some(axes);
+    let whole = shown.grid.bounds().filter(|_| keep.fit);
+    if whole.is_some() {
+        (keep.fit, keep.fitted) = (false, Some(axes));
+    }
     let zoom = keep.zoom.take();
     let moving = keep.tool == Tool::Move;
     let texture = if keep.bare { None } else { keep.picture.image() };
@@ -131,7 +136,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
     let ink = ui.visuals().strong_text_color();
     let selected = cx.state.selection.now().len();
     let labels = [of(0), of(1)];
-    let plot = Plot::new("clusters")
+    let plot = plots::named("clusters")
         .height(height)
         .show_x(false)
         .show_y(false)
@@ -143,7 +148,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
         .auto_bounds(false)
         .label_formatter(|_| None);
     let response = plot.show(ui, |plot| {
-        if fit && let Some((low, high)) = shown.grid.bounds() {
+        if let Some((low, high)) = whole {
             plot.set_plot_bounds(bounds(low, high));
         }
         if let Some(zoom) = zoom {

@@ -2,7 +2,7 @@
 
 use super::super::figures::Request;
 use super::super::heat::{Heat, Scale};
-use super::super::plots::{Ink, across, choose, curve, line, over_steps, up};
+use super::super::plots::{Ink, across, choose, curve, line, named, over_steps, up};
 use super::super::{Cx, missing, thousands};
 use crate::data::Measure;
 use crate::jobs::Work;
@@ -11,7 +11,7 @@ use covft_analyses::direction::{Definition, Series, directions};
 use covft_analyses::figures::FigureId;
 use covft_analyses::store::{ALL, GradientRow, Record, RunDir};
 use egui::{Spinner, Ui};
-use egui_plot::{Bar, BarChart, HLine, Line, LineStyle, Plot, Points, VLine};
+use egui_plot::{Bar, BarChart, HLine, Line, LineStyle, Points, VLine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -235,7 +235,7 @@ fn over_time(ui: &mut Ui, chosen: &[(&str, &Series)], starts: &BTreeMap<String, 
         });
         ui.vertical(|ui| {
             let width = 2.0 / BARS as f64;
-            let plot = Plot::new("histogram of cosines").height(190.0).allow_scroll(false);
+            let plot = named("histogram of cosines").height(190.0).allow_scroll(false);
             plot.custom_x_axes(vec![across("cosine")]).custom_y_axes(vec![up("steps")]).include_x(-0.2).show(
                 ui,
                 |plot| {
@@ -260,7 +260,7 @@ fn by_depth(ui: &mut Ui, all: &[(&str, &[Series])]) {
         return;
     }
     ui.label("Mean cosine by layer (-1: the embeddings; the last: the final norm); dashed: with random signs");
-    let plot = Plot::new("cosine by layer").height(160.0).allow_scroll(false);
+    let plot = named("cosine by layer").height(160.0).allow_scroll(false);
     plot.custom_x_axes(vec![across("layer")])
         .custom_y_axes(vec![up("cosine")])
         .legend(egui_plot::Legend::default())
