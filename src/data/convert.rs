@@ -163,19 +163,17 @@ impl Talk {
             _ => None,
         };
         let list = first(&["messages", "conversations", "conversation"]);
-        if turns.is_none() && list.is_none() {
+        let keys = turns.unwrap_or(list.as_slice());
+        let Some((key, value)) = keys.first().and_then(|key| Some((key, field(entry, key)?))) else {
             return Err(format!("there are no turns as {} has them; is --from another?", form.name()));
-        }
+        };
         // What training would refuse beside the turns is refused here too: it would be lost.
-        entry_keys::of_entry(entry, turns.unwrap_or(list.as_slice()), &mut self.remarks)?;
+        entry_keys::of_entry(entry, keys, &mut self.remarks)?;
         self.system = said(entry, "system")?.map(str::to_owned);
-        if let Some([question, answer, ..]) = turns {
-            return self.read_pairs(entry, question, answer);
-        }
-        match list.and_then(|key| Some((key, field(entry, key)?))) {
-            Some((_, Json::List(turns))) => turns.iter().enumerate().try_for_each(|(i, turn)| self.read_turn(i, turn)),
-            Some((key, other)) => Err(format!("{key:?} is {other}; a list of turns is wanted")),
-            None => Ok(()),
+        match (turns, value) {
+            (Some([question, answer, ..]), _) => self.read_pairs(entry, question, answer),
+            (_, Json::List(turns)) => turns.iter().enumerate().try_for_each(|(i, turn)| self.read_turn(i, turn)),
+            (_, other) => Err(format!("{key:?} is {other}; a list of turns is wanted")),
         }
     }
 

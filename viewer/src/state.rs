@@ -7,8 +7,9 @@ use crate::core::colors::Colors;
 use crate::core::embed::{Asked, Embedding, Input, NO_CLUSTER};
 use crate::core::fit;
 use crate::core::memo::Memo;
-use crate::core::query::{Fields, Query};
+use crate::core::query::Query;
 use crate::core::scatter::{ColorBy, Population, Shown};
+use crate::core::searched::Searched;
 use crate::core::selection::Selection;
 use crate::data::{LayerKey, Place, RunData};
 use crate::jobs::{Spawner, Work};
@@ -17,7 +18,6 @@ use crate::panels::Local;
 use covft_analyses::analysis::default_layer;
 use covft_analyses::cluster::matched;
 use covft_analyses::figures::looks::Looks;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,50 +74,6 @@ pub(crate) struct State {
     pub focus: Option<u32>,
     /// What each panel keeps.
     pub local: Local,
-}
-
-/// A sample with its cluster, for the search.
-struct Searched<'a> {
-    data: &'a RunData,
-    sample: u32,
-    cluster: Option<u16>,
-    expert: Option<u16>,
-    gradients: Arc<BySample>,
-}
-
-impl Fields for Searched<'_> {
-    fn words(&self, column: &str) -> Option<Cow<'_, str>> {
-        let samples = &self.data.samples;
-        let row = || samples.row(self.sample);
-        Some(match column {
-            "id" => samples.id(self.sample).into(),
-            "task" => samples.task(self.sample).into(),
-            "split" => row()?.split.as_str().into(),
-            "question" => row()?.question.as_str().into(),
-            "answer" => row()?.answer.as_str().into(),
-            "image" => row()?.image.as_deref()?.into(),
-            "prediction" => samples.look(self.sample)?.prediction.as_ref()?.0.as_str().into(),
-            _ => return None,
-        })
-    }
-
-    fn number(&self, column: &str) -> Option<f64> {
-        if column == "index" {
-            return self.data.samples.place(self.sample).map(|place| place.index() as f64);
-        }
-        let sample = self.data.samples.look(self.sample)?;
-        match column {
-            "loss" => sample.loss,
-            "tokens" => Some(f64::from(sample.tokens)),
-            "seen" => Some(f64::from(sample.seen)),
-            "correct" => sample.prediction.as_ref()?.1,
-            "cluster" => self.cluster.map(f64::from),
-            "expert" => self.expert.map(f64::from),
-            "conflict" => self.gradients.conflict(self.sample),
-            "alignment" => self.gradients.alignment(self.sample),
-            _ => None,
-        }
-    }
 }
 
 impl State {

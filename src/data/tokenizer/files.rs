@@ -2,10 +2,9 @@
 
 use super::super::error::{DataError, Result};
 use crate::config::data::is_builtin_scenes;
-use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 pub(super) fn wrong(path: &Path, problem: String) -> DataError {
     DataError::Tokenizer { problem, path: path.to_path_buf() }
@@ -48,28 +47,19 @@ fn refuse_pointer(bytes: &[u8], path: &Path) -> Result<()> {
     Err(wrong(path, pointer.to_owned()))
 }
 
-/// What of a file says that it cuts texts at random.
-#[derive(Deserialize)]
-struct Cut {
-    model: Option<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    dropout: Option<f64>,
-}
-
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tokenizer> {
     refuse_pointer(bytes, path)?;
-    if let Ok(Cut { model: Some(Model { dropout: Some(dropout) }) }) = serde_json::from_slice(bytes)
-        && dropout > 0.0
+    let tokenizer =
+        guarded(path, || Tokenizer::from_bytes(bytes).map_err(|e| format!("not a tokenizer.json: {e}").into()))?;
+    if let ModelWrapper::BPE(model) = tokenizer.get_model()
+        && let Some(dropout) = model.dropout.filter(|dropout| *dropout > 0.0)
     {
         let problem = format!(
             "model.dropout = {dropout} cuts texts at random, so that no two runs read the same; set it to null"
         );
         return Err(wrong(path, problem));
     }
-    guarded(path, || Tokenizer::from_bytes(bytes).map_err(|e| format!("not a tokenizer.json: {e}").into()))
+    Ok(tokenizer)
 }
 
 thread_local! {

@@ -15,4 +15,5 @@ pub(crate) mod raster;
 pub(crate) mod routes;
 pub(crate) mod rows;
 pub(crate) mod scatter;
+pub(crate) mod searched;
 pub(crate) mod selection;
