@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Spelling of the built-in set in `train`, `val` and the tokenizer paths.
 pub const BUILTIN_SCENES: &str = "builtin:scenes";
 
+/// Marks where the image stands in a question.
+pub const IMAGE_PLACEHOLDER: &str = "<image>";
+
 /// `[data]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -273,6 +276,12 @@ impl DataConfig {
         if self.template == Template::Plain && self.system.as_ref().is_some_and(|text| !text.is_empty()) {
             return refuse("system", "the plain template has no place for a system message; leave the key out");
         }
+        if self.system.as_ref().is_some_and(|text| text.contains(IMAGE_PLACEHOLDER)) {
+            return refuse(
+                "system",
+                &format!("has {IMAGE_PLACEHOLDER}, which stands in a question alone; take it out"),
+            );
+        }
         if self.is_scenes() && self.scenes.train == 0 {
             return refuse("scenes.train", "must be at least 1");
         }
@@ -325,6 +334,11 @@ mod tests {
             "data.system: the plain template has no place for a system message; leave the key out"
         );
         assert!(plain("").check().is_ok());
+        let pictured = DataConfig { system: Some("Look at <image>.".to_owned()), ..DataConfig::default() };
+        assert_eq!(
+            pictured.check().unwrap_err().to_string(),
+            "data.system: has <image>, which stands in a question alone; take it out"
+        );
         let config = DataConfig { val: Some("builtin:scene".into()), ..DataConfig::default() };
         assert_eq!(
             config.check().unwrap_err().to_string(),

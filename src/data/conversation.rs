@@ -7,8 +7,7 @@ use super::placeholder;
 use super::remark::Remark;
 use std::sync::Arc;
 
-/// Marks where the image stands in a turn.
-pub const IMAGE_PLACEHOLDER: &str = "<image>";
+pub use crate::config::data::IMAGE_PLACEHOLDER;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +107,7 @@ impl Entry {
         for (i, turn) in turns.iter().enumerate() {
             talk.add(i, turn, &mut remarks)?;
         }
+        placeholder::in_system(talk.system.unwrap_or_default(), &mut remarks)?;
         let turns = talk.finish(image, &mut remarks)?;
         let words = u32::try_from(talk.words).map_err(|e| format!("too many words: {e}"))?;
         let id = id.map_or_else(|| format!("#{number}").into(), Into::into);
@@ -294,7 +294,7 @@ impl<'j> Talk<'j> {
 
     /// A turn's text with the placeholder where it belongs.
     fn placed(&mut self, i: usize, role: Role, value: &str, remarks: &mut Vec<Remark>) -> Result<String, String> {
-        placeholder::unfilled(value, i, role, self.has_image, remarks)?;
+        placeholder::unfilled(value, format_args!("turn {i}"), role, self.has_image, remarks)?;
         if !self.has_image || !value.contains(IMAGE_PLACEHOLDER) {
             return Ok(value.to_owned());
         }

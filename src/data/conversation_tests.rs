@@ -112,6 +112,13 @@ fn a_system_message_of_its_own_is_a_key_or_the_first_turn() {
     assert_eq!((none.system.as_deref(), none.remarks), (None, vec![Remark::NoLastAnswer]));
     insta::assert_snapshot!(problem(r#""system": "S.", "conversations": [{"from": "system", "value": "T."}, {"from": "human", "value": "q"}]"#), @r#"there are both "system" and a turn from "system"; keep one of them"#);
     insta::assert_snapshot!(problem(r#""conversations": [{"from": "human", "value": "q"}, {"from": "system", "value": "T."}]"#), @r#"turn 1 is from "system"; a system message stands before all turns"#);
+    insta::assert_snapshot!(problem(&format!(r#""image": "a.png", "system": "See <image>", {TALK}"#)), @"the system message has <image>, which stands in a question alone; take it out");
+    insta::assert_snapshot!(problem(r#""conversations": [{"from": "system", "value": "<image>"}, {"from": "human", "value": "q"}]"#), @"the system message has <image>, which stands in a question alone; take it out");
+    insta::assert_snapshot!(problem(r#""system": "<img>a.png</img>", "conversations": [{"from": "human", "value": "q"}]"#), @r#"the system message has <img>a.png</img>, which is not read; name the file as the entry's "image" and write <image> in its place (data convert does so)"#);
+    let word = one(
+        r#""system": "<video> is a tag.", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]"#,
+    );
+    assert_eq!(word.remarks, [Remark::Word("<video>".into()), Remark::System]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::conversation::{IMAGE_PLACEHOLDER, Role};
 use super::media::elements;
 use super::remark::Remark;
+use std::fmt::Display;
 
 /// Marks that stand for something else than text in some tool's files, in lower case.
 const MARKS: &[&str] = &[
@@ -53,7 +54,7 @@ const AROUND: [&str; 11] = [
 /// A mark stands where something is meant: at a question's front or end, around `<image>`, or around a file's name.
 pub(super) fn unfilled(
     text: &str,
-    turn: usize,
+    turn: impl Display,
     role: Role,
     has_image: bool,
     into: &mut Vec<Remark>,
@@ -71,12 +72,12 @@ pub(super) fn unfilled(
         } else {
             "leave entries with video or sound out".to_owned()
         };
-        return Err(format!("turn {turn} has {written}, which is not read; {what}"));
+        return Err(format!("{turn} has {written}, which is not read; {what}"));
     }
     let lower = text.to_ascii_lowercase();
     if let Some(mark) = around(&lower, has_image).filter(|_| role == Role::Human) {
         return Err(format!(
-            "turn {turn} has {mark} beside {IMAGE_PLACEHOLDER}, which would be learnt as a text; take it out, {IMAGE_PLACEHOLDER} stands alone"
+            "{turn} has {mark} beside {IMAGE_PLACEHOLDER}, which would be learnt as a text; take it out, {IMAGE_PLACEHOLDER} stands alone"
         ));
     }
     for mark in MARKS {
@@ -89,11 +90,11 @@ pub(super) fn unfilled(
         if role == Role::Human && is_meant(&lower, mark) {
             return Err(match (image, has_image) {
                 (true, false) => format!(
-                    "turn {turn} has {written}, but the entry has no \"image\"; name the file, or take {written} out"
+                    "{turn} has {written}, but the entry has no \"image\"; name the file, or take {written} out"
                 ),
-                (true, true) => format!("turn {turn} has {written}; write {IMAGE_PLACEHOLDER}, in small letters"),
+                (true, true) => format!("{turn} has {written}; write {IMAGE_PLACEHOLDER}, in small letters"),
                 (false, _) => format!(
-                    "turn {turn} has {written}, which is not read; write {IMAGE_PLACEHOLDER} for a picture, and leave out entries with video or sound"
+                    "{turn} has {written}, which is not read; write {IMAGE_PLACEHOLDER} for a picture, and leave out entries with video or sound"
                 ),
             });
         }
@@ -103,6 +104,20 @@ pub(super) fn unfilled(
         }
     }
     Ok(())
+}
+
+/// The same for a system message, in which no picture can stand.
+///
+/// # Errors
+/// It has `<image>`, or names a file in an element.
+pub(super) fn in_system(text: &str, into: &mut Vec<Remark>) -> Result<(), String> {
+    if text.contains(IMAGE_PLACEHOLDER) {
+        return Err(format!(
+            "the system message has {IMAGE_PLACEHOLDER}, which stands in a question alone; take it out"
+        ));
+    }
+    // As in an answer, a mark of another tool is a word there.
+    unfilled(text, "the system message", Role::Assistant, false, into)
 }
 
 /// The first and the last of a long text.
@@ -139,6 +154,10 @@ fn is_meant(lower: &str, mark: &str) -> bool {
 pub(super) fn first(text: &str, turn: usize) -> Result<String, String> {
     match text.matches(IMAGE_PLACEHOLDER).count() {
         0 => Ok(text.to_owned()),
+        // One that is written around another is one more.
+        1 if text.replace(IMAGE_PLACEHOLDER, "").contains(IMAGE_PLACEHOLDER) => Err(format!(
+            "turn {turn} has {IMAGE_PLACEHOLDER} within {IMAGE_PLACEHOLDER}; keep one, or leave the entry out"
+        )),
         1 => {
             let rest = text.replace(IMAGE_PLACEHOLDER, "");
             Ok(format!("{IMAGE_PLACEHOLDER}\n{}", rest.trim()).trim().to_owned())
@@ -155,7 +174,7 @@ mod tests {
 
     fn of(text: &str, role: Role, has_image: bool) -> Result<Vec<Remark>, String> {
         let mut remarks = Vec::new();
-        unfilled(text, 0, role, has_image, &mut remarks).map(|()| remarks)
+        unfilled(text, "turn 0", role, has_image, &mut remarks).map(|()| remarks)
     }
 
     #[test]
@@ -195,5 +214,6 @@ mod tests {
         assert_eq!(first("<image>\n", 0).unwrap(), "<image>");
         assert_eq!(first(" Where\n<image> ", 0).unwrap(), "<image>\nWhere");
         insta::assert_snapshot!(first("<image><image> a", 2).unwrap_err(), @"turn 2 has <image> 2 times, but an entry has one picture; keep one, or leave the entry out");
+        insta::assert_snapshot!(first("<im<image>age>", 2).unwrap_err(), @"turn 2 has <image> within <image>; keep one, or leave the entry out");
     }
 }
