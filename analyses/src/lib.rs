@@ -9,6 +9,7 @@ pub mod csv;
 pub mod direction;
 pub mod export;
 pub mod figures;
+mod labels;
 mod linalg;
 pub mod neighbors;
 pub mod reduce;

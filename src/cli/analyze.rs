@@ -59,11 +59,11 @@ pub(super) struct Args {
     restarts: Option<u64>,
     /// Samples that components and clusters are found from at most, even over tasks; the others are placed among them.
     /// 5,000 if left out, as in `plot` and the explorer.
-    #[arg(long)]
+    #[arg(long, value_parser = steps::samples)]
     fit: Option<usize>,
     /// Samples at most (100,000 if left out; all of them with a file of the explorer); a seeded draw, said so, where there
     /// are more.
-    #[arg(long)]
+    #[arg(long, value_parser = steps::samples)]
     samples: Option<usize>,
     /// Where to write; RUN/analysis if left out, in place of the analysis of before. In a folder that is named, no file is
     /// written over.
@@ -96,8 +96,8 @@ impl Args {
         }
         // The explorer draws what clusters are found from out of all samples; so must who repeats it.
         let all = if view.is_some() && params.fit.is_some() { usize::MAX } else { 0 };
-        selection.most = self.samples.map_or(all, |most| most.max(3));
-        params.fit = self.fit.map(|fit| fit.max(3)).or(params.fit);
+        selection.most = self.samples.unwrap_or(all);
+        params.fit = self.fit.or(params.fit);
         params.clusters = self.clusters.or(params.clusters);
         params.sweep = self.sweep.or(params.sweep);
         params.seed = self.seed.unwrap_or(params.seed);

@@ -193,11 +193,15 @@ fn print_pictures(report: &CheckReport, data: &DataConfig) {
             say!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
         }
     }
-    let samples = report.unusable.len();
+    let samples = match report.unusable.len() {
+        1 => "1 sample".to_owned(),
+        n => format!("{n} samples"),
+    };
     match data.broken {
-        Broken::Drop if samples > 0 => say!("  {samples} samples with such images are dropped (data.broken)"),
-        Broken::Blank if samples > 0 => say!("  {samples} samples with such images get a blank one (data.broken)"),
-        _ => {}
+        _ if report.unusable.is_empty() => {}
+        Broken::Drop => say!("  to be dropped for such images (data.broken): {samples}"),
+        Broken::Blank => say!("  to get a blank one for such images (data.broken): {samples}"),
+        Broken::Refuse => {}
     }
     let of = |is: fn(&Look) -> bool| report.looks.iter().filter(|(_, look)| is(look)).count();
     let rotated = of(|look| look.has_rotation);

@@ -98,11 +98,11 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 10)]
     clusters: usize,
     /// Samples that clusters and components are found from at most.
-    #[arg(long, default_value_t = FIT)]
+    #[arg(long, default_value_t = FIT, value_parser = steps::samples)]
     fit: usize,
     /// Beginnings of k-means.
-    #[arg(long, default_value_t = RESTARTS)]
-    restarts: usize,
+    #[arg(long, default_value_t = RESTARTS as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    restarts: u64,
     /// Seed of clusters, samples and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -118,7 +118,8 @@ pub(super) struct Args {
 /// `X,Y`.
 fn axes(text: &str) -> Result<(usize, usize), String> {
     let both = text.split_once(',').and_then(|(x, y)| Some((x.trim().parse().ok()?, y.trim().parse().ok()?)));
-    both.filter(|(x, y)| *x > 0 && *y > 0).ok_or_else(|| "write two components, the first is 1: 1,2".to_owned())
+    both.filter(|(x, y)| *x > 0 && *y > 0 && x != y)
+        .ok_or_else(|| "write two different components, the first is 1: 1,2".to_owned())
 }
 
 /// One figure, or all.
@@ -154,8 +155,8 @@ impl Args {
             space: self.space.clone(),
             mode: self.mode.clone(),
             clusters: self.clusters,
-            fit: self.fit.max(3),
-            restarts: self.restarts.max(1),
+            fit: self.fit,
+            restarts: self.restarts as usize,
             seed: self.seed,
             most: self.most.map(usize::from),
         })
@@ -276,6 +277,7 @@ mod tests {
 
     #[test]
     fn axes_are_two_components() {
-        assert_eq!((axes("1,3"), axes("0,1").is_err(), axes("2").is_err()), (Ok((1, 3)), true, true));
+        assert_eq!(axes("1,3"), Ok((1, 3)));
+        assert!(["0,1", "2", "1,1"].iter().all(|text| axes(text).is_err()));
     }
 }

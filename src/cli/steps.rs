@@ -57,6 +57,11 @@ pub(super) fn range<T: FromStr + Copy + PartialOrd>(text: &str) -> Result<(T, T)
     }
 }
 
+/// A number of samples that something can be found from: 3 at least.
+pub(super) fn samples(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n >= 3).ok_or_else(|| "write a whole number, 3 at least".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +71,7 @@ mod tests {
         assert_eq!(range::<u64>("2..20"), Ok((2, 20)));
         assert_eq!(range::<u64>("2..=20"), Ok((2, 20)));
         assert_eq!(range::<u64>("7"), Ok((7, 7)));
+        assert_eq!((samples("3"), samples("2").is_err(), samples("0").is_err()), (Ok(3), true, true));
         assert!(range::<u64>("9..2").is_err() && range::<u64>("a..b").is_err());
     }
 }

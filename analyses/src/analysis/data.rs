@@ -5,8 +5,8 @@ use super::overview::{ContextOverview, Definite};
 use crate::cluster::{Clusters, KMeansParams};
 use crate::stats::{NotFinite, Stream};
 use crate::store::{
-    BySample, ContextRow, DatasetRow, Name, OfSample, Place, RoutingWeights, RunDir, SampleKey, SampleTask, StoreError,
-    visit_dataset, visit_records,
+    BySample, ContextRow, DatasetRow, Name, OfSample, Place, Record, RoutingWeights, RunDir, SampleKey, SampleTask,
+    StoreError, visit_dataset, visit_records,
 };
 use half::f16;
 use linfa::DatasetBase;
@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Samples of a selection at most where it does not say.
 const MOST: usize = 100_000;
+
+/// Samples of an analysis at least.
+const LEAST: usize = 3;
 
 /// Name of the task of samples whose data name none.
 pub const NO_TASK: &str = "(no task)";
@@ -127,6 +130,8 @@ struct Chosen {
     rows_not_finite: NotFinite,
     /// Samples whose vectors have another width than the last ones.
     other_width: usize,
+    /// The first part that could not be read, if any.
+    problem: Option<StoreError>,
 }
 
 /// Goes through the selected rows whose vectors are finite.
@@ -149,7 +154,7 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
     let mut last: BTreeMap<SampleKey, (u64, usize)> = BTreeMap::new();
     let mut vectors = Some(Found::new());
     let (mut not_finite, mut rows_not_finite) = (BTreeSet::new(), NotFinite::default());
-    visit_selected(run, what, |row| {
+    let problems = visit_selected(run, what, |row| {
         let key = row.key();
         if !rows_not_finite.take_row(&row.vector) {
             not_finite.insert(key);
@@ -188,7 +193,27 @@ fn choose(run: &RunDir, what: &Definite, most: usize, seed: u64) -> Result<Chose
         again
     };
     vectors.retain(|sample, _| last.contains_key(sample));
-    Ok(Chosen { vectors, of, not_finite: not_finite.len(), rows_not_finite, other_width: known - of })
+    let problem = problems.into_iter().next();
+    Ok(Chosen { vectors, of, not_finite: not_finite.len(), rows_not_finite, other_width: known - of, problem })
+}
+
+/// Why there are too few samples and what to do.
+fn too_few(run: &RunDir, what: &Definite, chosen: &Chosen) -> AnalysisError {
+    let stream = ContextRow::STREAM;
+    if let (0, Some(problem)) = (chosen.of, &chosen.problem) {
+        return AnalysisError::Unreadable { stream, why: problem.to_string() };
+    }
+    let samples = if chosen.of == 1 { "1 sample" } else { &format!("{} samples", chosen.of) };
+    let left = chosen.rows_not_finite.words("row", "rows").map_or_else(String::new, |words| format!(" ({words})"));
+    // More steps bring other samples, or tracked ones whose vectors are finite there.
+    let more_steps = !what.all_steps && (!what.tracked || chosen.not_finite > 0);
+    let advice = match (more_steps, what.tracked) {
+        (true, _) => "widen --steps",
+        (false, true) => "no others are tracked; `[probe] tracked` is their number",
+        (false, false) => "these are all that the run logged in this layer",
+    };
+    let why = format!("{samples} with a finite context vector, {LEAST} are needed{left}; {advice}");
+    AnalysisError::TooFew { why, path: run.path().to_owned() }
 }
 
 impl ContextData {
@@ -209,11 +234,10 @@ impl ContextData {
         let what = overview.definite(selection)?;
         let most = if selection.most == 0 { MOST } else { selection.most };
         let chosen = choose(run, &what, most, selection.seed)?;
-        let Chosen { vectors: found, of, not_finite, rows_not_finite, other_width } = chosen;
-        if of < 3 {
-            let left = rows_not_finite.words("row", "rows").map_or_else(String::new, |words| format!(" ({words})"));
-            return Err(AnalysisError::TooFew { found: of, needed: 3, left, path: run.path().to_owned() });
+        if chosen.of < LEAST {
+            return Err(too_few(run, &what, &chosen));
         }
+        let Chosen { vectors: found, of, not_finite, rows_not_finite, other_width, .. } = chosen;
         let width = found.values().next().map_or(0, |v| v.2.len());
         let mut rows = Vec::with_capacity(found.len() * width);
         let mut keys = Vec::with_capacity(found.len());
@@ -231,7 +255,7 @@ impl ContextData {
         let (weights, without_routing, more) = weights(run, &what, &keys)?;
         problems.extend(more.iter().map(ToString::to_string));
         let samples = describe(run, &keys, &mut problems)?;
-        let Definite { stage, layer, depth, steps, tracked } = what;
+        let Definite { stage, layer, depth, steps, tracked, .. } = what;
         Ok(Self {
             stage,
             layer,

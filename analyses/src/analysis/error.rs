@@ -65,14 +65,10 @@ pub enum AnalysisError {
         path: PathBuf,
     },
     /// Too few samples.
-    #[error("{found} samples with a finite context vector, {needed} are needed{left}; widen --steps: {}", path.display())]
+    #[error("{why}: {}", path.display())]
     TooFew {
-        /// Found.
-        found: usize,
-        /// Needed.
-        needed: usize,
-        /// What was left out and why, in brackets; empty if nothing.
-        left: String,
+        /// How many there are, how many are needed, what was left out, and what to do.
+        why: String,
         /// The run.
         path: PathBuf,
     },

@@ -31,6 +31,8 @@ pub(super) struct Definite {
     pub depth: Option<i32>,
     pub steps: (u64, u64),
     pub tracked: bool,
+    /// Whether these are all steps that the layer has.
+    pub all_steps: bool,
 }
 
 impl ContextOverview {
@@ -110,6 +112,11 @@ impl ContextOverview {
             Steps::Between(from, to) => seen.tracked.range(from..=to.max(from)).next().is_some(),
         });
         let there = if tracked { &seen.tracked } else { &seen.own };
+        if there.is_empty() {
+            let [asked, known] =
+                if tracked { ["tracked", "the steps' own"] } else { ["the steps' own", "tracked ones"] };
+            return Err(self.unknown(asked, "samples".to_owned(), known.to_owned()));
+        }
         let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
         let steps = match selection.steps {
             Steps::Late => default_steps(first, last, tracked),
@@ -117,9 +124,10 @@ impl ContextOverview {
         };
         if steps.0 > steps.1 || there.range(steps.0..=steps.1).next().is_none() {
             let kind = if tracked { " of tracked samples" } else { "" };
-            let known = if there.is_empty() { format!("none{kind}") } else { format!("{first} to {last}{kind}") };
+            let known = format!("{first} to {last}{kind}");
             return Err(self.unknown("steps", format!("{} to {}", steps.0, steps.1), known));
         }
-        Ok(Definite { stage: stage.to_owned(), layer: layer.clone(), depth: *depth, steps, tracked })
+        let all_steps = steps.0 <= first && last <= steps.1;
+        Ok(Definite { stage: stage.to_owned(), layer: layer.clone(), depth: *depth, steps, tracked, all_steps })
     }
 }

@@ -197,8 +197,16 @@ fn few_samples_have_clusters_but_no_claims() {
     for (samples, left) in [(9, 1), (10, 2)] {
         let (_root, dir) = run(samples, &blob);
         let error = ContextData::load(&dir, &Selection::default()).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{left} samples with a finite context vector, 3 are needed")), "{error}");
+        let plural = if left == 1 { "" } else { "s" };
+        let words = format!("{left} sample{plural} with a finite context vector, 3 are needed; widen --steps: ");
+        assert!(error.starts_with(&words), "{error}");
+        let all = Selection { steps: Steps::Between(1, 1), tracked: Some(true), ..Selection::default() };
+        let error = ContextData::load(&dir, &all).unwrap_err().to_string();
+        assert!(error.contains("no `contexts` records of tracked samples; there are the steps' own"), "{error}");
     }
+    let (_root, dir) = run(2, &blob);
+    let error = ContextData::load(&dir, &Selection::default()).unwrap_err().to_string();
+    assert!(error.contains("3 are needed; these are all that the run logged in this layer: "), "{error}");
     let (_root, dir) = run(11, &blob);
     let (data, found) = analysis(&dir, &few());
     assert_eq!((data.samples.len(), found.clusters.sizes()), (3, vec![1; 3]));

@@ -121,6 +121,16 @@ pub enum ExportError {
         /// The run.
         path: PathBuf,
     },
+    /// A format of vectors, asked for streams without any.
+    #[error("safetensors hold vectors, and {streams} no vectors; {with}: {}", path.display())]
+    NoVectors {
+        /// Which streams have none, in words.
+        streams: String,
+        /// Which have some, in words.
+        with: String,
+        /// The run.
+        path: PathBuf,
+    },
     /// Formats with the number of rows at the front cannot leave out what turns out to be damaged.
     #[error("{found} of {expected} rows of `{stream}` can be read, which this format cannot hold ({why}); export as parquet or csv, or delete the damaged part: {}", path.display())]
     Short {
@@ -158,11 +168,27 @@ fn files(source: &source::Source<'_>, format: Format, out: &Path) -> Vec<PathBuf
     }
 }
 
+/// That every stream that is asked for by name, or any at all, has vectors.
+fn check_vectors(run: &RunDir, sources: &[source::Source<'_>], by_name: bool) -> Result<()> {
+    let (with, without): (Vec<_>, Vec<_>) = sources.iter().partition(|source| safetensors::has_vectors(source));
+    if with.is_empty() || (by_name && !without.is_empty()) {
+        let names =
+            |of: &[&source::Source<'_>]| of.iter().map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(", ");
+        let streams = format!("{} {}", names(&without), if without.len() == 1 { "has" } else { "have" });
+        let with = match with.as_slice() {
+            [] => "export as parquet or csv".to_owned(),
+            some => format!("of those asked for, {} can be exported so", names(some)),
+        };
+        return Err(ExportError::NoVectors { streams, with, path: run.path().to_owned() });
+    }
+    Ok(())
+}
+
 /// Exports the records of `run` into the folder `out`; `progress(stream, done, all)` is called before each stream.
 ///
 /// # Errors
-/// The run has no records, or not the stream asked for; a file is there already, which is told before anything is written; a
-/// damaged part in a format that cannot leave it out; the file system refuses.
+/// The run has no records, or not the stream asked for, or none of the format; a file is there already, which is told before
+/// anything is written; a damaged part in a format that cannot leave it out; the file system refuses.
 pub fn export(
     run: &RunDir,
     format: Format,
@@ -177,6 +203,9 @@ pub fn export(
         progress("events", 0, 1);
         events::export(run, options, out, &mut made)?;
         return Ok(made);
+    }
+    if format == Format::SafeTensors {
+        check_vectors(run, &sources, !options.streams.is_empty())?;
     }
     check_free(sources.iter().flat_map(|source| files(source, format, out)), options.force)?;
     fs::create_dir_all(out).map_err(ExportError::io("make the folder", out))?;

@@ -1,6 +1,7 @@
 //! What exports write over, widen and make inert.
 
 use super::*;
+use crate::analysis::{ContextData, Selection};
 use crate::store::{ContextRow, Manifest, PredictionRow, RecordWriter, RoutingRow, WriterOptions};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::AsArray;
@@ -115,4 +116,18 @@ fn float16_is_widened_on_request() {
     };
     assert!(holds("contexts.npz", "'descr': '<f4'") && !holds("contexts.npz", "<f2"));
     assert!(holds("contexts.safetensors", "\"F32\"") && !holds("contexts.safetensors", "\"F16\""));
+    let named = |streams: &[&str]| {
+        let streams = streams.iter().map(|s| (*s).to_owned()).collect();
+        let options = ExportOptions { streams, force: true, ..ExportOptions::default() };
+        to(&dir, Format::SafeTensors, &options, &out).map_err(|e| e.to_string())
+    };
+    let error = named(&["predictions", "contexts"]).unwrap_err();
+    assert!(error.contains("`predictions` has no vectors; of those asked for, `contexts` can"), "{error}");
+    assert!(named(&["predictions"]).unwrap_err().contains("export as parquet or csv"));
+    assert_eq!(named(&["contexts"]).unwrap().files.len(), 2);
+    // Wider numbers are for other programs: in a run's records they are refused by name, not called absent.
+    let part = fs::read_dir(dir.stream("contexts")).unwrap().next().unwrap().unwrap().path();
+    fs::copy(out.join("contexts.parquet"), part).unwrap();
+    let error = ContextData::load(&dir, &Selection::default()).unwrap_err().to_string();
+    assert!(error.contains("`vector`") && error.contains("Float32") && error.contains("float16"), "{error}");
 }

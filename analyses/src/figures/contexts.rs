@@ -75,10 +75,7 @@ impl Contexts {
                 let why = format!("no `{stream}` records of {what} {asked}; there are {known}");
                 FigureError::Data { figure: id.to_string(), why, path: path.clone() }
             }
-            AnalysisError::TooFew { found, needed, left, .. } => {
-                let why = format!("{found} samples with a finite context vector, {needed} are needed{left}");
-                FigureError::Data { figure: id.to_string(), why, path: path.clone() }
-            }
+            AnalysisError::TooFew { why, .. } => FigureError::Data { figure: id.to_string(), why, path: path.clone() },
             error => FigureError::Data { figure: id.to_string(), why: error.to_string(), path: path.clone() },
         })?;
         source.note(data.problems.iter().cloned());

@@ -7,6 +7,7 @@ use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Point};
 use super::source::{Inputs, Source};
 use super::{Figure, FigureId, Measure, Options, Result, Table, cell};
+use crate::labels;
 use crate::stats::NotFinite;
 use crate::store::{ALL, LayerRow};
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,7 @@ impl Drift {
             return Err(source.lacks(FigureId::Drift, &what, "`[probe] drift = true`"));
         }
         inputs.note_absent(FigureId::Drift, panels.iter().map(|panel| &panel.label));
+        labels::with_stages(panels.iter_mut().map(|panel| (&mut panel.label, panel.stage.as_str())));
         let figure = Self { panels, measure: options.measure, module: options.module.clone() };
         if figure.values().next().is_none() {
             let source = inputs.runs.first().ok_or_else(|| inputs.nothing(FigureId::Drift))?;

@@ -7,8 +7,9 @@ use super::directions::{self, Curve};
 use super::page::{LeftOut, Page};
 use super::points::{Points, TOGETHER, drawn, grouped, smoothed, thin};
 use super::scene::{Across, Along, Canvas, Point};
-use super::source::Inputs;
+use super::source::{Inputs, stage_steps};
 use super::{Figure, FigureId, Options, Result, Table, cell};
+use crate::labels;
 use crate::stats::finite;
 use crate::store::ALL;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,7 @@ impl GradientCosine {
         if runs.is_empty() {
             return Err(inputs.nothing(id));
         }
+        labels::with_stages(runs.iter_mut().map(|run| (&mut run.label, run.stage.as_str())));
         let (layer, space) = (options.layer.clone(), options.space.clone());
         Ok(Self { direction: definition.to_string(), space, layer, runs })
     }
@@ -236,7 +238,7 @@ impl Figure for GradientCosine {
             }
             let [axes, side] = Self::panel(canvas, runs, (above + head, above + height - head * 0.15), ranges);
             if i + 1 == panels.len() {
-                axes.x_axis(canvas, &format!("step of stage {}", self.runs[0].stage));
+                axes.x_axis(canvas, &stage_steps(self.runs.iter().map(|run| run.stage.as_str())));
                 side.x_axis(canvas, "% of steps");
             }
         }

@@ -9,13 +9,14 @@ use super::looks::Looks;
 use super::page::{LeftOut, Page};
 use super::points::{Points, TOGETHER, drawn, smoothed};
 use super::scene::{Across, Along, Canvas, Point, Rgb, Shape};
-use super::source::Inputs;
+use super::source::{Inputs, stage_steps};
 use super::{Figure, FigureId, Options, Result, Table, cell};
+use crate::labels;
 use crate::stats::NotFinite;
 use crate::store::option_that_logs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use series::{Run, Stage, by_group, stages};
+use series::{Broken, Run, Stage, by_group, stages};
 
 /// Weight of the past in the smoothed line.
 const SMOOTHING: f64 = 0.9;
@@ -35,15 +36,8 @@ impl Loss {
             let wanted = if several { source.stage(options.stage.as_deref()) } else { options.stage.clone() };
             let mut stages = stages(source, wanted.as_deref(), options)?;
             if several {
-                // One stage of each: the last, counted from its own beginning.
+                // One stage of each: the last.
                 stages = stages.pop().into_iter().collect();
-                for stage in &mut stages {
-                    let from = stage.from;
-                    for points in [&mut stage.train, &mut stage.subset, &mut stage.whole] {
-                        points.iter_mut().for_each(|p| p.0 -= from);
-                    }
-                    stage.broken.iter_mut().for_each(|s| (s.from, s.to) = (s.from - from, s.to - from));
-                }
             }
             if !stages.is_empty() {
                 runs.push((source.group().to_owned(), Run { label: source.label.clone(), runs: 1, stages }));
@@ -54,8 +48,14 @@ impl Loss {
             return Err(source.lacks(FigureId::Loss, "`steps`", option_that_logs("steps")));
         }
         inputs.note_absent(FigureId::Loss, runs.iter().map(|(_, run)| &run.label));
+        if let [_, _, ..] = runs.as_mut_slice() {
+            runs.iter_mut().flat_map(|(_, run)| &mut run.stages).for_each(Stage::count_from_its_beginning);
+        }
         let together = runs.len() <= TOGETHER;
-        Ok(Self { runs: if together { runs.into_iter().map(|(_, run)| run).collect() } else { by_group(runs) } })
+        let mut runs = if together { runs.into_iter().map(|(_, run)| run).collect() } else { by_group(runs) };
+        let stages = runs.iter_mut().filter_map(|run| Some((&mut run.label, run.stages.first()?.name.as_str())));
+        labels::with_stages(stages);
+        Ok(Self { runs })
     }
 
     fn stages(&self) -> impl Iterator<Item = &Stage> {
@@ -95,7 +95,8 @@ impl Loss {
             let style = |look: Option<usize>| (style(look).color, Mark::Line(1.3, style(look).dash));
             let entry = |i: &usize| (self.runs[*i].label.clone(), style(looks.of(*i)).0, style(looks.of(*i)).1);
             let rest = others("runs", looks.others().len(), None, style(None).0, style(None).1);
-            looks.own().iter().map(entry).chain(rest).collect()
+            let smooth = ("train, smoothed".to_owned(), GREY, Mark::Line(1.3, &[]));
+            looks.own().iter().map(entry).chain(rest).chain([smooth]).collect()
         };
         let (mark, last) = if self.alone() { (VERMILION, INK) } else { (GREY, GREY) };
         if has(|s| !s.subset.is_empty()) {
@@ -104,19 +105,21 @@ impl Loss {
         if has(|s| !s.whole.is_empty()) {
             entries.push(("held-out, all".to_owned(), last, Mark::Alone(Shape::Diamond)));
         }
-        if has(|s| !s.broken.is_empty()) {
-            entries.push((self.broken_words(), BROKEN, Mark::Alone(Shape::Cross)));
+        for kind in Broken::ALL {
+            let words = self.broken_words(kind);
+            entries.extend(words.map(|words| (words, BROKEN, Mark::Alone(kind.shape()))));
         }
         entries
     }
 
-    /// Where losses are not finite, in few words.
-    fn broken_words(&self) -> String {
-        let all: Vec<String> = self.stages().flat_map(|s| s.broken.iter().map(|b| b.words(s.last()))).collect();
-        match all.as_slice() {
-            [] => String::new(),
-            [one] => one.clone(),
-            [first, rest @ ..] => format!("{first}, and {} times more", rest.len()),
+    /// Where losses are not finite in one way, in few words; nothing where none is.
+    fn broken_words(&self, kind: Broken) -> Option<String> {
+        let of =
+            |s: &Stage| s.broken.iter().filter(|b| b.kind() == kind).map(|b| b.words(s.last())).collect::<Vec<_>>();
+        match self.stages().flat_map(of).collect::<Vec<_>>().as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            [first, rest @ ..] => Some(format!("{first}, and {} more", rest.len())),
         }
     }
 
@@ -131,8 +134,9 @@ impl Loss {
                     canvas.line(&[from, to], color, 1.6);
                 }
                 canvas.dashed(&[from, (from.0, axes.to.1)], color.mix(WHITE, 0.4), 0.5, &[2.0, 2.0]);
-                canvas.mark(Shape::Cross, from, 3.0, WHITE);
-                canvas.mark(Shape::Cross, from, 2.3, color);
+                let shape = stretch.kind().shape();
+                canvas.mark(shape, from, 3.0, WHITE);
+                canvas.mark(shape, from, 2.3, color);
             }
         }
     }
@@ -206,10 +210,7 @@ impl Figure for Loss {
         let used = legend(canvas, &entries, (left, canvas.small * 0.75), right);
         let names = if self.alone() { canvas.small * 1.1 } else { 0.0 };
         let axes = Axes { from: (left, used + names + 2.0), to: (right, height - bottom_room(canvas)), x, y };
-        let title = match self.stages().next() {
-            Some(stage) if !self.alone() => format!("step of stage {}", stage.name),
-            _ => "step".to_owned(),
-        };
+        let title = if self.alone() { "step".to_owned() } else { stage_steps(self.stages().map(|s| s.name.as_str())) };
         axes.frame(canvas, &title, "loss");
         if self.alone() {
             self.divide(canvas, &axes);
@@ -242,7 +243,8 @@ impl Figure for Loss {
     fn notes(&self) -> Value {
         let stages = |r: &Run| json!({ "run": r.label, "mean_of_runs": r.runs, "stages": r.stages.iter().map(|s| &s.name).collect::<Vec<_>>() });
         json!({
-            "crosses": "where the training loss ceases to be finite; the line beside one: as long as it is not",
+            "crosses": "where the training loss becomes NaN; the line beside one: as long as it is",
+            "triangles": "where the training loss becomes infinite; the line beside one: as long as it is",
             "smoothing": SMOOTHING, "step": if self.alone() { "of the run" } else { "of the stage" },
             "runs": self.runs.iter().map(stages).collect::<Vec<_>>(),
         })
@@ -254,8 +256,9 @@ impl Figure for Loss {
             for stage in &run.stages {
                 let mut losses = NotFinite::default();
                 stage.broken.iter().for_each(|b| losses.add(b.losses));
-                let places: Vec<String> = stage.broken.iter().take(5).map(|b| b.words(stage.last())).collect();
-                let more = if stage.broken.len() > places.len() { ", and more" } else { "" };
+                let mut places: Vec<String> = stage.broken.iter().map(|b| b.words(stage.last())).collect();
+                let more = if places.len() > 5 { ", and more" } else { "" };
+                places.truncate(5);
                 let of = format!("{}, stage {}", run.label, stage.name);
                 lines.extend(
                     losses.words("loss", "losses").map(|words| format!("{of}: {words} ({}{more})", places.join(", "))),

@@ -6,6 +6,7 @@ use super::page::{LeftOut, Page};
 use super::scene::{Across, Along, Canvas, Point, Rgb};
 use super::source::Inputs;
 use super::{Figure, FigureId, Options, Result, Table, cell};
+use crate::labels;
 use crate::stats::NotFinite;
 use crate::store::{StepRow, option_that_logs};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,7 @@ impl Overhead {
         }
         if !stages {
             inputs.note_absent(FigureId::Overhead, bars.iter().map(|bar| &bar.label));
+            labels::with_stages(bars.iter_mut().map(|bar| (&mut bar.label, bar.stage.as_str())));
         }
         Ok(Self { bars, stages })
     }

@@ -112,7 +112,15 @@ impl Plot {
                 self.name
             )
         });
-        self.problems.iter().cloned().chain(lacking).collect()
+        self.problems.iter().cloned().chain(lacking).chain(self.fewer_than_most(venue)).collect()
+    }
+
+    /// That there are fewer looks or less room than `--most` asks for.
+    fn fewer_than_most(&self, venue: Venue) -> Vec<String> {
+        let Some(asked) = self.options.most else { return Vec::new() };
+        let out = self.figure.not_shown(&self.page(venue)).into_iter().filter(|out| out.shown < asked.min(out.of));
+        let why = "no more are told apart or fit on the page";
+        out.map(|o| format!("{}: --most {asked}, but {} of {} {}: {why}", self.name, o.shown, o.of, o.what)).collect()
     }
 
     /// Which figure it is.

@@ -2,6 +2,7 @@
 
 use super::error::FigureError;
 use super::{FigureId, Result};
+use crate::labels;
 use crate::store::{Manifest, Record, RunDir, StoreError, Study, visit_records};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -147,6 +148,15 @@ pub(super) struct RunNote {
     dataset_sha256: Option<String>,
 }
 
+/// Title of an axis of steps that runs of these stages share.
+pub(super) fn stage_steps<'a>(stages: impl IntoIterator<Item = &'a str>) -> String {
+    let stages: BTreeSet<&str> = stages.into_iter().collect();
+    match (stages.len(), stages.first()) {
+        (1, Some(one)) => format!("step of stage {one}"),
+        _ => "step of the stage".to_owned(),
+    }
+}
+
 /// SHA-256 of bytes, in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
@@ -180,7 +190,7 @@ impl Inputs {
                 inputs.runs.push(Source::open(run.name(), run)?);
             }
         }
-        inputs.tell_apart();
+        labels::number(inputs.runs.iter_mut().map(|run| &mut run.label));
         Ok(inputs)
     }
 
@@ -209,18 +219,6 @@ impl Inputs {
         }
         self.studies.push(StudySource { study, folder, problems: RefCell::default() });
         Ok(())
-    }
-
-    /// Numbers labels that would be the same.
-    fn tell_apart(&mut self) {
-        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-        for run in &mut self.runs {
-            let count = seen.entry(run.label.clone()).or_insert(0);
-            *count += 1;
-            if *count > 1 {
-                run.label = format!("{} ({count})", run.label);
-            }
-        }
     }
 
     /// Parts of records that could not be read so far, one line each.

@@ -2,6 +2,7 @@
 
 use super::runs::{DirectionNumbers, RunNumbers};
 use super::{Better, Cell, Column, Format, Table};
+use crate::labels;
 use crate::stats::{NotFinite, Summary};
 use crate::store::{ALL, Manifest, Result, RunDir, Status, Study};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,17 +72,23 @@ impl Comparison {
     /// # Errors
     /// A folder that is no run, or cannot be read.
     pub fn of_runs(runs: &[RunDir], chance: impl Fn(&RunDir, &RunNumbers) -> Chance) -> Result<Self> {
-        let mut found = Self::default();
+        let (mut found, mut done) = (Self::default(), Vec::new());
         for run in runs {
             let numbers = RunNumbers::read(run, None)?;
             if found.chance.is_empty() {
                 found.chance = chance(run, &numbers);
             }
-            if Manifest::read(run)?.status != Status::Done {
-                found.going.push(run.name());
-            }
+            done.push(Manifest::read(run)?.status == Status::Done);
             found.groups.push(Group { name: run.name(), runs: vec![numbers] });
         }
+        labels::number(found.groups.iter_mut().map(|group| &mut group.name));
+        let stages: Vec<String> = found.numbers().map(|run| run.stage.clone()).collect();
+        labels::with_stages(found.groups.iter_mut().map(|g| &mut g.name).zip(stages.iter().map(String::as_str)));
+        for group in &mut found.groups {
+            group.runs.iter_mut().for_each(|run| run.label.clone_from(&group.name));
+        }
+        let names = found.groups.iter().zip(done).filter(|(_, done)| !done).map(|(group, _)| group.name.clone());
+        found.going = names.collect();
         Ok(found)
     }
 
@@ -131,10 +138,11 @@ impl Comparison {
     /// Gradient direction, drift, parameters, time and memory.
     #[must_use]
     pub fn cost(&self) -> Table {
-        let space = self.numbers().find_map(|run| run.direction.as_ref()).map_or("shared", |d| d.space.as_str());
+        let spaces = self.spaces();
+        let of = if spaces.is_empty() { "shared".to_owned() } else { spaces.join(" or ") };
         let columns = vec![
             Column::words("method"),
-            Column::new(&format!("cosine to mean ({space})"), Format::Signed(3)).better(Better::Higher),
+            Column::new(&format!("cosine to mean ({of})"), Format::Signed(3)).better(Better::Higher),
             Column::new("its deviation", Format::Fixed(3)).better(Better::Lower),
             Column::new("cosine to momentum", Format::Signed(3)),
             Column::new("its deviation", Format::Fixed(3)),
@@ -152,6 +160,13 @@ impl Comparison {
             rows,
             notes: self.cost_notes(),
         }
+    }
+
+    /// Spaces that the cosines to the mean are in.
+    fn spaces(&self) -> Vec<&str> {
+        let found: BTreeSet<&str> =
+            self.numbers().filter_map(|r| r.direction.as_ref()).map(|d| d.space.as_str()).collect();
+        found.into_iter().collect()
     }
 
     fn numbers(&self) -> impl Iterator<Item = &RunNumbers> {
@@ -206,9 +221,7 @@ impl Comparison {
 
     fn cost_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let spaces: BTreeSet<&str> =
-            self.numbers().filter_map(|run| run.direction.as_ref()).map(|d| d.space.as_str()).collect();
-        if spaces.len() > 1 {
+        if self.spaces().len() > 1 {
             notes.push("the rows' cosines are over different parameters: they cannot be compared".to_owned());
         }
         for group in &self.groups {

@@ -206,4 +206,15 @@ fn methods_are_means_over_seeds_and_win_over_freeze_by_task() {
     assert!(csv.lines().nth(2).unwrap().starts_with("full,"), "{csv}");
     let each = Comparison::of_study(path, true, chance).unwrap();
     assert_eq!(each.groups.len(), 3);
+    // Runs of one name, and of other stages, are told apart.
+    let here = RunDir::open(path.join("full-0")).unwrap();
+    let mut manifest = Manifest::read(&here).unwrap();
+    manifest.status = Status::Running;
+    manifest.stages[0].name = "other".into();
+    let there = RunDir::create(path.join("b").join("full-0")).unwrap();
+    manifest.write(&there).unwrap();
+    let two = Comparison::of_runs(&[here, there], chance).unwrap();
+    let names: Vec<&str> = two.groups.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["full-0 (stage instruct)", "full-0 (2) (stage other)"]);
+    assert_eq!(two.going, ["full-0 (2) (stage other)"]);
 }

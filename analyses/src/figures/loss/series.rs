@@ -1,6 +1,7 @@
 //! Losses of runs by stage, and where they are not finite.
 
 use super::super::points::{Points, grouped, thin};
+use super::super::scene::Shape;
 use super::super::source::Source;
 use super::super::{Options, Result};
 use crate::stats::{NotFinite, finite};
@@ -34,13 +35,38 @@ pub(super) struct Stretch {
     pub(super) losses: NotFinite,
 }
 
+/// In which way losses are not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    Nan,
+    Infinite,
+    /// Both in turn; in older sidecars alone.
+    Both,
+}
+
+impl Broken {
+    pub(super) const ALL: [Self; 3] = [Self::Nan, Self::Infinite, Self::Both];
+
+    pub(super) fn shape(self) -> Shape {
+        if self == Self::Infinite { Shape::Triangle } else { Shape::Cross }
+    }
+}
+
 impl Stretch {
+    pub(super) fn kind(&self) -> Broken {
+        match (self.losses.nan, self.losses.infinite) {
+            (_, 0) => Broken::Nan,
+            (0, _) => Broken::Infinite,
+            _ => Broken::Both,
+        }
+    }
+
     /// `NaN at step 3`, `infinite from step 5 on`, with the last step of the stage.
     pub(super) fn words(&self, last: f64) -> String {
-        let kind = match (self.losses.nan, self.losses.infinite) {
-            (_, 0) => "NaN",
-            (0, _) => "infinite",
-            _ => "NaN or infinite",
+        let kind = match self.kind() {
+            Broken::Nan => "NaN",
+            Broken::Infinite => "infinite",
+            Broken::Both => "NaN or infinite",
         };
         match (self.from, self.to) {
             (from, to) if from == to => format!("{kind} at step {from}"),
@@ -50,7 +76,7 @@ impl Stretch {
     }
 }
 
-/// The stretches of `losses` by step.
+/// The stretches of `losses` by step, each of one kind.
 fn stretches(losses: &[(f64, f64)]) -> Vec<Stretch> {
     let mut found: Vec<Stretch> = Vec::new();
     let mut open = false;
@@ -60,7 +86,7 @@ fn stretches(losses: &[(f64, f64)]) -> Vec<Stretch> {
             open = false;
             continue;
         }
-        match found.last_mut().filter(|_| open) {
+        match found.last_mut().filter(|last| open && (last.losses.nan > 0) == (one.nan > 0)) {
             Some(last) => {
                 last.to = *step;
                 last.losses.add(one);
@@ -96,9 +122,13 @@ fn mean(of: &[&Points]) -> Option<Points> {
     of.iter().all(|points| steps(points) == first).then(|| (0..first.len()).map(at).collect())
 }
 
-/// The mean of runs of one stage each, called `label`; `None` where they were not measured at the same steps.
+/// The mean of runs of one stage each, called `label`; `None` where they were not measured in the same stage at the same
+/// steps.
 fn mean_run(label: &str, of: &[&Run]) -> Option<Run> {
     let stages: Vec<&Stage> = of.iter().map(|run| run.stages.first()).collect::<Option<_>>()?;
+    if stages.iter().any(|stage| stage.name != stages[0].name) {
+        return None;
+    }
     let all = |points: fn(&Stage) -> &Points| mean(&stages.iter().map(|s| points(s)).collect::<Vec<_>>());
     let mut held_broken = NotFinite::default();
     stages.iter().for_each(|s| held_broken.add(s.held_broken));
@@ -130,6 +160,15 @@ impl Stage {
     fn new(name: String, from: f64) -> Self {
         let (train, subset, whole) = (Points::new(), Points::new(), Points::new());
         Self { name, from, train, subset, whole, broken: Vec::new(), held_broken: NotFinite::default() }
+    }
+
+    /// Counts its steps from its own beginning, not the run's.
+    pub(super) fn count_from_its_beginning(&mut self) {
+        let from = self.from;
+        for points in [&mut self.train, &mut self.subset, &mut self.whole] {
+            points.iter_mut().for_each(|p| p.0 -= from);
+        }
+        self.broken.iter_mut().for_each(|s| (s.from, s.to) = (s.from - from, s.to - from));
     }
 
     /// Its last step.
@@ -206,7 +245,8 @@ mod tests {
             .collect();
         let found = stretches(&losses);
         let words: Vec<String> = found.iter().map(|s| s.words(7.0)).collect();
-        assert_eq!(words, ["NaN at steps 1 to 2", "infinite at step 4", "NaN or infinite from step 6 on"]);
+        let three = ["NaN at steps 1 to 2", "infinite at step 4", "NaN at step 6", "infinite at step 7"];
+        assert_eq!(words, three);
         assert_eq!(found[0].losses, NotFinite { nan: 2, infinite: 0 });
     }
 }

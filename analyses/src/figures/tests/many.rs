@@ -226,6 +226,10 @@ fn twenty_five_runs_with_long_names_come_into_one_figure() {
     check(&plots, &kept(root.path().join("figures")).join("runs"), &[Venue::Cvpr, Venue::Neurips, Venue::Slides]);
     let svg = String::from_utf8(plots[0].draw(Venue::Cvpr, Format::Svg).unwrap()).unwrap();
     assert!(svg.contains("others (12 runs)") && (0..13).all(|i| svg.contains(&format!("{i:03}"))), "{svg}");
+    assert!(plots[0].warnings(Venue::Cvpr).is_empty());
+    let asked = Options { most: Some(20), ..Options::default() };
+    let warning = Plot::load(FigureId::Loss, &inputs, &asked).unwrap()[0].warnings(Venue::Cvpr).join("\n");
+    assert!(warning.starts_with("loss: --most 20, but 13 of 25 runs"), "{warning}");
     assert!(notes(&plots[3])[0]["names"].as_array().is_some_and(|names| !names.is_empty()));
 }
 

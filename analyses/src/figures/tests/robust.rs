@@ -102,7 +102,7 @@ fn a_diverged_run_shows_where_its_loss_ceased_to_be_finite() {
     let inputs = losses(root.path(), "diverged", &[3.0, 2.0, nan, 1.5, nan, f64::INFINITY, 2.5, nan, nan, nan]);
     let plot = Plot::load(FigureId::Loss, &inputs, &Options::default()).unwrap().remove(0);
     let left = plot.left_out();
-    let words = "6 losses are not finite (5 NaN, 1 infinite): left out (NaN at step 2, NaN or infinite at steps 4 to 5, \
+    let words = "6 losses are not finite (5 NaN, 1 infinite): left out (NaN at step 2, NaN at step 4, infinite at step 5, \
                  NaN from step 7 on)";
     assert_eq!(left, [format!("diverged, stage base: {words}")]);
     let scene = plot.scene(Venue::Cvpr);
@@ -111,7 +111,7 @@ fn a_diverged_run_shows_where_its_loss_ceased_to_be_finite() {
         .iter()
         .filter_map(|i| if let scene::Item::Text { text, .. } = i { Some(text.as_str()) } else { None })
         .collect();
-    assert!(texts.iter().any(|t| t.contains("NaN at step 2, and 2 times more")), "{texts:?}");
+    assert!(texts.contains(&"NaN at step 2, and 2 more") && texts.contains(&"infinite at step 5"), "{texts:?}");
     // The infinite value is in no scale: no tick is above 3.
     assert!(!texts.iter().any(|t| t.parse::<f64>().is_ok_and(|v| v > 9.0)), "{texts:?}");
     // The points at steps 3 and 6 stand alone: each is a disc, by step and smoothed.
@@ -164,6 +164,25 @@ fn steps_measure_and_module_make_the_figure_what_is_asked_for() {
     }
 }
 
+/// All words of a figure, a line each.
+fn texts(plot: &Plot) -> String {
+    let text = |i: &scene::Item| if let scene::Item::Text { text, .. } = i { Some(text.clone() + "\n") } else { None };
+    plot.scene(Venue::Slides).items.iter().filter_map(text).collect()
+}
+
+/// A run of another stage beside `path` is not drawn as if it were of the same.
+fn other_stages(path: &std::path::Path) {
+    let root = tempfile::tempdir().unwrap();
+    let base = losses(root.path(), "short", &[3.0, 2.0, 1.0]).runs.remove(0).run;
+    let inputs = Inputs::open(&[base.path().to_owned(), path.to_owned()]).unwrap();
+    for id in [FigureId::Loss, FigureId::Overhead] {
+        let plot = Plot::load(id, &inputs, &Options::default()).unwrap().remove(0);
+        let all = texts(&plot);
+        assert!(all.contains("short (stage base)") && all.contains("full (stage instruct)"), "{all}");
+        assert!(id == FigureId::Overhead || all.contains("step of the stage\n"), "{all}");
+    }
+}
+
 #[test]
 fn several_runs_overlay_and_studies_name_what_has_not_begun() {
     let root = tempfile::tempdir().unwrap();
@@ -193,6 +212,10 @@ fn several_runs_overlay_and_studies_name_what_has_not_begun() {
     let inputs = Inputs::open(&paths).unwrap();
     Plot::load(FigureId::Loss, &inputs, &Options::default()).unwrap();
     assert_eq!(inputs.problems(), ["loss: 1 of 3 runs have nothing for it and are not in it: lora"]);
+    assert!(
+        texts(&Plot::load(FigureId::Loss, &inputs, &Options::default()).unwrap()[0]).contains("step of stage instruct")
+    );
+    other_stages(&paths[0]);
     let twice = Inputs::open(&[paths[1].clone(), paths[1].clone()]).unwrap();
     let plots = Plot::load(FigureId::ExpertLoad, &twice, &Options::default()).unwrap();
     let names: Vec<&str> = plots.iter().map(Plot::name).collect();
