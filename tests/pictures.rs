@@ -69,7 +69,9 @@ fn a_broken_picture_is_decided_before_step_0_and_every_choice_is_listed() {
     let quick = text(&run(&strs(&set.args(&["data", "check", "tests/fixtures/tiny.toml"], &[]))).stdout);
     assert!(quick.contains("not checked: whether the images can be decoded"), "{quick}");
 
-    succeed(&strs(&set.train("drop", &["--broken", "drop"])));
+    let begun = run(&strs(&set.train("drop", &["--broken", "drop"])));
+    let said = text(&begun.stderr);
+    assert!(begun.status.success() && said.contains("pictures (train): 16 of 24 samples dropped, first"), "{said}");
     let dropped = manifest(&set.at("drop"));
     assert_eq!((dropped.pictures.len(), dropped.dropped.len()), (16, 16));
     assert!(dropped.pictures.iter().all(|p| p.instead == Instead::Nothing && p.split == "train" && p.index >= 8));

@@ -208,7 +208,7 @@ impl Session {
 
     fn train(&mut self, hooks: &mut [&mut dyn Hook]) -> Result<Ended, SessionError> {
         let work = self.prepare()?;
-        for line in work.setup.told() {
+        for line in work.told() {
             hooks.iter_mut().try_for_each(|hook| hook.note(&line)).map_err(records::hook_error)?;
         }
         work.changed.tell(hooks)?;
@@ -294,6 +294,8 @@ impl Session {
                 records::write_recipe(&self.dir, &self.recipe)?;
                 manifest.device.clone_from(&self.recipe.device);
             }
+            // Other data than the run began with are decided about anew.
+            manifest.pictures = pictures::decisions(&work.setup);
             going_on::note(&mut manifest, &work.changed);
             manifest.finish(Status::Running);
             // The manifest first: what changed is never forgotten, at worst it is told twice.

@@ -4,7 +4,7 @@
 use super::error::SessionError;
 use super::setup::Setup;
 use crate::config::data::Broken;
-use crate::data::{CheckReport, Dataset, Met, Progress, StandIn, look_on};
+use crate::data::{CheckReport, Dataset, Met, Progress, Split, StandIn, look_on};
 use crate::train::hook::{Hook, HookResult, StepView};
 use covft_analyses::store::{Instead, Manifest, PictureDecision, RunDir};
 use std::path::{Path, PathBuf};
@@ -88,6 +88,32 @@ pub(super) fn decisions(setup: &Setup) -> Vec<PictureDecision> {
     all
 }
 
+/// How many samples of each set the run does without or trains in another way, one line for each kind.
+pub(super) fn told(setup: &Setup) -> Vec<String> {
+    let all = decisions(setup);
+    let kinds = [
+        (Instead::Nothing, "dropped"),
+        (Instead::Blank, "given a blank picture"),
+        (Instead::NextSample, "replaced by the next sound sample"),
+    ];
+    let mut lines = Vec::new();
+    for (split, report) in [Split::Train, Split::Val].into_iter().zip(&setup.reports) {
+        for (instead, what) in kinds {
+            let of: Vec<_> = all.iter().filter(|d| d.split == split.name() && d.instead == instead).collect();
+            let Some(first) = of.first() else { continue };
+            lines.push(format!(
+                "pictures ({}): {} of {} samples {what}, first {:?} ({}); all are listed in the run's manifest.json under \"pictures\"",
+                split.name(),
+                of.len(),
+                report.samples(),
+                first.sample,
+                first.why
+            ));
+        }
+    }
+    lines
+}
+
 /// Keeps the manifest's list of decisions as long as it really is.
 pub(in crate::experiment) struct Listing<'a> {
     dir: &'a RunDir,
@@ -139,5 +165,70 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Recipe;
+    use serde_json::json;
+
+    /// Three samples with a sound picture, two whose picture is missing, one whose is broken; two of them are held out.
+    fn setup(dir: &Path, broken: &str, decided: Option<&[PictureDecision]>) -> Setup {
+        image::RgbImage::from_pixel(8, 8, image::Rgb([90, 20, 200])).save(dir.join("good.png")).unwrap();
+        std::fs::write(dir.join("bad.png"), "<html>404</html>").unwrap();
+        let entry = |id: &str, image: &str| {
+            let turn = |from: &str, value: &str| json!({"from": from, "value": value});
+            let turns = [turn("human", "<image>\nWhat is it?"), turn("gpt", "a square")];
+            json!({"id": id, "image": image, "task": "name", "conversations": turns})
+        };
+        let entries = [("a", "good"), ("b", "no"), ("c", "good"), ("d", "bad"), ("e", "good"), ("f", "no")]
+            .map(|(id, name)| entry(id, &format!("{name}.png")));
+        std::fs::write(dir.join("train.json"), json!(entries).to_string()).unwrap();
+        std::fs::write(dir.join("val.json"), json!(entries[2..4]).to_string()).unwrap();
+        let path = |key: &str, name: &str| format!("{key}='{}'", dir.join(name).display());
+        let keys = [
+            path("out", "out"),
+            path("data.train", "train.json"),
+            path("data.val", "val.json"),
+            path("data.images", ""),
+            format!("data.broken='{broken}'"),
+        ];
+        let text = include_str!("../../../tests/fixtures/tiny.toml");
+        let recipe = Recipe::parse(text, Path::new("tiny.toml"), &keys).unwrap();
+        Setup::new(&recipe, &Checking { decided, ..Checking::default() }).unwrap()
+    }
+
+    fn says(dir: &Path, setup: &Setup) -> String {
+        told(setup).join("\n").replace(&dir.display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn what_was_decided_is_counted_before_step_0_and_again_when_the_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let dropped = setup(dir.path(), "drop", None);
+        let said = says(dir.path(), &dropped);
+        insta::assert_snapshot!(said, @r#"
+        pictures (train): 3 of 6 samples dropped, first "b" (the image is missing: DIR/no.png); all are listed in the run's manifest.json under "pictures"
+        pictures (val): 1 of 2 samples dropped, first "d" (a web page was saved in place of the picture; fetch it again: DIR/bad.png); all are listed in the run's manifest.json under "pictures"
+        "#);
+        let blank = setup(dir.path(), "blank", None);
+        insta::assert_snapshot!(says(dir.path(), &blank), @r#"
+        pictures (train): 3 of 6 samples given a blank picture, first "b" (the image is missing: DIR/no.png); all are listed in the run's manifest.json under "pictures"
+        pictures (val): 1 of 2 samples given a blank picture, first "d" (a web page was saved in place of the picture; fetch it again: DIR/bad.png); all are listed in the run's manifest.json under "pictures"
+        "#);
+        let mut decided = decisions(&dropped);
+        assert_eq!(says(dir.path(), &setup(dir.path(), "drop", Some(&decided))), said);
+        decided.truncate(1);
+        decided[0].instead = Instead::NextSample;
+        insta::assert_snapshot!(says(dir.path(), &setup(dir.path(), "drop", Some(&decided))), @r#"pictures (train): 1 of 6 samples replaced by the next sound sample, first "b" (the image is missing: DIR/no.png); all are listed in the run's manifest.json under "pictures""#);
+    }
+
+    #[test]
+    fn nothing_is_said_where_every_picture_is_sound() {
+        let dir = tempfile::tempdir().unwrap();
+        let sound = setup(dir.path(), "blank", Some(&[]));
+        assert_eq!(told(&sound), Vec::<String>::new());
     }
 }

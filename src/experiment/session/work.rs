@@ -4,7 +4,7 @@ use super::base_cache::BaseCache;
 use super::error::SessionError;
 use super::going_on::Changed;
 use super::held_out::{HeldOutSet, TrackedSet};
-use super::pictures::{Background, Checking, PictureCheck};
+use super::pictures::{self, Background, Checking, PictureCheck};
 use super::premises::Premises;
 use super::setup::Setup;
 use super::{Session, device, records};
@@ -208,6 +208,11 @@ impl Work {
     /// What the samples of stage `index` are about, in order, where it takes only samples with a partner.
     pub(in crate::experiment) fn paired(&self, index: usize) -> Option<&Paired> {
         self.datasets[index].paired.as_ref()
+    }
+
+    /// What is told before the first step, one line each.
+    pub(in crate::experiment) fn told(&self) -> Vec<String> {
+        [self.setup.told(), pictures::told(&self.setup)].concat()
     }
 
     /// Samples that stages leave out for want of a partner.

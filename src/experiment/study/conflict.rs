@@ -85,9 +85,9 @@ struct Lockstep<'s> {
 impl Lockstep<'_> {
     fn train(&mut self, stop: &AtomicBool, tell: &Tell<'_>) -> Result<Ended, StudyError> {
         let works: Vec<Work> = self.sessions.iter_mut().map(Session::prepare).collect::<Result<_, _>>()?;
-        // All runs read the same weights: each line once.
+        // All runs read the same weights and pictures: each line once.
         let mut said = BTreeSet::new();
-        let told = works.iter().flat_map(|work| work.setup.told());
+        let told = works.iter().flat_map(Work::told);
         told.filter(|line| said.insert(line.clone())).for_each(|line| tell.note(line));
         for (planned, work) in self.dir.runs().iter().zip(&works) {
             work.changed.lines().for_each(|line| tell.note(format!("{}: {line}", planned.run.label)));
