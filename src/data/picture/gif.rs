@@ -138,10 +138,10 @@ impl Frame<'_> {
         let mut done = 0;
         while done < out.len() {
             let mut block = self.data.block()?;
-            if block.is_empty() {
-                return Err("its data end before its pixels do".to_owned());
-            }
-            while !block.is_empty() && done < out.len() {
+            let is_last = block.is_empty();
+            // The decoder keeps what it has read: all of a small picture. Once it may say that it did not move though it did.
+            let mut idle = 0;
+            while done < out.len() {
                 let step = decoder.decode_bytes(block, &mut out[done..]);
                 done += step.consumed_out;
                 block = &block[step.consumed_in..];
@@ -149,10 +149,18 @@ impl Frame<'_> {
                     Ok(LzwStatus::Done) if done < out.len() => {
                         return Err("its data end before its pixels do".to_owned());
                     }
-                    Ok(LzwStatus::NoProgress) if step.consumed_in == 0 && step.consumed_out == 0 => break,
-                    Ok(_) => {}
+                    Ok(LzwStatus::NoProgress) if step.consumed_in == 0 && step.consumed_out == 0 => {
+                        idle += 1;
+                        if idle == 2 {
+                            break;
+                        }
+                    }
+                    Ok(_) => idle = 0,
                     Err(_) => return Err("its data are damaged".to_owned()),
                 }
+            }
+            if is_last && done < out.len() {
+                return Err("its data end before its pixels do".to_owned());
             }
         }
         Ok(out)
@@ -163,5 +171,24 @@ impl Frame<'_> {
         let (height, passes): (usize, &[(usize, usize)]) =
             (self.height, if self.interlaced { &[(0, 8), (4, 8), (2, 4), (1, 2)] } else { &[(0, 1)] });
         passes.iter().flat_map(move |&(from, step)| (from..height).step_by(step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Pillow writes them: all codes lie in one block, which the decoder takes before it gives a pixel.
+    const ONE: &[u8] = b"GIF87a\x01\0\x01\0\x81\0\0\xC8\x1E\x28\0\0\0\0\0\0\0\0\0\x2C\0\0\0\0\x01\0\x01\0\0\x08\x04\0\x01\x04\x04\0\x3B";
+    const FOUR: &[u8] = b"GIF87a\x02\0\x02\0\x81\0\0\xFA\xFA\0\x0A\xDC\x1E\x05\x3C\xFA\xC8\x1E\x28\x2C\0\0\0\0\x02\0\x02\0\0\x08\x07\0\x07\x04\x10\0\x20\x20\0\x3B";
+
+    #[test]
+    fn the_smallest_pictures_are_read() {
+        let pixels = |bytes: &[u8]| decode(bytes).map(|(image, _)| image.into_raw());
+        assert_eq!(pixels(ONE), Ok(vec![200, 30, 40]));
+        assert_eq!(pixels(FOUR), Ok(vec![200, 30, 40, 10, 220, 30, 5, 60, 250, 250, 250, 0]));
+        // Without its last codes there are too few pixels.
+        let short = [&FOUR[..36], b"\x02\0\x07\0\x3B"].concat();
+        assert_eq!(pixels(&short), Err("its data end before its pixels do".to_owned()));
     }
 }
