@@ -11,6 +11,7 @@ pub mod export;
 pub mod figures;
 mod labels;
 mod linalg;
+pub mod names;
 pub mod neighbors;
 pub mod reduce;
 pub mod stats;

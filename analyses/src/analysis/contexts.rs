@@ -242,8 +242,11 @@ fn swept(
     Ok(low..=high.min(distinct))
 }
 
-/// That two labellings can be compared: of samples enough, with clusters to tell apart.
-fn several(samples: usize, clusters: usize) -> Result<(), Undefined> {
+/// That labels by cluster can be compared with others: of samples enough, with clusters to tell apart.
+///
+/// # Errors
+/// There are fewer than 10 samples, or one cluster, or as many as samples.
+pub fn several(samples: usize, clusters: usize) -> Result<(), Undefined> {
     Undefined::unless_enough(samples)?;
     match clusters {
         1 => Err(Undefined::One("cluster")),

@@ -24,7 +24,7 @@ mod tests;
 mod value_tests;
 mod view_file;
 
-pub use contexts::{Agreement, ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint};
+pub use contexts::{Agreement, ClusterSummary, ContextAnalysis, ContextParams, SeedStability, SweepPoint, several};
 pub use data::{ContextData, ContextSample, NO_TASK, Selection, Steps};
 pub use defaults::{FIT, RESTARTS, default_layer, default_steps};
 pub use error::{AnalysisError, Result};

@@ -2,9 +2,9 @@
 //! ask here which font has a character, and how text is laid out: scripts that are written from right to left or whose
 //! letters join are shaped, the rest goes letter by letter.
 
-use super::names::unseen;
 use super::source::sha256;
 use super::{FigureError, Result, font};
+use crate::names::unseen;
 use harfrust::{Direction, FontRef, ShapeOptions, ShaperData, UnicodeBuffer};
 use owned_ttf_parser::{AsFaceRef, Face, GlyphId, OutlineBuilder, OwnedFace, Permissions};
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@
 
 use super::color::INK;
 use super::fonts::Fonts;
-use super::names;
 use super::page::Page;
+use crate::names;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;

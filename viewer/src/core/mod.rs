@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod grid;
 pub(crate) mod memo;
+pub(crate) mod names;
 pub(crate) mod query;
 pub(crate) mod raster;
 pub(crate) mod routes;

@@ -1,5 +1,6 @@
 //! A heat map with names, a colour bar, and the value under the pointer.
 
+use crate::core::names::short_names;
 use crate::tokens;
 use covft_analyses::figures::{diverging, readable_on, viridis};
 use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Role, ScrollArea, Sense, Shape, Ui, Vec2, WidgetInfo};
@@ -70,7 +71,8 @@ impl Heat<'_> {
     fn draw(&self, ui: &mut Ui, width: f32) -> Option<Under> {
         let height = tokens::MAP_ROW * self.rows.len() as f32;
         let each = width / self.columns.len().max(1) as f32;
-        let slant = Slant::of(ui, self.columns, each);
+        let (rows, columns) = (short_names(ui.ctx(), self.rows, 19), short_names(ui.ctx(), self.columns, 18));
+        let slant = Slant::of(ui, &columns, each);
         let size = Vec2::new(tokens::MAP_LEFT + width + tokens::MAP_BAR, slant.height + height);
         let (whole, response) = ui.allocate_exact_size(size, Sense::click());
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, self.label));
@@ -89,13 +91,13 @@ impl Heat<'_> {
         self.bar(ui, map);
         let ink = ui.visuals().text_color();
         let clip = ui.clip_rect();
-        for (i, name) in self.rows.iter().enumerate() {
+        for (i, name) in rows.iter().enumerate() {
             let at = Pos2::new(map.left() - 6.0, map.top() + tokens::MAP_ROW * (i as f32 + 0.5));
             if clip.y_range().expand(tokens::MAP_ROW).contains(at.y) {
-                text(ui, at, Align2::RIGHT_CENTER, &short_name(name, 19), ink);
+                text(ui, at, Align2::RIGHT_CENTER, name, ink);
             }
         }
-        for (i, name) in self.columns.iter().enumerate() {
+        for (i, name) in columns.iter().enumerate() {
             let at = Pos2::new(map.left() + each * (i as f32 + 0.5), map.top() - 3.0);
             if clip.x_range().expand(tokens::MAP_LEFT).contains(at.x) {
                 slant.name(ui, at, name, ink);
@@ -179,7 +181,7 @@ struct Slant {
 impl Slant {
     fn of(ui: &Ui, columns: &[String], each: f32) -> Self {
         let wide = |name: &String| {
-            let galley = ui.painter().layout_no_wrap(short_name(name, 18), FontId::proportional(12.0), Color32::WHITE);
+            let galley = ui.painter().layout_no_wrap(name.clone(), FontId::proportional(12.0), Color32::WHITE);
             galley.size().x
         };
         let widest = columns.iter().map(wide).fold(0.0, f32::max);
@@ -190,23 +192,12 @@ impl Slant {
 
     fn name(&self, ui: &Ui, at: Pos2, name: &str, ink: Color32) {
         if !self.slanted {
-            return text(ui, at, Align2::CENTER_BOTTOM, &short_name(name, 18), ink);
+            return text(ui, at, Align2::CENTER_BOTTOM, name, ink);
         }
-        let galley = ui.painter().layout_no_wrap(short_name(name, 18), FontId::proportional(12.0), ink);
+        let galley = ui.painter().layout_no_wrap(name.to_owned(), FontId::proportional(12.0), ink);
         let start = at - Vec2::new(4.0, galley.size().y * 0.8);
         ui.painter().add(egui::epaint::TextShape::new(start, galley, ink).with_angle(-0.6));
     }
-}
-
-/// A name on one line of at most so many letters: what is cut is in the middle, for ends set names apart.
-fn short_name(name: &str, most: usize) -> String {
-    let letters: Vec<char> = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if letters.len() <= most {
-        return letters.into_iter().collect();
-    }
-    let tail = (most - 1) / 2;
-    let (head, tail) = (&letters[..most - 1 - tail], &letters[letters.len() - tail..]);
-    head.iter().chain(['\u{2026}'].iter()).chain(tail).collect()
 }
 
 /// Three digits that say something.
@@ -224,8 +215,5 @@ mod tests {
             [None, Some(f64::NAN), Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(0.5)].map(number),
             ["\u{2013}", "NaN", "inf", "-inf", "0.50"]
         );
-        assert_eq!(short_name("a\nb", 10), "a b");
-        assert_eq!(short_name("the_same_beginning_of_task_001", 13), "the_sa\u{2026}sk_001");
-        assert_eq!(short_name("abcdefgh", 8), "abcdefgh");
     }
 }

@@ -2,17 +2,24 @@
 
 use super::Cx;
 use super::figures::Request;
-use super::plots::{Ink, curve, over_steps, smoothed};
-use crate::data::Curves;
+use super::plots::{Gap, Ink, curve, gaps, mark, over_steps, smoothed};
+use crate::core::memo::Memo;
+use crate::data::{Curves, RunData};
 use crate::tokens;
 use covft_analyses::figures::FigureId;
 use covft_analyses::stats::NotFinite;
 use egui::{Role, ScrollArea, Ui, WidgetInfo};
 use egui_plot::{LineStyle, PlotUi, Points, VLine};
 
-/// The first training step whose loss is not finite.
-fn diverged(curves: &Curves) -> Option<f64> {
-    curves.train.iter().find(|p| !p[1].is_finite()).map(|p| p[0])
+/// What the panel keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Keep {
+    gaps: Memo<u64, Vec<Gap>>,
+}
+
+/// Stretches of steps whose training loss is not finite.
+pub(crate) fn not_finite_steps(data: &RunData) -> Vec<Gap> {
+    gaps(&data.curves.iter().flat_map(|c| c.train.iter().copied()).collect::<Vec<_>>())
 }
 
 /// What of a stage's losses is not finite, in words.
@@ -37,9 +44,6 @@ fn draw(plot: &mut PlotUi<'_>, curves: &Curves) {
     let finite: Vec<[f64; 2]> = curves.held_out.iter().copied().filter(|p| p[1].is_finite()).collect();
     if !finite.is_empty() {
         plot.points(Points::new("held-out", finite).radius(4.0).color(tokens::HELD_OUT));
-    }
-    if let Some(step) = diverged(curves) {
-        plot.vline(VLine::new("not finite from here", step).color(tokens::NOT_FINITE).width(2.0));
     }
     if let Some(first) = curves.train.first() {
         plot.vline(VLine::new("", first[0]).color(tokens::NO_VALUE));
@@ -71,8 +75,11 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
     }
     ScrollArea::vertical().id_salt("loss").auto_shrink(false).show(ui, |ui| {
         let height = (ui.available_height() - 120.0).max(160.0);
-        let shown = over_steps("loss", "loss", height).show(ui, |plot| {
+        // All steps, also those whose loss is not finite and so draws nothing.
+        let plot = over_steps("loss", "loss", height).include_x(0.0).include_x(f64::from(cx.data.last_step()));
+        let shown = plot.show(ui, |plot| {
             cx.data.curves.iter().for_each(|c| draw(plot, c));
+            mark(plot, cx.state.local.loss.gaps.get(cx.data.version, || not_finite_steps(cx.data)));
             if let Some((name, _, other)) = cx.beside {
                 for curves in &other.curves {
                     let ink = Ink { color: tokens::NO_VALUE, width: 2.0, style: LineStyle::dashed_loose() };

@@ -11,6 +11,7 @@ use crate::core::embed::Embedding;
 use crate::core::memo::Memo;
 use crate::core::selection::Combine;
 use crate::tokens;
+use covft_analyses::analysis::several;
 use covft_analyses::cluster::Contingency;
 use egui::{Grid, ScrollArea, TextEdit, Ui};
 use std::collections::BTreeSet;
@@ -143,7 +144,10 @@ fn quality(ui: &mut Ui, cx: &mut Cx<'_>, found: &Embedding, table: &Mixture) {
     ui.horizontal_wrapped(|ui| {
         let or = |v: Option<f64>| v.map_or("\u{2013}".to_owned(), |v| format!("{v:.2}"));
         let counts = &table.counts;
-        let agree = format!("purity {}, NMI {}, ARI {}", or(counts.purity()), or(counts.nmi()), or(counts.ari()));
+        let agree = match several(cx.state.shown.rows.len(), table.clusters().len()) {
+            Ok(()) => format!("purity {}, NMI {}, ARI {}", or(counts.purity()), or(counts.nmi()), or(counts.ari())),
+            Err(why) => format!("no purity, NMI and ARI ({why})"),
+        };
         let text = format!("{points} points of layer {}; clusters and tasks: {agree}", found.asked.layer.1);
         ui.label(text).on_hover_text(
             "Purity: share of the points that are of their cluster's largest task. NMI: normalised mutual information. ARI: \

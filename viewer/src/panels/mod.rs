@@ -77,6 +77,7 @@ pub(crate) struct Local {
     pub distances: distances::Keep,
     pub samples: samples::Keep,
     pub selection: selection::Keep,
+    pub loss: loss::Keep,
     pub timeline: timeline::Keep,
 }
 

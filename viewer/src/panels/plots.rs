@@ -1,8 +1,9 @@
 //! What the line plots share.
 
+use crate::tokens;
 use covft_analyses::stats::smooth;
-use egui::{Color32, Ui};
-use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotUi, Points};
+use egui::{Color32, Stroke, Ui};
+use egui_plot::{AxisHints, Corner, GridMark, Legend, Line, LineStyle, Plot, PlotUi, Points, Span};
 
 /// Points a line has at most.
 pub(crate) const MOST: usize = 1500;
@@ -35,7 +36,64 @@ pub(crate) fn across(label: &str) -> AxisHints<'_> {
 
 /// The same, upwards.
 pub(crate) fn up(label: &str) -> AxisHints<'_> {
-    AxisHints::new_y().label(label).min_thickness(48.0).label_spacing(egui::Rangef::new(12.0, 24.0))
+    let hints = AxisHints::new_y().label(label).min_thickness(48.0).label_spacing(egui::Rangef::new(12.0, 24.0));
+    hints.formatter(|mark, _| tick(mark))
+}
+
+/// The number at a tick, with powers of ten where it would be long.
+fn tick(mark: GridMark) -> String {
+    let (value, far) = (mark.value, mark.value.abs());
+    let places = |number: f64| number.log10().floor();
+    if far < mark.step_size * 1e-6 {
+        return "0".to_owned();
+    }
+    if (1e-4..1e6).contains(&far) {
+        let digits = (-places(mark.step_size)).clamp(0.0, 7.0) as usize;
+        return format!("{value:.digits$}");
+    }
+    let digits = (places(far) - places(mark.step_size)).clamp(0.0, 3.0) as usize;
+    format!("{value:.digits$e}")
+}
+
+/// Steps in a row whose value is not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Gap {
+    nan: bool,
+    from: f64,
+    to: f64,
+}
+
+/// Stretches of NaN and of infinite values. Those of one kind that are too close to be told apart in a plot are one.
+pub(crate) fn gaps(points: &[[f64; 2]]) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    let ends = points.first().zip(points.last());
+    let close = ends.map_or(0.0, |(first, last)| (last[0] - first[0]) / 400.0);
+    let mut before = None;
+    for [step, value] in points {
+        let nan = value.is_nan();
+        if value.is_finite() {
+            before = None;
+            continue;
+        }
+        match gaps.iter_mut().rev().find(|gap| gap.nan == nan) {
+            Some(gap) if before == Some(nan) || step - gap.to <= close => gap.to = *step,
+            _ => gaps.push(Gap { nan, from: *step, to: *step }),
+        }
+        before = Some(nan);
+    }
+    gaps
+}
+
+/// Marks where values are not finite, NaN and infinite apart.
+pub(crate) fn mark(plot: &mut PlotUi<'_>, gaps: &[Gap]) {
+    for (nan, name, style) in [(true, "NaN", LineStyle::Solid), (false, "infinite", LineStyle::dashed_dense())] {
+        for (i, gap) in gaps.iter().filter(|gap| gap.nan == nan).enumerate() {
+            // The first one names them all.
+            let span = Span::new(if i == 0 { name } else { "" }, gap.from..=gap.to).border_style(style);
+            let color = tokens::NOT_FINITE;
+            plot.span(span.fill(color.gamma_multiply(0.25)).border(Stroke::new(2.0, color)));
+        }
+    }
 }
 
 /// Points of a line; where a number is not finite there is a gap.
@@ -115,6 +173,28 @@ pub(crate) fn choose<T: PartialEq + Clone>(ui: &mut Ui, label: &str, value: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_are_short() {
+        let at = |value, step_size| tick(GridMark { value, step_size });
+        assert_eq!([at(0.25, 0.05), at(3.0, 1.0), at(0.3 - 0.1 - 0.2, 0.1)], ["0.25", "3", "0"]);
+        assert_eq!([at(1.5e30, 1e29), at(-2e-7, 1e-7), at(999_999.0, 1.0)], ["1.5e30", "-2e-7", "999999"]);
+    }
+
+    #[test]
+    fn every_stretch_that_is_not_finite_is_marked_nan_and_infinite_apart() {
+        let of = |values: &[f64]| gaps(&values.iter().enumerate().map(|(i, v)| [i as f64, *v]).collect::<Vec<_>>());
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let gap = |nan, from, to| Gap { nan, from, to };
+        assert_eq!(
+            of(&[1.0, nan, nan, 2.0, inf, nan, 3.0, nan]),
+            [gap(true, 1.0, 2.0), gap(false, 4.0, 4.0), gap(true, 5.0, 5.0), gap(true, 7.0, 7.0)]
+        );
+        // Ten thousand of them are no more than can be seen.
+        let all: Vec<f64> = (0..20_000).map(|i| if i % 2 == 0 { nan } else { 1.0 }).collect();
+        assert_eq!(of(&all), [gap(true, 0.0, 19_998.0)]);
+        assert!(of(&[]).is_empty() && of(&[1.0]).is_empty());
+    }
 
     #[test]
     fn lines_have_gaps_where_numbers_are_not_finite() {

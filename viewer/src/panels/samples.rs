@@ -6,6 +6,7 @@ use crate::core::bits::Bits;
 use crate::core::by_sample::BySample;
 use crate::core::colors::number;
 use crate::core::memo::Memo;
+use crate::core::names::short_names;
 use crate::core::selection::Combine;
 use crate::data::RunData;
 use crate::panels::runs::button;
@@ -28,6 +29,9 @@ pub(crate) enum Column {
     Question,
     Answer,
 }
+
+/// Letters of a task's name.
+const TASK: usize = 15;
 
 const COLUMNS: [(Column, &str, f32); 11] = [
     (Column::Sample, "sample", 190.0),
@@ -164,8 +168,15 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
             titles(ui, cx);
             let area = ScrollArea::vertical().id_salt("rows").auto_shrink(false);
             area.show_rows(ui, tokens::ROW_HEIGHT, rows.len(), |ui, range| {
-                for at in range {
-                    row(ui, cx, &rows, at);
+                let tasks: Vec<String> =
+                    rows[range.clone()].iter().map(|s| cx.data.samples.task(*s).to_owned()).collect();
+                let mut each = tasks.clone();
+                each.sort();
+                each.dedup();
+                let short = short_names(ui.ctx(), &each, TASK);
+                for (at, task) in range.zip(tasks) {
+                    let task = each.binary_search(&task).map_or(&task, |i| &short[i]);
+                    row(ui, cx, &rows, at, task);
                 }
             });
         });
@@ -196,7 +207,7 @@ fn titles(ui: &mut Ui, cx: &mut Cx<'_>) {
     });
 }
 
-fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
+fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize, task: &str) {
     let sample = rows[at];
     let clusters = cx.state.clusters(cx.data);
     let gradients = cx.state.gradients(cx.data);
@@ -205,7 +216,7 @@ fn row(ui: &mut Ui, cx: &mut Cx<'_>, rows: &[u32], at: usize) {
     let cell = |column: Column| match column {
         Column::Sample => cx.data.samples.id(sample).to_owned(),
         Column::Entry => cx.data.samples.place(sample).map_or_else(none, |place| place.index().to_string()),
-        Column::Task => cx.data.samples.task(sample).to_owned(),
+        Column::Task => task.to_owned(),
         Column::Cluster => clusters.get(sample as usize).copied().flatten().map_or_else(none, |c| c.to_string()),
         Column::Loss => one.loss.map_or_else(none, number),
         Column::Seen => one.seen.to_string(),

@@ -6,6 +6,7 @@ use crate::actions::Action;
 use crate::core;
 use crate::core::bits::Bits;
 use crate::core::export::Format;
+use crate::core::names::short_names;
 use crate::core::selection::Combine;
 use covft_analyses::analysis::{NamedSelection, stratified};
 use egui::{Grid, ScrollArea, TextEdit, Ui};
@@ -16,6 +17,9 @@ const CARDS: usize = 24;
 
 /// Tasks that are listed at once.
 const TASKS: usize = 12;
+
+/// Letters of a task's name.
+const TASK: usize = 22;
 
 /// What the panel keeps.
 #[derive(Debug, Default)]
@@ -107,8 +111,9 @@ fn tasks(ui: &mut Ui, cx: &mut Cx<'_>) {
     let all = cx.state.selection.now().len();
     let grid = |ui: &mut Ui, id: &str, counts: &[(&str, usize)]| {
         Grid::new(id).num_columns(2).show(ui, |ui| {
-            for (task, n) in counts {
-                ui.add(egui::Label::new(*task).truncate()).on_hover_text(*task);
+            let names: Vec<String> = counts.iter().map(|(task, _)| (*task).to_owned()).collect();
+            for ((task, n), short) in counts.iter().zip(short_names(ui.ctx(), &names, TASK).iter()) {
+                ui.add(egui::Label::new(short).truncate()).on_hover_text(*task);
                 ui.label(format!("{} ({:.0} %)", thousands(*n), *n as f64 * 100.0 / all as f64));
                 ui.end_row();
             }

@@ -2,8 +2,10 @@
 
 use super::Cx;
 use crate::actions::Action;
+use crate::core::memo::Memo;
 use crate::data::{Measure, RunData};
-use crate::panels::plots::{Ink, curve, named, smoothed};
+use crate::panels::loss::not_finite_steps;
+use crate::panels::plots::{Gap, Ink, curve, mark, named, smoothed};
 use crate::panels::runs::button;
 use crate::state::State;
 use crate::tokens;
@@ -19,7 +21,8 @@ const WHOLE: f64 = 20.0;
 pub(crate) struct Keep {
     /// Where playing is, with fractions of steps.
     played: f64,
-    lines: crate::core::memo::Memo<u64, Vec<(&'static str, Color32, Vec<[f64; 2]>)>>,
+    lines: Memo<u64, Vec<(&'static str, Color32, Vec<[f64; 2]>)>>,
+    broken: Memo<u64, Vec<Gap>>,
 }
 
 /// Moves on while the steps are played.
@@ -112,12 +115,16 @@ pub(crate) fn show(ui: &mut Ui, cx: &mut Cx<'_>) {
         .allow_scroll(false)
         .allow_boxed_zoom(false)
         .label_formatter(|_| None)
-        .set_margin_fraction(egui::vec2(0.01, 0.08));
+        .set_margin_fraction(egui::vec2(0.01, 0.08))
+        .include_x(0.0)
+        .include_x(f64::from(last));
+    let broken = cx.state.local.timeline.broken.get(data.version, || not_finite_steps(data));
     let at = cx.state.at;
     let shown = plot.show(ui, |plot| {
         for (name, color, points) in lines {
             curve(plot, name, points, Ink::full(*color, 1.5));
         }
+        mark(plot, broken);
         for start in data.stage_starts() {
             plot.vline(VLine::new("", f64::from(start)).color(tokens::NO_VALUE).width(1.0).allow_hover(false));
         }

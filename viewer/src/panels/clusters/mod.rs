@@ -3,6 +3,7 @@
 mod controls;
 mod figure;
 mod gesture;
+mod labels;
 mod picture;
 
 pub(crate) use figure::paper;
@@ -10,16 +11,15 @@ pub(crate) use figure::paper;
 use super::{Cx, plots};
 use crate::actions::Tool;
 use crate::core::bits::Bits;
-use crate::core::colors::cluster_name;
 use crate::core::memo::Memo;
+use crate::core::names::short_names;
 use crate::core::raster::Mode;
-use crate::core::scatter::ColorBy;
 use crate::core::selection::Combine;
 use crate::jobs::Work;
 use crate::panels::thousands;
 use crate::tokens;
-use egui::{Align2, Color32, RichText, Role, ScrollArea, Ui, WidgetInfo};
-use egui_plot::{PlotBounds, PlotPoint, Points, Polygon, Text};
+use egui::{Role, ScrollArea, Ui, WidgetInfo};
+use egui_plot::{PlotBounds, Points, Polygon};
 use std::collections::BTreeSet;
 
 /// Width of the legend.
@@ -28,6 +28,8 @@ const LEGEND: f32 = 170.0;
 const BELOW: f32 = 90.0;
 /// Height of the scatter at least.
 const LEAST: f32 = 110.0;
+/// Letters of a name in the legend.
+const LETTERS: usize = 18;
 /// Names of clusters drawn in the scatter at most.
 const NAMES: usize = 40;
 
@@ -44,7 +46,8 @@ pub(crate) struct Keep {
     fitted: Option<[usize; 2]>,
     picture: picture::Picture,
     gesture: gesture::Gesture,
-    centres: Memo<u64, Vec<(u16, [f64; 2])>>,
+    /// Clusters with their middles and where their labels stand.
+    centres: Memo<u64, Vec<(u16, [[f64; 2]; 2])>>,
     /// Milliseconds that the last rectangle or lasso took to find its points.
     pub gesture_ms: f64,
     pub neighbors: Work<Vec<u32>>,
@@ -132,7 +135,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
     let texture = if keep.bare { None } else { keep.picture.image() };
     let outline = keep.gesture.outline();
     let marks = marks(cx);
-    let names = names(cx);
+    let names = labels::names(cx);
     let ink = ui.visuals().strong_text_color();
     let selected = cx.state.selection.now().len();
     let labels = [of(0), of(1)];
@@ -165,18 +168,7 @@ fn plot(ui: &mut Ui, cx: &mut Cx<'_>, height: f32) {
         if let Some(image) = texture {
             plot.image(image);
         }
-        for (place, name) in names {
-            let text = RichText::new(name)
-                .strong()
-                .size(13.0)
-                .background_color(Color32::from_black_alpha(110))
-                .color(Color32::WHITE);
-            plot.text(
-                Text::new("", PlotPoint::new(place[0], place[1]), text)
-                    .anchor(Align2::CENTER_CENTER)
-                    .color(Color32::WHITE),
-            );
-        }
+        labels::draw(plot, names, ink);
         for (places, radius, filled) in marks {
             plot.points(Points::new("", places).radius(radius).filled(filled).color(ink).allow_hover(false));
         }
@@ -213,33 +205,6 @@ fn marks(cx: &Cx<'_>) -> Vec<(Vec<[f64; 2]>, f32, bool)> {
     marks
 }
 
-/// Names of clusters where their points are, if colours mean clusters.
-fn names(cx: &mut Cx<'_>) -> Vec<([f64; 2], String)> {
-    if cx.state.notes.color != ColorBy::Cluster || cx.state.local.scatter.density {
-        return Vec::new();
-    }
-    let (shown, colors) = (std::sync::Arc::clone(&cx.state.shown), std::sync::Arc::clone(&cx.state.colors));
-    let of = || {
-        let mut sums = vec![[0.0_f64; 3]; colors.palette.len()];
-        for (i, c) in colors.index.iter().enumerate() {
-            let sum = &mut sums[*c as usize];
-            sum[0] += f64::from(shown.xs[i]);
-            sum[1] += f64::from(shown.ys[i]);
-            sum[2] += 1.0;
-        }
-        let some = sums.iter().enumerate().filter(|(_, s)| s[2] > 0.0).take(NAMES);
-        some.map(|(c, s)| (c as u16, [s[0] / s[2], s[1] / s[2]])).collect::<Vec<_>>()
-    };
-    let centres = cx.state.local.scatter.centres.get(cx.state.colors_serial, of);
-    let names = &cx.state.notes.names;
-    centres
-        .iter()
-        .map(|(c, at)| {
-            (*at, names.get(c).filter(|n| !n.is_empty()).map_or_else(|| c.to_string(), |_| cluster_name(names, *c)))
-        })
-        .collect()
-}
-
 /// The legend; a click selects.
 fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
     ui.strong(cx.state.notes.color.name());
@@ -249,7 +214,8 @@ fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
         return;
     }
     ScrollArea::vertical().id_salt("legend").auto_shrink(false).show(ui, |ui| {
-        for key in &colors.keys {
+        let whole: Vec<String> = colors.keys.iter().map(|key| key.name.clone()).collect();
+        for (key, short) in colors.keys.iter().zip(short_names(ui.ctx(), &whole, LETTERS).iter()) {
             ui.horizontal(|ui| {
                 let (at, _) = ui.allocate_exact_size(egui::Vec2::splat(11.0), egui::Sense::hover());
                 ui.painter().rect_filled(at, 2.0, tokens::rgb(key.color));
@@ -257,9 +223,9 @@ fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
                     ui.label(&key.name);
                     return;
                 }
-                let name = format!("{} ({})", key.name, thousands(key.points));
+                let name = format!("{short} ({})", thousands(key.points));
                 let label = ui.add(egui::Button::new(name).frame(false).truncate());
-                if label.on_hover_text(hint(&key.holds)).clicked() {
+                if label.on_hover_text(hint(&key.name, &key.holds)).clicked() {
                     let wanted: BTreeSet<u16> = key.values.iter().copied().collect();
                     let points = colors.index.iter().zip(&cx.state.shown.samples).filter(|(i, _)| wanted.contains(i));
                     let samples = Bits::of(points.map(|(_, s)| *s));
@@ -270,9 +236,9 @@ fn legend(ui: &mut Ui, cx: &mut Cx<'_>) {
     });
 }
 
-/// What a line of the legend does, and the first of what goes together in it.
-fn hint(holds: &[String]) -> String {
-    let mut hint = "Select these; with shift add, with control take away".to_owned();
+/// The whole name of a line of the legend, what the line does, and the first of what goes together in it.
+fn hint(name: &str, holds: &[String]) -> String {
+    let mut hint = format!("{name}\nSelect these; with shift add, with control take away");
     if !holds.is_empty() {
         let more = if holds.len() > NAMES { ", \u{2026}" } else { "" };
         hint += &format!(": {}{more}", holds.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", "));

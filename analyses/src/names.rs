@@ -1,4 +1,4 @@
-//! Names as figures show them: whole where there is room, cut where they do not differ from others, never two alike.
+//! Names as figures, tables and the explorer show them: whole where there is room, cut where they do not differ from others, never two alike.
 
 use std::collections::BTreeMap;
 use unicode_segmentation::UnicodeSegmentation;
@@ -7,8 +7,9 @@ use unicode_segmentation::UnicodeSegmentation;
 const GAP: &str = "\u{2026}";
 
 /// Names with spaces for underscores and without what is not seen, where that leaves them different; what is not seen is
-/// spelled (`<U+200B>`) where names differ by it alone. `missing` tells what the font cannot draw.
-pub(super) fn readable(names: &[String], missing: &dyn Fn(char) -> bool) -> Vec<String> {
+/// spelled (`<U+200B>`) where names differ by it alone or have nothing else. `missing` tells what the font cannot draw.
+#[must_use]
+pub fn readable(names: &[String], missing: &dyn Fn(char) -> bool) -> Vec<String> {
     let spaced: Vec<String> = names.iter().map(|name| name.replace('_', " ")).collect();
     let seen = |name: &String| {
         let boxed = |c: char| if missing(c) { '\u{25a1}' } else { c };
@@ -21,12 +22,16 @@ pub(super) fn readable(names: &[String], missing: &dyn Fn(char) -> bool) -> Vec<
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     spaced.iter().for_each(|name| *count.entry(seen(name)).or_default() += 1);
     let alone = |name: &String| count.get(&seen(name)).is_none_or(|n| *n < 2);
-    let one = |(name, spaced): (&String, &String)| if alone(spaced) { spaced.clone() } else { spelled(name, missing) };
+    let one = |(name, spaced): (&String, &String)| match () {
+        () if name.is_empty() => "(empty)".to_owned(),
+        () if alone(spaced) && !seen(spaced).is_empty() => spaced.clone(),
+        () => spelled(name, missing),
+    };
     names.iter().zip(&spaced).map(one).collect()
 }
 
 /// Characters that take no room and leave no mark of their own: joiners, marks of direction, variation selectors.
-pub(super) fn unseen(c: char) -> bool {
+pub(crate) fn unseen(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
@@ -56,7 +61,8 @@ fn spelled(name: &str, missing: &dyn Fn(char) -> bool) -> String {
 
 /// `names`, each so short that it `fits`. A name that does not fit loses what it shares with others first; no two results
 /// are the same.
-pub(super) fn shorten(names: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
+#[must_use]
+pub fn shorten(names: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
     let split: Vec<Vec<&str>> = names.iter().map(|n| n.graphemes(true).collect()).collect();
     let cut = |i: usize| if fits(&names[i]) { names[i].clone() } else { cut(i, &split, fits) };
     let mut short: Vec<String> = (0..names.len()).map(cut).collect();
@@ -199,6 +205,7 @@ mod tests {
         let names =
             |names: &[&str]| readable(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), &|c| c > '\u{4e00}');
         assert_eq!(names(&["region_captioning", "ocr"]), ["region captioning", "ocr"]);
+        assert_eq!(names(&["", " ", "\u{200b}"]), ["(empty)", "<U+0020>", "<U+200B>"]);
         assert_eq!(names(&["a_b", "a b", "c"]), ["a_b", "a b", "c"]);
         assert_eq!(names(&["ab", "a\u{200b}b"]), ["ab", "a<U+200B>b"]);
         assert_eq!(names(&["a\nb", "a b", "a b "]), ["a\\nb", "a b", "a b<U+0020>"]);
