@@ -14,7 +14,10 @@ struct Short;
 impl ComputerMut<(&[String], usize), Arc<Vec<String>>> for Short {
     fn compute(&mut self, (names, room): (&[String], usize)) -> Arc<Vec<String>> {
         let width = |text: &str| text.chars().map(|c| if c < WIDE { 1 } else { 2 }).sum::<usize>();
-        Arc::new(shorten(&readable(names, &|_| false), &|text| width(text) <= room))
+        // One line a name.
+        let line = |name: &String| name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let names: Vec<String> = readable(names, &|_| false).iter().map(line).collect();
+        Arc::new(shorten(&names, &|text| width(text) <= room))
     }
 }
 
@@ -31,11 +34,11 @@ mod tests {
     fn names_that_begin_alike_stay_apart_and_empty_ones_are_said() {
         let mut names: Vec<String> =
             (0..12).map(|i| format!("task{}{i:02}{}", "m".repeat(40), "n".repeat(40))).collect();
-        names.extend(["", "a b", "a  b"].map(str::to_owned));
+        names.extend(["", "a b", "a  b", "new\nline"].map(str::to_owned));
         let short = short_names(&Context::default(), &names, 18);
         let apart: std::collections::BTreeSet<&String> = short.iter().collect();
         assert_eq!(apart.len(), names.len());
         assert!(short.iter().all(|s| s.chars().count() <= 18), "{short:?}");
-        assert_eq!(short[12..], ["(empty)", "a b", "a <U+0020>b"]);
+        assert_eq!(short[12..], ["(empty)", "a b", "a <U+0020>b", "new line"]);
     }
 }
