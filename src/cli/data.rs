@@ -6,6 +6,7 @@ use super::{progress, recipe};
 use crate::config::data::{Broken, DataConfig, Exif, ScenesConfig};
 use crate::config::model::ModelConfig;
 use crate::data::picture::Kind;
+use crate::data::shown;
 use crate::data::{CheckReport, Converted, Form, Look, convert, remark, scenes};
 use crate::experiment::session::{Checking, Setup};
 use anyhow::Context;
@@ -190,7 +191,12 @@ fn write_list(reports: &[CheckReport], path: &Path) -> anyhow::Result<()> {
 fn print_pictures(report: &CheckReport, data: &DataConfig) {
     for (what, problems) in [("missing", Some(&report.missing)), ("broken", report.broken.as_ref())] {
         for problem in problems.into_iter().flatten() {
-            say!("  {what} image: sample {}: {}: {}", problem.sample, problem.problem, problem.path.display());
+            say!(
+                "  {what} image: sample {}: {}: {}",
+                shown::line(&problem.sample),
+                problem.problem,
+                shown::path(&problem.path)
+            );
         }
     }
     let samples = match report.unusable.len() {
@@ -260,7 +266,10 @@ fn print(report: &CheckReport) {
     }
     table.print();
     let dropped = report.findings.unlabelled.iter();
-    list(dropped.map(|d| format!("no token to learn, dropped: line {}, sample {}: {}", d.line, d.id, d.why)));
+    list(
+        dropped
+            .map(|d| format!("no token to learn, dropped: line {}, sample {}: {}", d.line, shown::line(&d.id), d.why)),
+    );
     if report.findings.repeated_ids > 0 {
         say!("  {} entries repeat the id of an earlier one", report.findings.repeated_ids);
     }

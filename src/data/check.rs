@@ -9,6 +9,7 @@ use super::error::{DataError, Result};
 use super::keep;
 use super::look::{Look, Progress, look};
 use super::remark::{Remark, Tallies, Tally};
+use super::shown::{self, Shown};
 use crate::config::data::{Broken, Unlabelled};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -249,7 +250,10 @@ fn count(dataset: &Dataset, i: usize, embeddings: Option<Embeddings>) -> Result<
 fn missing(dataset: &Dataset, images: &[(String, usize)]) -> Result<Vec<ImageProblem>> {
     let is_missing = |(name, _): &&(String, usize)| !dataset.image_path(name).exists();
     let missing: Vec<_> = images.par_iter().filter(is_missing).collect();
-    problems(dataset, missing.into_iter().map(|(_, place)| (*place, "the image is missing".to_owned())).collect())
+    problems(
+        dataset,
+        missing.into_iter().map(|(name, place)| (*place, shown::absent(&dataset.image_path(name)))).collect(),
+    )
 }
 
 /// Problems by the place of the first sample that shows the image.
@@ -271,7 +275,7 @@ fn unusable<'p>(dataset: &Dataset, problems: impl Iterator<Item = &'p ImageProbl
     let of = |i: usize| -> Result<Option<Unusable>> {
         let entry = dataset.entry(i)?;
         let path = entry.image.as_deref().map(|name| dataset.image_path(name));
-        let found = path.and_then(|path| bad.get(&*path).map(|problem| format!("{problem}: {}", path.display())));
+        let found = path.and_then(|path| bad.get(&*path).map(|problem| format!("{problem}: {}", shown::path(&path))));
         Ok(found.map(|why| Unusable { index: dataset.index(i), id: entry.id.to_string(), why }))
     };
     let found: Result<Vec<_>> = (0..dataset.len()).into_par_iter().map(of).collect();
@@ -342,7 +346,7 @@ impl CheckReport {
             let left = self.unusable.len() < self.samples();
             return if left { Ok(()) } else { refuse("the images of all samples are missing or broken".to_owned()) };
         }
-        let show = |p: &ImageProblem| format!("{} (sample {:?})", p.path.display(), p.sample);
+        let show = |p: &ImageProblem| format!("{} (sample {})", shown::path(&p.path), Shown(&p.sample));
         if !self.missing.is_empty() {
             let list = first(&self.missing, show);
             return refuse(format!("{} of {} images are missing: {list}; {HOW}", self.missing.len(), self.images));

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Raised whenever the findings, or how they are found, change.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Where the findings about `dataset` lie in `folder`. `None` for the built-in set, which is quicker made than read.
 pub(super) fn path(dataset: &Dataset, folder: &Path, embeddings: Option<Embeddings>) -> Option<PathBuf> {

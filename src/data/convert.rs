@@ -10,6 +10,7 @@ use super::json::{Json, Object, field};
 use super::json_scan::Scanner;
 use super::media::elements;
 use super::remark::Remark;
+use super::shown::Shown;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -97,7 +98,7 @@ fn write_all(from: &Path, form: Form, out: &mut Out, skip: bool, part: &Path) ->
         match one(&bytes, form, number, &mut done) {
             Ok(entry) => out.entry(&entry).map_err(DataError::io("write the converted file", part))?,
             Err(fault) if skip => {
-                let id = fault.id.as_ref().map_or_else(String::new, |id| format!(" (id {id:?})"));
+                let id = fault.id.as_ref().map_or_else(String::new, |id| format!(" (id {})", Shown(id)));
                 let first = || (0, format!("line {}{id}", found.line + fault.lines));
                 done.left_out.entry(fault.problem.clone()).or_insert_with(first).0 += 1;
             }

@@ -145,6 +145,9 @@ impl Dataset {
         let file = InstructFile::open(path)?;
         let folder = config.image_folder(path);
         if (0..file.len()).any(|i| file.has_image(i)) && !folder.is_dir() {
+            if folder.exists() {
+                return Err(DataError::NoFolder { path: folder });
+            }
             return Err(DataError::NotFound { what: "image folder", path: folder });
         }
         let tasks = tasks.unwrap_or_else(|| TaskTable::new(file.tasks().iter().cloned()));

@@ -1,6 +1,7 @@
 //! What can be wrong with instruction files, tokenizers and images.
 
 use super::form::Form;
+use super::shown::{self, Shown};
 use crate::config::data::InvalidData;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,12 @@ pub enum DataError {
     NotFound {
         /// What was looked for.
         what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// `data.images` is no folder.
+    #[error("data.images is a file; name the folder that the pictures are in: {}", path.display())]
+    NoFolder {
         /// Where.
         path: PathBuf,
     },
@@ -72,7 +79,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A sample's image cannot be used.
-    #[error("sample {sample:?}: {problem}: {}", path.display())]
+    #[error("sample {}: {problem}: {}", Shown(sample), shown::path(path))]
     Image {
         /// Sample id.
         sample: String,
@@ -83,8 +90,9 @@ pub enum DataError {
     },
     /// A run met a picture that it cannot read and is not told to go on without it.
     #[error(
-        "sample {sample:?}: {problem} (mend the file, or go on without it: --resume RUN --broken drop, or blank): {}",
-        path.display()
+        "sample {}: {problem} (mend the file, or go on without it: --resume RUN --broken drop, or blank): {}",
+        Shown(sample),
+        shown::path(path)
     )]
     BrokenPicture {
         /// Sample id.
@@ -143,7 +151,7 @@ pub struct Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.id {
-            Some(id) => write!(f, "line {}, entry {} (id {id:?})", self.line, self.entry),
+            Some(id) => write!(f, "line {}, entry {} (id {})", self.line, self.entry, Shown(id)),
             None => write!(f, "line {}, entry {}", self.line, self.entry),
         }
     }

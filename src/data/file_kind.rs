@@ -7,6 +7,12 @@ use std::path::Path;
 
 /// Bytes at the front, what they tell, and what to do.
 const KINDS: &[(&[u8], &str, &str)] = &[
+    (b"\xFF\xFE\0\0", UTF32, TURN_UTF32),
+    (b"\0\0\xFE\xFF", UTF32, TURN_UTF32),
+    (b"[\0\0\0", UTF32, TURN_UTF32),
+    (b"{\0\0\0", UTF32, TURN_UTF32),
+    (b"\0\0\0[", UTF32, TURN_UTF32),
+    (b"\0\0\0{", UTF32, TURN_UTF32),
     (b"\xFF\xFE", UTF16, TURN_UTF16),
     (b"\xFE\xFF", UTF16, TURN_UTF16),
     (b"[\0", UTF16, TURN_UTF16),
@@ -55,7 +61,9 @@ const KINDS: &[(&[u8], &str, &str)] = &[
     ),
 ];
 
-const UTF16: &str = "text in UTF-16 (or UTF-32)";
+const UTF32: &str = "text in UTF-32";
+const TURN_UTF32: &str = "turn it: iconv -f UTF-32 -t UTF-8 FILE > NEW";
+const UTF16: &str = "text in UTF-16";
 const TURN_UTF16: &str = "turn it: iconv -f UTF-16 -t UTF-8 FILE > NEW";
 const PICKLE: &str = "a Python pickle";
 const DUMP: &str = "load it and write it with json.dump";
@@ -133,8 +141,12 @@ mod tests {
             error.replace(&*dir.path().to_string_lossy(), "DIR")
         };
         let utf16: Vec<u8> = "\u{feff}[{}]".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        insta::assert_snapshot!(show(&utf16), @"this is text in UTF-16 (or UTF-32), not an instruction file (JSON or JSON Lines in UTF-8); turn it: iconv -f UTF-16 -t UTF-8 DIR/a.json > NEW: DIR/a.json");
+        insta::assert_snapshot!(show(&utf16), @"this is text in UTF-16, not an instruction file (JSON or JSON Lines in UTF-8); turn it: iconv -f UTF-16 -t UTF-8 DIR/a.json > NEW: DIR/a.json");
         assert_eq!(show(&utf16[2..]), show(&utf16), "without its mark, too");
+        let utf32 = |to: fn(u32) -> [u8; 4]| "\u{feff}[{}]".chars().flat_map(|c| to(c.into())).collect::<Vec<u8>>();
+        for wide in [utf32(u32::to_le_bytes), utf32(u32::to_be_bytes)] {
+            assert!(show(&wide).contains("UTF-32") && show(&wide[4..]).contains("-f UTF-32"), "{}", show(&wide));
+        }
         insta::assert_snapshot!(show(b"version https://git-lfs.github.com/spec/v1\noid"), @"this is a Git LFS pointer that stands for the file, not an instruction file (JSON or JSON Lines in UTF-8); fetch the file itself: git lfs pull: DIR/a.json");
         insta::assert_snapshot!(show(b"\x1F\x8B\x08"), @"this is packed with gzip, not an instruction file (JSON or JSON Lines in UTF-8); unpack it: gunzip -k DIR/a.json: DIR/a.json");
         insta::assert_snapshot!(show(b"id,image,text\n1,a.png,b\n"), @r#"this is a table (its first line is words between commas or tabs), not an instruction file (JSON or JSON Lines in UTF-8); write its rows: pandas.read_csv(DIR/a.json).to_json(NEW, orient="records", lines=True): DIR/a.json"#);

@@ -92,6 +92,9 @@ impl fmt::Display for Json<'_> {
 /// serde's words without its place, which counts lines within the entry and not within the file.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    if text.starts_with("recursion limit") {
+        return "lists or objects stand in one another more than 127 deep, which no instruction file needs".to_owned();
+    }
     let place = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&place).map_or_else(|| text.clone(), str::to_owned)
 }

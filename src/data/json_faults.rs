@@ -1,5 +1,7 @@
 //! Why a text is not JSON, in words: what other programs write into files that they call JSON.
 
+use super::shown::Shown;
+
 /// The first thing that JSON does not know, with its byte offset. `None` where nothing is found (a parser's own words
 /// must do).
 pub(crate) fn find(bytes: &[u8]) -> Option<(usize, String)> {
@@ -18,8 +20,11 @@ pub(crate) fn find(bytes: &[u8]) -> Option<(usize, String)> {
                 Err(fault) => return Some(fault),
             },
             b'-' | b'0'..=b'9' if !next.is_ascii_alphabetic() || matches!(next, b'e' | b'E') => {
-                at = end_of(bytes, at, |b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-                comma = None;
+                let end = end_of(bytes, at, |b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+                if let Some(problem) = number(&bytes[at..end]) {
+                    return Some((at, problem));
+                }
+                (at, comma) = (end, None);
             }
             b'\'' => {
                 return Some((at, "a text stands in single quotes; JSON's are double (json.dump writes them)".into()));
@@ -42,6 +47,18 @@ pub(crate) fn find(bytes: &[u8]) -> Option<(usize, String)> {
         }
     }
     None
+}
+
+/// What is wrong with a number.
+fn number(written: &[u8]) -> Option<String> {
+    serde_json::from_slice::<serde_json::Number>(written).err()?;
+    let word = Shown(&String::from_utf8_lossy(written)).to_string();
+    let finite = std::str::from_utf8(written).ok().and_then(|w| w.parse::<f64>().ok()).is_none_or(f64::is_finite);
+    Some(if finite {
+        format!("{word} is not how JSON writes a number (no leading zeros, digits on both sides of a point)")
+    } else {
+        format!("the number {word} is larger than any that is held")
+    })
 }
 
 fn end_of(bytes: &[u8], from: usize, inside: impl Fn(u8) -> bool) -> usize {
@@ -129,6 +146,12 @@ mod tests {
     use crate::data::json::Json;
 
     #[test]
+    fn what_is_nested_too_deep_is_said() {
+        let deep = [vec![b'['; 200], vec![b']'; 200]].concat();
+        assert!(Json::parse(&deep).unwrap_err().problem.contains("more than 127 deep"));
+    }
+
+    #[test]
     fn what_others_write_is_told_as_what_it_is() {
         let show = |bytes: &[u8]| {
             let fault = Json::parse(bytes).unwrap_err();
@@ -153,6 +176,8 @@ mod tests {
             b"{\"a\": \"one\ttwo\"}",
             br#"{"a" 1}"#,
             br#"{"a": 1e999}"#,
+            br#"{"a": 007}"#,
+            br#"{"a": 1.}"#,
         ]
         .into_iter()
         .map(show)
@@ -175,7 +200,9 @@ mod tests {
         +0 a text has a line break in it; write \n, or close the quote
         +0 a text has the control character 0x09 in it; write \u0009
         +0 expected `:`
-        +0 number out of range
+        +0 the number "1e999" is larger than any that is held
+        +0 "007" is not how JSON writes a number (no leading zeros, digits on both sides of a point)
+        +0 "1." is not how JSON writes a number (no leading zeros, digits on both sides of a point)
         "#);
     }
 }

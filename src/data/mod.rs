@@ -40,6 +40,7 @@ pub mod remark;
 mod resample;
 mod sampler;
 pub mod scenes;
+pub(crate) mod shown;
 mod stand_in;
 mod template;
 #[cfg(test)]

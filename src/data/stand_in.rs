@@ -122,7 +122,7 @@ impl Dataset {
             (Broken::Drop, Split::Val) | (Broken::Blank, _) => StandIn::Blank,
         };
         let DataError::Image { problem, path, .. } = error else { return Err(error) };
-        let why = format!("{problem}: {}", path.display());
+        let why = format!("{problem}: {}", super::shown::path(&path));
         self.stand_in(index, Met { stand_in, sample: entry.id.to_string(), why });
         Ok(stand_in)
     }

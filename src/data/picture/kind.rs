@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 /// How other kinds of files begin: bytes, their place, name.
-const OTHERS: [(&[u8], usize, &str); 16] = [
+const OTHERS: [(&[u8], usize, &str); 17] = [
     (b"ftypavif", 4, "an AVIF picture"),
     (b"ftyphei", 4, "a HEIC picture"),
     (b"ftypmif1", 4, "a HEIC picture"),
@@ -32,6 +32,7 @@ const OTHERS: [(&[u8], usize, &str); 16] = [
     (b"\xFF\x0A", 0, "a JPEG XL picture"),
     (b"\x00\x00\x00\x0CJXL ", 0, "a JPEG XL picture"),
     (b"8BPS", 0, "a Photoshop file"),
+    (b"\xC5\xD0\xD3\xC6", 0, "an EPS drawing"),
     (b"%PDF", 0, "a PDF file"),
     (b"PK\x03\x04", 0, "a ZIP archive"),
     (b"\x1F\x8B", 0, "a gzip archive"),
@@ -118,6 +119,15 @@ fn instead(bytes: &[u8]) -> String {
         }
         if low.contains("<svg") {
             return format!("an SVG drawing is not read; convert it ({KNOWN})");
+        }
+        if text.starts_with("%!PS") {
+            return format!("a PostScript drawing is not read; convert it ({KNOWN})");
+        }
+        if text.starts_with("#define") && text.contains("_width") {
+            return format!("an XBM picture is not read; convert it ({KNOWN})");
+        }
+        if text.starts_with("/* XPM */") {
+            return format!("an XPM picture is not read; convert it ({KNOWN})");
         }
         let start: String = text.chars().take(40).collect();
         return format!("text stands in place of the picture ({start:?}); fetch it again");

@@ -115,7 +115,7 @@ fn broken(kind: Kind, problem: &str) -> String {
 /// The bytes of a picture file; what is no file is told as what it is.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => "the image is missing".to_owned(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidFilename => super::shown::absent(path),
         _ => format!("cannot read the image: {e}"),
     };
     let found = std::fs::metadata(path).map_err(cannot)?;
@@ -185,3 +185,5 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

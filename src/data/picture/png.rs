@@ -5,6 +5,7 @@ use super::size::checked;
 use super::{Seen, bare, limits, to_rgb};
 use image::codecs::png::PngDecoder;
 use image::{DynamicImage, RgbImage};
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 
 /// Shortest contents of the chunks that Pillow looks into.
@@ -137,10 +138,38 @@ fn note(chunk: &Chunk<'_>, seen: &mut Seen) -> Result<(), String> {
     Ok(())
 }
 
+/// A file's last chunk.
+const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
+
+/// The file with its last chunk in place of what no chunk is, where it lacks that: Pillow does without.
+fn ended(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    let mut at = 8;
+    while let Some((chunk, next)) = chunk(bytes, at)? {
+        match (&chunk.name, chunk.crc) {
+            (b"IEND", Some(_)) => return Ok(Cow::Borrowed(bytes)),
+            (b"IEND", None) => break,
+            _ => at = next.min(bytes.len()),
+        }
+    }
+    Ok(Cow::Owned([&bytes[..at], END].concat()))
+}
+
+/// The decoder's words, with a chunk's name in place of how it is held.
+fn words(error: &image::ImageError) -> String {
+    let mut text = error.to_string();
+    while let Some((start, end)) = text.find("ChunkType {").and_then(|at| Some((at, at + text[at..].find('}')?))) {
+        let inside = text[start..end].split("type: ").nth(1).and_then(|rest| rest.split(',').next());
+        let name = inside.unwrap_or("unknown").trim().to_owned();
+        text.replace_range(start..=end, &name);
+    }
+    text
+}
+
 /// Decodes a file.
 pub(super) fn decode(bytes: &[u8]) -> Result<(RgbImage, Seen), String> {
     let seen = header(bytes)?;
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(seen.size)).map_err(|e| e.to_string())?;
-    let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    let bytes = ended(bytes)?;
+    let decoder = PngDecoder::with_limits(Cursor::new(&*bytes), limits(seen.size)).map_err(|e| words(&e))?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| words(&e))?;
     Ok((to_rgb(image), seen))
 }

@@ -84,6 +84,21 @@ fn headers_that_promise_too_much_are_refused() {
 }
 
 #[test]
+fn a_png_without_its_last_chunk_is_read_as_pillow_reads_it() {
+    let good = std::fs::read(images("rgb.png")).unwrap();
+    let sound = decode(&good, Exif::Ignore).unwrap().pixels;
+    let without = &good[..good.len() - 12];
+    for file in [without.to_vec(), good[..good.len() - 4].to_vec(), [without, b"hello there"].concat()] {
+        assert_eq!(decode(&file, Exif::Ignore).unwrap().pixels, sound);
+    }
+    assert!(decode(&good[..good.len() - 20], Exif::Ignore).is_err());
+    let late = [without, b"\0\0\0\x06tRNS\0\0\0\0\0\0\0\0\0\0", &good[good.len() - 12..]].concat();
+    if let Err(problem) = decode(&late, Exif::Ignore) {
+        assert!(!problem.contains("ChunkType"), "{problem}");
+    }
+}
+
+#[test]
 fn damage_in_a_chunk_beside_the_pixels_is_damage() {
     let good = std::fs::read(images("rgb.png")).unwrap();
     let bad = [&good[..33], b"\0\0\0\x04gAMA\0\0\0\0\0\0\0\0", &good[33..]].concat();
@@ -127,11 +142,11 @@ fn every_spelling_of_the_tag_is_read_and_what_means_nothing_turns_nothing() {
     assert_eq!(of(block(*b"II", 3, 1, [6, 0, 0, 0])), Orientation::Rotate90);
     assert_eq!(of(block(*b"MM", 3, 1, [0, 6, 0, 0])), Orientation::Rotate90);
     assert_eq!(of(block(*b"II", 4, 1, [8, 0, 0, 0])), Orientation::Rotate270);
-    assert_eq!(of(block(*b"MM", 1, 1, [2, 9, 9, 9])), Orientation::FlipHorizontal);
+    assert_eq!(of(block(*b"II", 3, 2, [6, 0, 8, 0])), Orientation::Rotate90);
     for hides in [
         block(*b"II", 3, 1, [0; 4]),
         block(*b"II", 3, 1, [9, 0, 0, 0]),
-        block(*b"II", 3, 2, [6, 0, 6, 0]),
+        block(*b"MM", 1, 1, [2, 9, 9, 9]),
         block(*b"II", 4, 1, [6, 1, 0, 0]),
     ] {
         assert_eq!(of(hides), Orientation::NoTransforms);

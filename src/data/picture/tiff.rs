@@ -1,4 +1,4 @@
-//! TIFF: the first picture of a file, turned as its own tag says (Pillow does so always). The decoder is the `tiff`
+//! TIFF: the first picture of a file, turned as its own tag or packet says (Pillow does so always). The decoder is the `tiff`
 //! crate; only what it and Pillow are known to read alike is let through.
 
 use super::size::checked;
@@ -9,6 +9,9 @@ use std::io::Cursor;
 use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
+
+/// The tag of the XMP packet.
+const XMP: u16 = 700;
 
 struct Open<'a> {
     decoder: Decoder<Cursor<&'a [u8]>>,
@@ -26,8 +29,11 @@ fn open(bytes: &[u8]) -> Result<Open<'_>, String> {
     let mut limits = Limits::default();
     (limits.decoding_buffer_size, limits.intermediate_buffer_size) = (room, room);
     let mut decoder = decoder.with_limits(limits);
-    let turn = decoder.find_tag_unsigned::<u8>(Tag::Orientation).map_err(text)?.and_then(Orientation::from_exif);
-    Ok(Open { decoder, size, turn: turn.unwrap_or(Orientation::NoTransforms) })
+    // A file is laid out as an EXIF block is; BigTIFF is not.
+    let tag = turn::of_exif(bytes).or_else(|| decoder.get_tag_unsigned(Tag::Orientation).ok());
+    let xmp = decoder.get_tag_u8_vec(Tag::Unknown(XMP)).ok();
+    let turn = turn::by(tag, xmp.as_deref());
+    Ok(Open { decoder, size, turn })
 }
 
 /// The types of the first directory's entries: the decoder passes over an entry of a type that no TIFF has, which is

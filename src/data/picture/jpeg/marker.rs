@@ -80,6 +80,7 @@ pub(super) struct Reader<'a> {
     pub pending: Option<u8>,
     pub frame: Option<Frame>,
     pub scan: Scan,
+    pub has_scan: bool,
     pub has_several_scans: bool,
     pub restart_interval: usize,
     pub tables: [Option<[u16; 64]>; 4],
@@ -104,6 +105,7 @@ impl<'a> Reader<'a> {
             pending: None,
             frame: None,
             scan: Scan::default(),
+            has_scan: false,
             has_several_scans: false,
             restart_interval: 0,
             tables: [None; 4],
@@ -179,10 +181,12 @@ impl<'a> Reader<'a> {
             }
             0xDA => {
                 self.start_scan(content)?;
+                self.has_scan = true;
                 return Ok(Segment::Scan);
             }
-            0xE0..=0xEF => self.note(marker, content),
-            0xDC | 0xFE => {}
+            // What stands behind the first scan's head is read by nobody.
+            0xE0..=0xEF if !self.has_scan => self.note(marker, content),
+            0xE0..=0xEF | 0xDC | 0xFE => {}
             _ => return Err(format!("it has a marker that no JPEG has (FF{marker:02X})")),
         }
         Ok(Segment::Other)
