@@ -25,15 +25,15 @@ pub(crate) fn path(path: &Path) -> String {
 
 /// The same without quotes.
 pub(crate) fn line(text: &str) -> String {
-    let escaped =
-        |text: &str| text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() });
     match ends(text) {
-        None => escaped(text).collect(),
-        Some((first, last, all)) => {
-            escaped(first).chain([" ... ".to_owned()]).chain(escaped(last)).collect::<String>()
-                + &format!(" ({all} letters)")
-        }
+        None => escaped(text),
+        Some((first, last, all)) => format!("{} ... {} ({all} letters)", escaped(first), escaped(last)),
     }
+}
+
+fn escaped(text: &str) -> String {
+    let each = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(each).collect()
 }
 
 /// Beginning, end and number of letters of a long text.
