@@ -152,7 +152,7 @@ mod tests {
         insta::assert_snapshot!(show(b"id,image,text\n1,a.png,b\n"), @r#"this is a table (its first line is words between commas or tabs), not an instruction file (JSON or JSON Lines in UTF-8); write its rows: pandas.read_csv(DIR/a.json).to_json(NEW, orient="records", lines=True): DIR/a.json"#);
         insta::assert_snapshot!(show(b""), @"this is empty (0 bytes), not an instruction file (JSON or JSON Lines in UTF-8); fetch or write it again: DIR/a.json");
         for (magic, is, _) in KINDS {
-            assert!(show(&[magic, &b"\0\0\0\0"[..]].concat()).starts_with(&format!("this is {is}, ")), "{is}");
+            assert!(show(&[magic, &b"\x01\x01\x01\x01"[..]].concat()).starts_with(&format!("this is {is}, ")), "{is}");
         }
         let folder = refuse_others(dir.path()).unwrap_err().to_string();
         assert!(folder.starts_with("this is a folder, ") && folder.contains("name a file in it (a.json)"), "{folder}");
